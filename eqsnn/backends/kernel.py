@@ -1,0 +1,64 @@
+"""The contract of a backend: a Kernel runs a Program for many steps, differentiably.
+
+Tensors inside a kernel are ordered (neuron, lane), synaptic ones (pre, post, lane), sequences (time, neuron, lane).
+A *lane* is one independent copy of the network. A dimension that a value does not depend on has size 1; shared values
+have shape (1, lane) in both populations and projections.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from torch import Tensor
+
+from eqsnn.maths.program import Program
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Everything a kernel needs for `n_steps` steps. Keys are the names of the Program's symbols.
+
+    states: (neuron, lane) each, synaptic ones (pre, post, lane). parameters: PARAMETER and SETTING inputs, tensors or
+    floats. drives: DRIVE, noise and OBSERVED inputs, (time, neuron or 1, lane or 1). synapses: for each projection the
+    existing pairs, bool (pre, post, 1). pending: for each delayed arrival the last `steps` values sent, oldest first;
+    absent at the start. record: outputs kept for every step. total: outputs summed over the steps, each step weighted
+    by `weights` (time, 1, lane or 1) if given.
+    """
+
+    n_steps: int
+    states: Mapping[str, Tensor]
+    parameters: Mapping[str, Tensor | float]
+    drives: Mapping[str, Tensor] = field(default_factory=dict)
+    synapses: Mapping[str, Tensor] = field(default_factory=dict)
+    pending: Mapping[str, tuple[Tensor, ...]] = field(default_factory=dict)
+    record: tuple[str, ...] = ()
+    total: tuple[str, ...] = ()
+    weights: Tensor | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a kernel returns: recorded (time, neuron, lane), totals (neuron, lane), and where the network stands."""
+
+    recorded: Mapping[str, Tensor]
+    totals: Mapping[str, Tensor]
+    states: Mapping[str, Tensor]
+    pending: Mapping[str, tuple[Tensor, ...]]
+
+
+class Kernel(Protocol):
+    """A compiled Program. `unroll` is differentiable in states and parameters with torch's autograd."""
+
+    @property
+    def program(self) -> Program:
+        """The Program that was compiled."""
+        ...
+
+    @property
+    def source(self) -> str:
+        """The generated code, for people to read."""
+        ...
+
+    def unroll(self, run: Run) -> Outcome:
+        """Run the Program for `run.n_steps` steps."""
+        ...

@@ -1,0 +1,62 @@
+"""Errors that a user can act on: what was found, where, what was expected, what to do."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A stretch of one line of a model file; line and column count from 1, `text` is the whole line."""
+
+    path: str
+    line: int
+    column: int
+    width: int
+    text: str
+
+
+class ModelError(Exception):
+    """A model file, or a model put together in Python, is at fault."""
+
+
+class EqsError(ModelError):
+    """A mistake at one place of a model file: `path:line:column: message`, the line, a caret and a hint."""
+
+    def __init__(self, span: Span, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.span = span
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        s = self.span
+        number = f"{s.line:>4} | "
+        lines = [
+            f"{s.path}:{s.line}:{s.column}: {self.message}",
+            number + s.text,
+            " " * (len(number) - 2) + "| " + " " * (s.column - 1) + "^" * max(1, s.width),
+        ]
+        return "\n".join(lines + [f"hint: {self.hint}"] * bool(self.hint))
+
+
+class EqsErrors(ModelError):
+    """Several mistakes of one model file, in the order of its lines."""
+
+    def __init__(self, errors: tuple[EqsError, ...]) -> None:
+        super().__init__(f"{len(errors)} errors")
+        self.errors = errors
+
+    def __str__(self) -> str:
+        return "\n\n".join([*map(str, self.errors), f"{len(self.errors)} errors"])
+
+
+class InputError(ValueError):
+    """Data or an argument is at fault; the message says what was found, what was expected and what to do."""
+
+
+def raise_all(errors: list[EqsError]) -> None:
+    """Raise the collected mistakes, if there are any, in the order of the file."""
+    if not errors:
+        return
+    unique = list({str(error): error for error in errors}.values())
+    unique.sort(key=lambda error: (error.span.line, error.span.column))
+    raise unique[0] if len(unique) == 1 else EqsErrors(tuple(unique))

@@ -1,0 +1,169 @@
+"""One neuron or synapse block: its names, their roles and units, in one pass over the lines."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+
+from sympy import Expr
+
+from eqsnn.errors import EqsError, Span
+from eqsnn.language import syntax as s
+from eqsnn.language.builtins import BUILTINS, CONSTANTS, DISTRIBUTIONS, DRAWS, RESERVED
+from eqsnn.language.expressions import suggest
+from eqsnn.language.functions import symbol
+from eqsnn.language.model import Role, Value, Variable
+from eqsnn.language.units import Unit, UnknownUnit, parse_unit, unit_table
+from eqsnn.language.values import check_value
+
+METHODS = ("euler", "exponential_euler", "exact", "linear", "rk2", "midpoint", "rk4", "heun")
+FLAGS = {
+    "ode": ("unless refractory",),
+    "definition": ("constant over dt", "shared", "summed"),
+    "declaration": ("input", "shared", "per population", "constant", "unless refractory"),
+}
+
+
+@dataclass(slots=True)
+class Draft:
+    """A block while it is checked: its lines sorted by kind, its variables so far, its mistakes so far."""
+
+    block: s.Block
+    errors: list[EqsError] = field(default_factory=list)
+    variables: dict[str, Variable] = field(default_factory=dict)
+    odes: dict[str, s.Ode] = field(default_factory=dict)
+    definitions: dict[str, s.Definition] = field(default_factory=dict)
+    statements: dict[str, s.Statements] = field(default_factory=dict)
+    settings: dict[str, s.Setting] = field(default_factory=dict)
+
+    def attempt(self, action: Callable, *arguments: object) -> object | None:
+        """Call `action`; keep its EqsError and go on."""
+        try:
+            return action(*arguments)
+        except EqsError as error:
+            self.errors.append(error)
+            return None
+
+
+def draft(block: s.Block, written_by_synapses: Iterable[str]) -> Draft:
+    """Declare every name of a block. `written_by_synapses`: names that synapses of the file write in neurons."""
+    result = Draft(block)
+    for line in block.lines:
+        result.attempt(_declare, result, line)
+    written = {a.target for statements in result.statements.values() for a in statements.statements}
+    if block.kind == "neuron":
+        written |= set(written_by_synapses)
+    for name, variable in result.variables.items():
+        bare = variable.role is Role.PARAMETER and variable.value is None
+        if bare and name in written:
+            result.variables[name] = replace(variable, role=Role.VARIABLE)
+    return result
+
+
+def _declare(result: Draft, line: s.Line) -> None:
+    if isinstance(line, s.Setting | s.Statements):
+        table: dict = result.settings if isinstance(line, s.Setting) else result.statements
+        if line.keyword in table:
+            raise EqsError(line.span, f"`{line.keyword}` is given twice", "keep one")
+        table[line.keyword] = line
+        return
+    name = line.state if isinstance(line, s.Ode) else line.name
+    _check_name(result, name, line.span)
+    if isinstance(line, s.Ode):
+        flags = _flags(line.flags, "ode")
+        variable = Variable(name, Role.STATE, _unit(line.unit), frozen_when_refractory="unless refractory" in flags, span=line.span)
+        result.odes[name] = line
+    elif isinstance(line, s.Definition):
+        flags = _flags(line.flags, "definition")
+        if "summed" in flags and (result.block.kind != "synapse" or not name.endswith("_post")):
+            raise EqsError(line.span, f"only `x_post = ... (summed)` in a synapse can be summed, not `{name}`", "name the postsynaptic variable")
+        variable = Variable(
+            name,
+            Role.SUBEXPRESSION,
+            _unit(line.unit),
+            shared="shared" in flags,
+            constant_over_dt="constant over dt" in flags,
+            summed="summed" in flags,
+            span=line.span,
+        )
+        result.definitions[name] = line
+    else:
+        variable = _declaration(result, line)
+    result.variables[name] = variable
+
+
+def _declaration(result: Draft, line: s.Declaration) -> Variable:
+    flags = _flags(line.flags, "declaration")
+    is_input = "input" in flags
+    if is_input and line.value is not None:
+        raise EqsError(line.value.span, f"`{line.name}` is an input, so its values come with the data", "remove the value or the flag")
+    variable = Variable(
+        line.name,
+        Role.INPUT if is_input else Role.PARAMETER,
+        _unit(line.unit),
+        shared="shared" in flags or "per population" in flags,
+        frozen_when_refractory="unless refractory" in flags,
+        span=line.span,
+    )
+    if line.value is None:
+        return variable
+    # a faulty value must not make the name unknown everywhere else
+    value = result.attempt(check_value, line.value, variable)
+    return replace(variable, value=value if isinstance(value, Value) else Value(0.0))
+
+
+def _check_name(result: Draft, name: str, span: Span) -> None:
+    if name in result.variables:
+        first = result.variables[name].span
+        where = "" if first is None else f" (first in line {first.line})"
+        raise EqsError(span, f"`{name}` is declared twice{where}", "rename or remove one of them")
+    if name in RESERVED or name.startswith("xi_"):
+        raise EqsError(span, f"`{name}` is reserved for {RESERVED.get(name, 'white noise')}", "choose another name")
+    if name in BUILTINS or name in DRAWS or name in DISTRIBUTIONS:
+        raise EqsError(span, f"`{name}` is a function of the language", "choose another name")
+    if name in CONSTANTS or name in ("True", "False"):
+        raise EqsError(span, f"`{name}` is a constant of the language", "choose another name")
+    if name in unit_table():
+        raise EqsError(span, f"`{name}` is a unit", "choose another name")
+    if name.endswith(("_pre", "_post")) and not (result.block.kind == "synapse" and name.endswith("_post")):
+        raise EqsError(span, f"`{name}`: the endings `_pre` and `_post` are kept for synapses", "choose another name")
+
+
+def _unit(unit: s.UnitText) -> Unit:
+    try:
+        return parse_unit(unit.text)
+    except UnknownUnit as error:
+        wrong = str(error) or unit.text
+        hint = suggest(wrong, set(unit_table()), "units are products of names such as mV, ms, nS, Hz; write `1` for none")
+        raise EqsError(unit.span, f"unknown unit `{wrong}`", hint) from None
+
+
+def _flags(flags: tuple[s.Flag, ...], kind: str) -> set[str]:
+    allowed = FLAGS[kind]
+    for flag in flags:
+        if flag.text not in allowed:
+            elsewhere = {f for names in FLAGS.values() for f in names}
+            message = f"flag `{flag.text}` has no meaning here" if flag.text in elsewhere else f"unknown flag `{flag.text}`"
+            raise EqsError(flag.span, message, suggest(flag.text, set(allowed)) or f"allowed here: {', '.join(allowed)}")
+    return {flag.text for flag in flags}
+
+
+def in_order(expressions: Mapping[str, Expr], definitions: Mapping[str, s.Definition]) -> dict[str, Expr]:
+    """Sort subexpressions so that each follows what it uses. Raises EqsError naming a cycle."""
+    ordered: dict[str, Expr] = {}
+    path: list[str] = []
+
+    def visit(name: str) -> None:
+        if name in ordered:
+            return
+        if name in path:
+            cycle = " -> ".join([*path[path.index(name) :], name])
+            raise EqsError(definitions[name].span, f"`{name}` is defined by itself: {cycle}", "one of them needs an equation d.../dt or a value")
+        path.append(name)
+        for other in sorted(expressions):
+            if symbol(other) in expressions[name].free_symbols:
+                visit(other)
+        path.pop()
+        ordered[name] = expressions[name]
+
+    for name in expressions:
+        visit(name)
+    return ordered

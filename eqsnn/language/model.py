@@ -1,0 +1,188 @@
+"""Model: what a model file says, once every name, unit and event has been checked (frozen).
+
+All expressions are sympy expressions over `functions.symbol(name)`; all numbers are in the coherent units of
+units.py (mV, ms, pA, nS, pF, ...), so no conversion factor appears in any equation. `Unit.scale` converts between
+the unit a variable is declared in and the coherent one: coherent = declared * scale.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+
+from sympy import Expr, Symbol
+from sympy.logic.boolalg import Boolean
+
+from eqsnn.errors import Span
+from eqsnn.language.units import Unit
+
+
+class Role(Enum):
+    """What a name of a neuron or synapse model stands for."""
+
+    STATE = "state"  # has a differential equation
+    VARIABLE = "variable"  # stored; written by events, `update` or summed synapses, starts at its initial value
+    PARAMETER = "parameter"  # constant over time, known (`=`) or unknown (`~`)
+    INPUT = "input"  # given with the data, by its name
+    SUBEXPRESSION = "subexpression"  # an abbreviation, evaluated where it is used
+
+
+@dataclass(frozen=True, slots=True)
+class Distribution:
+    """A distribution of parameter values: `normal(mean, sd)`, `lognormal(median, sigma)`, `uniform(low, high)`,
+    `exponential(mean)`, ...; arguments in coherent units.
+    """
+
+    name: str
+    arguments: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """What a parameter is worth.
+
+    A known one (`learned` false) is a number, or drawn once per simulation from a distribution. An unknown one has a
+    distribution, which gives starts and prior. `low` and `high` are hard bounds in coherent units (infinite if open).
+    """
+
+    given: float | Distribution
+    learned: bool = False
+    low: float = float("-inf")
+    high: float = float("inf")
+    span: Span | None = field(default=None, compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Variable:
+    """One name declared in a neuron or synapse model."""
+
+    name: str
+    role: Role
+    unit: Unit
+    shared: bool = False  # one value for the whole population or projection
+    frozen_when_refractory: bool = False  # flag `(unless refractory)`
+    constant_over_dt: bool = False  # a subexpression evaluated once at the start of each step
+    summed: bool = False  # synapses: `x_post = ... (summed)`
+    value: Value | None = None  # of a parameter; None: to be given by the network block or the caller
+    span: Span | None = field(default=None, compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """`target = expression`, executed in order; `+=` and its kin are already written out."""
+
+    target: str
+    expression: Expr
+    span: Span | None = field(default=None, compare=False, repr=False)
+
+
+class NoiseKind(Enum):
+    """Distribution of one independent draw for every element and step."""
+
+    NORMAL = "normal"  # mean 0, variance 1
+    UNIFORM = "uniform"  # on [0, 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Noise:
+    """A private draw that an expression refers to by its symbol.
+
+    `xi` and `xi_*` are white noise: their symbol stands for the noise process (unit 1/sqrt(time)) and may occur in
+    differential equations only; `white` tells them from ordinary draws.
+    """
+
+    symbol: Symbol
+    kind: NoiseKind
+    white: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class NeuronModel:
+    """One `neuron` block.
+
+    `equations` maps each state to its time derivative (per ms). `subexpressions` is in order of evaluation and is
+    *not* substituted into anything. Names that any expression may use besides the declared ones: t, dt (ms), i, N.
+    """
+
+    name: str
+    variables: Mapping[str, Variable]
+    equations: Mapping[str, Expr]
+    subexpressions: Mapping[str, Expr]
+    noise: tuple[Noise, ...] = ()
+    threshold: Boolean | None = None
+    reset: tuple[Statement, ...] = ()
+    refractory: Expr | Boolean | None = None  # a time, or a condition that keeps the neuron refractory
+    update: tuple[Statement, ...] = ()  # executed every step after integration
+    initial: tuple[Statement, ...] = ()  # executed once before the first step
+    method: str | None = None  # integrator, None: automatic
+    span: Span | None = field(default=None, compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class SynapseModel:
+    """One `synapse` block: expressions over its own names and `<name>_pre`, `<name>_post` (also i, j, t, dt).
+
+    `summed` maps a variable of the postsynaptic neuron model to the expression summed over its synapses at the start
+    of every step. `on_pre` runs when a presynaptic spike arrives; a target `x_post` writes the postsynaptic variable.
+    """
+
+    name: str
+    variables: Mapping[str, Variable]
+    equations: Mapping[str, Expr]
+    subexpressions: Mapping[str, Expr]
+    summed: Mapping[str, Expr]
+    noise: tuple[Noise, ...] = ()
+    on_pre: tuple[Statement, ...] = ()
+    initial: tuple[Statement, ...] = ()
+    method: str | None = None
+    span: Span | None = field(default=None, compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Population:
+    """`name : neuron[size] with parameter = value, ...`; size None: as many as the targets have."""
+
+    name: str
+    neuron: str
+    size: int | None
+    values: Mapping[str, Value] = field(default_factory=dict)  # overrides of the neuron model's values
+    span: Span | None = field(default=None, compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Projection:
+    """`pre -> post : synapse [with w = ...] [if condition] [probability p] [delay d]`.
+
+    `condition` is a Boolean over i, j, N_pre, N_post, or None for all pairs. `name` is `pre->post`, followed by
+    `:synapse` where the same pair of populations is joined more than once.
+    """
+
+    name: str
+    pre: str
+    post: str
+    synapse: str
+    values: Mapping[str, Value] = field(default_factory=dict)
+    condition: Boolean | None = None
+    probability: float = 1.0
+    delay: float = 0.0  # ms; applies to everything that is read from the presynaptic side
+    span: Span | None = field(default=None, compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A whole model file. `dt` is in ms. Populations and projections keep the order of the file."""
+
+    path: str
+    text: str = field(repr=False)
+    neurons: Mapping[str, NeuronModel]
+    synapses: Mapping[str, SynapseModel]
+    dt: float
+    populations: Mapping[str, Population]
+    projections: Mapping[str, Projection]
+
+    def neuron_of(self, population: str) -> NeuronModel:
+        """Return the neuron model of a population."""
+        return self.neurons[self.populations[population].neuron]
+
+    def synapse_of(self, projection: str) -> SynapseModel:
+        """Return the synapse model of a projection."""
+        return self.synapses[self.projections[projection].synapse]

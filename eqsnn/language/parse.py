@@ -1,0 +1,435 @@
+"""parse: text -> Syntax, and syntax errors that say what was expected."""
+
+import re
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from lark import Lark, Token, Transformer, UnexpectedCharacters, UnexpectedInput, UnexpectedToken, v_args
+from lark.exceptions import VisitError
+from lark.indenter import DedentError, Indenter
+from lark.tree import Meta
+
+from eqsnn.errors import EqsError, ModelError, Span
+from eqsnn.language import syntax as s
+
+GRAMMAR = Path(__file__).with_name("grammar.lark")
+DEEPEST = 100  # nested parentheses
+LONGEST = 200_000  # characters
+
+
+class _Indentation(Indenter):
+    """Blocks by indentation; a line that ends in a comma goes on."""
+
+    NL_type = "_NL"
+    OPEN_PAREN_types = ["LPAR", "LSQB"]  # noqa: RUF012 (read by lark as plain attributes)
+    CLOSE_PAREN_types = ["RPAR", "RSQB"]  # noqa: RUF012
+    INDENT_type = "_INDENT"
+    DEDENT_type = "_DEDENT"
+    tab_len = 8
+
+    def process(self, stream: Iterator[Token]) -> Iterator[Token]:
+        """Drop line ends after a comma, then mark indentation."""
+        return super().process(self._without_continuations(stream))
+
+    @staticmethod
+    def _without_continuations(stream: Iterator[Token]) -> Iterator[Token]:
+        previous = ""
+        for token in stream:
+            if not (token.type == "_NL" and previous == "COMMA"):
+                yield token
+            previous = token.type
+
+
+@cache
+def _parser() -> Lark:
+    return Lark(
+        GRAMMAR.read_text(encoding="utf-8"),
+        parser="lalr",
+        postlex=_Indentation(),
+        propagate_positions=True,
+        maybe_placeholders=True,
+    )
+
+
+def read_model_text(path: str | Path) -> str:
+    """Return the text of a model file. Raises ModelError if there is none, or it is not text."""
+    try:
+        text = Path(path).read_bytes().decode("utf-8")
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read ({error.strerror}); give the path of an .eqs file") from error
+    except UnicodeDecodeError as error:
+        raise ModelError(f"{path}: byte {error.start} is not UTF-8 text; save the file as UTF-8") from error
+    return text
+
+
+def parse(text: str, path: str = "<model>") -> s.Syntax:
+    """Return the Syntax of a model file. Raises EqsError at the first place that does not follow the grammar."""
+    lines = text.splitlines() or [""]
+    _refuse_what_is_not_a_model(text, path, lines)
+    # every line ends, and text at the top level closes the last block
+    try:
+        tree = _parser().parse(text.replace("\r\n", "\n") + "\n")
+    except UnexpectedInput as error:
+        raise _syntax_error(error, path, lines) from None
+    except DedentError:
+        raise _indentation_error(path, lines) from None
+    except AssertionError:  # lark's Indenter asserts that parentheses balance
+        span = Span(path, len(lines), len(lines[-1]) + 1, 1, lines[-1])
+        raise EqsError(span, "a closing parenthesis or bracket has no partner", "remove it, or open it first") from None
+    try:
+        return _Build(path, text, lines).transform(tree)
+    except VisitError as error:
+        raise error.orig_exc from None
+    except RecursionError:
+        span = Span(path, 1, 1, 1, lines[0])
+        raise EqsError(span, "an expression is too long or too deeply nested", "split it into subexpressions") from None
+
+
+def _refuse_what_is_not_a_model(text: str, path: str, lines: list[str]) -> None:
+    if not text.strip():
+        raise ModelError(f"{path}: the file is empty; write at least one `neuron NAME:` block")
+    if len(text) > LONGEST:
+        raise ModelError(f"{path}: {len(text)} characters is too long for a model file (at most {LONGEST})")
+    depth = 0
+    for number, line in enumerate(lines, start=1):
+        code = line.split("#", 1)[0]
+        for column, character in enumerate(code, start=1):
+            depth += (character in "([") - (character in ")]")
+            if depth > DEEPEST:
+                span = Span(path, number, column, 1, line)
+                raise EqsError(span, f"more than {DEEPEST} nested parentheses", "split it into subexpressions")
+            if depth < 0:
+                span = Span(path, number, column, 1, line)
+                raise EqsError(span, f"`{character}` closes nothing", "remove it, or open it first")
+        indentation = code[: len(code) - len(code.lstrip())]
+        if "\t" in indentation and code.strip():
+            span = Span(path, number, 1, len(indentation), line)
+            raise EqsError(span, "a tab in the indentation", "indent with spaces only")
+    if depth > 0:
+        span = Span(path, len(lines), max(1, len(lines[-1])), 1, lines[-1])
+        raise EqsError(span, "the file ends inside parentheses or brackets", "close them")
+
+
+PUNCTUATION = {
+    "COLON": "`:`",
+    "EQUAL": "`=`",
+    "LPAR": "`(`",
+    "RPAR": "`)`",
+    "LSQB": "`[`",
+    "RSQB": "`]`",
+    "COMMA": "`,`",
+    "TILDE": "`~`",
+    "_NL": "the end of the line",
+    "NAME": "a name",
+    "NUMBER": "a number",
+    "ODE": "`d.../dt`",
+    "_INDENT": "an indented block",
+    "COMPARE": "a comparison",
+    "__ANON_0": "`->`",
+}
+OPERATORS = {"PLUS", "MINUS", "STAR", "SLASH", "POWER", "FLOORDIV", "PERCENT", "COMPARE", "AND", "OR"}
+
+
+def _syntax_error(error: UnexpectedInput, path: str, lines: list[str]) -> EqsError:
+    if isinstance(error, UnexpectedCharacters):
+        span = _span_at(path, lines, error.line, error.column, 1)
+        found = span.text[span.column - 1 : span.column] or "end of file"
+        return EqsError(span, f"unexpected character `{found}`", _hint_for_character(found))
+    assert isinstance(error, UnexpectedToken)
+    token = error.token
+    if token.type in ("$END", "_DEDENT") or not token.line:
+        span = _span_at(path, lines, len(lines), len(lines[-1]) + 1, 1)
+        return EqsError(span, "the file ends too early", f"expected {_expected(error.expected)}")
+    if token.type in ("_NL", "_INDENT"):
+        line = token.line
+        span = _span_at(path, lines, line, len(_code(lines, line)) + 1, 1)
+        if token.type == "_INDENT":
+            span = _span_at(path, lines, line + 1, 1, 1)
+            return EqsError(span, "this line is indented more than its block", "give lines of one block one indentation")
+        return EqsError(span, "the line ends too early", _hint_at_line_end(span.text, error.expected))
+    span = _span_at(path, lines, token.line or 1, token.column or 1, len(token.strip()))
+    return EqsError(span, f"unexpected `{token}`", _hint_for_token(token, span, error.expected))
+
+
+def _hint_for_character(character: str) -> str:
+    if character in "{}":
+        return "blocks are made by indentation, without braces"
+    if character in "'\"":
+        return "text in quotes has no meaning here; write the name itself"
+    if character == "&":
+        return "write `and`"
+    if character == "|":
+        return "write `or`"
+    if character == "!":
+        return "write `not`, or `!=` for unequal"
+    return "remove it"
+
+
+def _hint_at_line_end(text: str, expected: set[str]) -> str:
+    code = text.split("#", 1)[0]
+    if "COLON" in expected and "=" in code and ":" not in code:
+        return "an equation ends with its unit: write `... : mV`, or `: 1` if it has none"
+    if "COLON" in expected:
+        return "a block or entry needs `:` after its name"
+    if "_INDENT" in expected:
+        return "write the statements on the same line, or indented below"
+    return f"expected {_expected(expected)}"
+
+
+def _hint_for_token(token: Token, span: Span, expected: set[str]) -> str:
+    if token.type == "EQUAL" and "COMPARE" in expected:
+        return "compare with `==`; a value is assigned by the name at the start of the line"
+    if token.type == "COLON" and "?" in span.text:
+        return "write `where(condition, a, b)`"
+    if token.type in ("NAME", "NUMBER", "CALL") and expected & OPERATORS:
+        return "an operator is missing between the two values; write `*` for a product"
+    if token.type == "NETWORK" or (token.type == "NAME" and "NEURON" in expected):
+        return "a file consists of `neuron NAME:`, `synapse NAME:` and one `network:` block"
+    if token.type == "LPAR" and "_NL" in expected:
+        return "a function's parenthesis follows its name without a space, as in `exp(x)`; flags stand at the end of a line"
+    return f"expected {_expected(expected)}"
+
+
+def _expected(types: set[str]) -> str:
+    named = sorted({PUNCTUATION.get(t, f"`{t.lower()}`") for t in types if t not in OPERATORS} - {""})
+    if types & OPERATORS:
+        named.append("an operator")
+    return ", ".join(named[:8]) or "the end of the file"
+
+
+def _code(lines: list[str], line: int) -> str:
+    return lines[line - 1].split("#", 1)[0].rstrip() if line <= len(lines) else ""
+
+
+def _span_at(path: str, lines: list[str], line: int, column: int, width: int) -> Span:
+    line = min(max(line, 1), len(lines))
+    text = lines[line - 1]
+    return Span(path, line, max(1, min(column, len(text) + 1)), max(1, width), text)
+
+
+def _indentation_error(path: str, lines: list[str]) -> EqsError:
+    levels = [0]
+    for number, line in enumerate(lines, start=1):
+        code = line.split("#", 1)[0]
+        if not code.strip():
+            continue
+        indent = len(code) - len(code.lstrip())
+        if indent > levels[-1]:
+            levels.append(indent)
+        while indent < levels[-1]:
+            levels.pop()
+        if indent != levels[-1]:
+            span = Span(path, number, 1, max(1, indent), line)
+            return EqsError(span, "this indentation matches no block above", "align the line with its block")
+    return EqsError(Span(path, 1, 1, 1, lines[0]), "inconsistent indentation", "indent with spaces only")
+
+
+def _split(children: list, *kinds: type) -> Iterator[tuple]:
+    for kind in kinds:
+        yield tuple(child for child in children if isinstance(child, kind))
+
+
+@v_args(meta=True)
+class _Build(Transformer):
+    """One method for each grammar rule that leaves a node."""
+
+    def __init__(self, path: str, text: str, lines: list[str]) -> None:
+        super().__init__()
+        self.path, self.text, self.lines = path, text, lines
+
+    def span(self, meta: Meta | Token) -> Span:
+        """Return the place of a node, cut at the end of its first line."""
+        text = self.lines[meta.line - 1]
+        end = meta.end_column if meta.end_line == meta.line else len(text.split("#", 1)[0].rstrip()) + 1
+        return Span(self.path, meta.line, meta.column, max(1, end - meta.column), text)
+
+    def start(self, meta: Meta, children: list) -> s.Syntax:
+        blocks, networks = _split(children, s.Block, s.NetworkBlock)
+        return s.Syntax(self.path, self.text, blocks, networks)
+
+    def _block(self, kind: str, children: list) -> s.Block:
+        return s.Block(self.span(children[0]), kind, str(children[0]), tuple(children[1:]))
+
+    def neuron(self, meta: Meta, children: list) -> s.Block:
+        return self._block("neuron", children)
+
+    def synapse(self, meta: Meta, children: list) -> s.Block:
+        return self._block("synapse", children)
+
+    def network(self, meta: Meta, children: list) -> s.NetworkBlock:
+        return s.NetworkBlock(self.span(children[0]), tuple(children[1:]))
+
+    def ode(self, meta: Meta, children: list) -> s.Ode:
+        head, rate, unit, flags = children
+        state = re.match(r"d(\w+?)\s*/", head)
+        assert state is not None
+        return s.Ode(self.span(head), state.group(1), rate, unit, flags or ())
+
+    def definition(self, meta: Meta, children: list) -> s.Definition:
+        name, expression, unit, flags = children
+        return s.Definition(self.span(name), str(name), expression, unit, flags or ())
+
+    def declaration(self, meta: Meta, children: list) -> s.Declaration:
+        name, unit, *rest = children
+        flags = tuple(flag for group in rest if isinstance(group, tuple) for flag in group)
+        value = next((child for child in rest if isinstance(child, s.Given)), None)
+        return s.Declaration(self.span(name), str(name), unit, flags, value)
+
+    def known(self, meta: Meta, children: list) -> s.Given:
+        return s.Given(self.span(meta), children[-1], learned=False)
+
+    def unknown(self, meta: Meta, children: list) -> s.Given:
+        call, bounds = children
+        return s.Given(self.span(meta), call, learned=True, bounds=bounds)
+
+    def distribution(self, meta: Meta, children: list) -> s.Call:
+        return self.call(meta, children)
+
+    def bounds(self, meta: Meta, children: list) -> tuple:
+        return tuple(children)
+
+    def flags(self, meta: Meta, children: list) -> tuple:
+        return tuple(children)
+
+    def flag(self, meta: Meta, children: list) -> s.Flag:
+        return s.Flag(self.span(meta), " ".join(children))
+
+    def _setting(self, children: list) -> s.Setting:
+        return s.Setting(self.span(children[0]), str(children[0]), children[1])
+
+    def threshold(self, meta: Meta, children: list) -> s.Setting:
+        return self._setting(children)
+
+    def refractory(self, meta: Meta, children: list) -> s.Setting:
+        return self._setting(children)
+
+    def method(self, meta: Meta, children: list) -> s.Setting:
+        keyword, name = children
+        return s.Setting(self.span(keyword), str(keyword), s.Name(self.span(name), str(name)))
+
+    def _statements(self, children: list) -> s.Statements:
+        (assignments,) = _split(children, s.Assignment)
+        return s.Statements(self.span(children[0]), str(children[0]), assignments)
+
+    def reset(self, meta: Meta, children: list) -> s.Statements:
+        return self._statements(children)
+
+    def update(self, meta: Meta, children: list) -> s.Statements:
+        return self._statements(children)
+
+    def initial(self, meta: Meta, children: list) -> s.Statements:
+        return self._statements(children)
+
+    def on_pre(self, meta: Meta, children: list) -> s.Statements:
+        return self._statements(children)
+
+    def statement(self, meta: Meta, children: list) -> s.Assignment:
+        target, operator, expression = children
+        return s.Assignment(self.span(target), str(target), str(operator), expression)
+
+    def timestep(self, meta: Meta, children: list) -> s.TimeStep:
+        return s.TimeStep(self.span(children[0]), str(children[0]), children[-1])
+
+    def population(self, meta: Meta, children: list) -> s.PopulationLine:
+        name, neuron, size, overrides = children
+        if size is not None and not re.fullmatch(r"[1-9]\d*", size):
+            raise EqsError(self.span(size), f"`{size}` is not a number of neurons", "write a whole number from 1 on")
+        count = None if size is None else int(size)
+        return s.PopulationLine(self.span(name), str(name), str(neuron), count, overrides[1] if overrides else ())
+
+    def projection(self, meta: Meta, children: list) -> s.ProjectionLine:
+        pre, post, synapse, *clauses = children
+        span = self.span(pre)
+        found: dict[str, Any] = {}
+        for keyword, value in clauses:
+            if keyword in found:
+                raise EqsError(span, f"`{keyword}` is given twice", "keep one")
+            found[keyword] = value
+        return s.ProjectionLine(span, str(pre), str(post), str(synapse), **found)
+
+    def overrides(self, meta: Meta, children: list) -> tuple[str, tuple[s.Override, ...]]:
+        return "overrides", tuple(children)
+
+    def override(self, meta: Meta, children: list) -> s.Override:
+        return s.Override(self.span(children[0]), str(children[0]), children[1])
+
+    def condition(self, meta: Meta, children: list) -> tuple[str, s.Expression]:
+        return "condition", children[0]
+
+    def probability(self, meta: Meta, children: list) -> tuple[str, s.Expression]:
+        return "probability", children[0]
+
+    def delay(self, meta: Meta, children: list) -> tuple[str, s.Expression]:
+        return "delay", children[0]
+
+    def unit(self, meta: Meta, children: list) -> s.UnitText:
+        return s.UnitText(self.span(meta), "".join(map(str, children)))
+
+    def unit_factor(self, meta: Meta, children: list) -> str:
+        base, exponent = children
+        text = f"({base.text})" if isinstance(base, s.UnitText) else str(base)
+        return text if exponent is None else f"{text}**{exponent}"
+
+    def unit_exponent(self, meta: Meta, children: list) -> str:
+        parts = [str(child) for child in children if child is not None]
+        minus = "-" if parts[0] == "-" else ""
+        numbers = [part for part in parts if part not in "-/"]
+        return minus + numbers[0] if len(numbers) == 1 else f"({minus}{'/'.join(numbers)})"
+
+    def _chain(self, meta: Meta, children: list) -> s.Expression:
+        left = children[0]
+        for operator, right in zip(children[1::2], children[2::2], strict=True):
+            left = s.Binary(self._across(left, right), str(operator), left, right)
+        return left
+
+    def _across(self, left: s.Expression, right: s.Expression) -> Span:
+        a, b = left.span, right.span
+        width = b.column + b.width - a.column if a.line == b.line else a.width
+        return Span(self.path, a.line, a.column, max(1, width), a.text)
+
+    def disjunction(self, meta: Meta, children: list) -> s.Expression:
+        return self._chain(meta, children)
+
+    def conjunction(self, meta: Meta, children: list) -> s.Expression:
+        return self._chain(meta, children)
+
+    def sum(self, meta: Meta, children: list) -> s.Expression:
+        return self._chain(meta, children)
+
+    def product(self, meta: Meta, children: list) -> s.Expression:
+        return self._chain(meta, children)
+
+    def comparison(self, meta: Meta, children: list) -> s.Expression:
+        if len(children) > 3:
+            span = self.span(children[3])
+            raise EqsError(span, "comparisons cannot be chained", "write `a < b and b < c`")
+        return self._chain(meta, children)
+
+    def power(self, meta: Meta, children: list) -> s.Expression:
+        if children[1] is None:
+            return children[0]
+        return self._chain(meta, children)
+
+    def negation(self, meta: Meta, children: list) -> s.Expression:
+        return s.Unary(self.span(meta), "not", children[-1])
+
+    def unary(self, meta: Meta, children: list) -> s.Expression:
+        return s.Unary(self.span(meta), str(children[0]), children[1])
+
+    def name(self, meta: Meta, children: list) -> s.Name:
+        return s.Name(self.span(children[0]), str(children[0]))
+
+    def number(self, meta: Meta, children: list) -> s.Number:
+        return s.Number(self.span(children[0]), str(children[0]))
+
+    def call(self, meta: Meta, children: list) -> s.Call:
+        function, *arguments = children
+        return s.Call(self.span(function), str(function), tuple(a for a in arguments if a is not None))
+
+    def group(self, meta: Meta, children: list) -> s.Expression:
+        return children[0]
+
+
+Parse = Callable[[str, str], s.Syntax]

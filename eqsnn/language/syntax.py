@@ -1,0 +1,281 @@
+"""Syntax: the model file as frozen nodes, one for each rule of the grammar; the place is carried, never compared."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from eqsnn.errors import Span
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """Anything that has a place in the file."""
+
+    span: Span = field(compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Number(Node):
+    """A decimal literal, kept as written so that it stays exact."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Name(Node):
+    """A variable, constant or unit."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Call(Node):
+    """`function(arguments)`."""
+
+    function: str
+    arguments: tuple["Expression", ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Unary(Node):
+    """`-x`, `+x` or `not x`."""
+
+    operator: str
+    operand: "Expression"
+
+
+@dataclass(frozen=True, slots=True)
+class Binary(Node):
+    """`left operator right`: arithmetic, comparison, `and`, `or`."""
+
+    operator: str
+    left: "Expression"
+    right: "Expression"
+
+
+Expression = Number | Name | Call | Unary | Binary
+
+
+@dataclass(frozen=True, slots=True)
+class UnitText(Node):
+    """A unit as written."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Flag(Node):
+    """One flag in parentheses, such as `unless refractory`."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Given(Node):
+    """The right-hand side of `=` or `~`: `distribution` is a call; bounds belong to `~`."""
+
+    expression: Expression
+    learned: bool
+    bounds: tuple[Expression, Expression] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ode(Node):
+    """`d<state>/dt = rate : unit (flags)`."""
+
+    state: str
+    rate: Expression
+    unit: UnitText
+    flags: tuple[Flag, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Definition(Node):
+    """`name = expression : unit (flags)`."""
+
+    name: str
+    expression: Expression
+    unit: UnitText
+    flags: tuple[Flag, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Declaration(Node):
+    """`name : unit (flags)`, `... = value` or `... ~ distribution in [low, high]`."""
+
+    name: str
+    unit: UnitText
+    flags: tuple[Flag, ...]
+    value: Given | None
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment(Node):
+    """`target operator expression` in a reset or another list of statements."""
+
+    target: str
+    operator: str
+    expression: Expression
+
+
+@dataclass(frozen=True, slots=True)
+class Statements(Node):
+    """`reset:`, `update:`, `initial:` or `on_pre:` with its statements."""
+
+    keyword: str
+    statements: tuple[Assignment, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Setting(Node):
+    """`threshold: expression`, `refractory: expression` or `method: name`."""
+
+    keyword: str
+    expression: Expression
+
+
+Line = Ode | Definition | Declaration | Statements | Setting
+
+
+@dataclass(frozen=True, slots=True)
+class Block(Node):
+    """A `neuron` or `synapse` block."""
+
+    kind: str
+    name: str
+    lines: tuple[Line, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Override(Node):
+    """`name = value` or `name ~ distribution` after `with`."""
+
+    name: str
+    value: Given
+
+
+@dataclass(frozen=True, slots=True)
+class TimeStep(Node):
+    """`dt = expression` of the network block."""
+
+    name: str
+    expression: Expression
+
+
+@dataclass(frozen=True, slots=True)
+class PopulationLine(Node):
+    """`name : neuron[size] with ...`."""
+
+    name: str
+    neuron: str
+    size: int | None
+    overrides: tuple[Override, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectionLine(Node):
+    """`pre -> post : synapse` and its clauses."""
+
+    pre: str
+    post: str
+    synapse: str
+    overrides: tuple[Override, ...] = ()
+    condition: Expression | None = None
+    probability: Expression | None = None
+    delay: Expression | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkBlock(Node):
+    """The `network` block."""
+
+    lines: tuple[TimeStep | PopulationLine | ProjectionLine, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Syntax:
+    """A parsed file."""
+
+    path: str = field(compare=False)
+    text: str = field(repr=False, compare=False)
+    blocks: tuple[Block, ...]
+    networks: tuple[NetworkBlock, ...]
+
+
+BINDING = {"or": 1, "and": 2, "compare": 4, "+": 5, "-": 5, "*": 6, "/": 6, "//": 6, "%": 6, "**": 8}
+
+
+def write_expression(node: Expression, within: int = 0) -> str:
+    """Write an expression as it would be typed, with the parentheses it needs."""
+    if isinstance(node, Number | Name):
+        return node.text
+    if isinstance(node, Call):
+        return f"{node.function}({', '.join(write_expression(a) for a in node.arguments)})"
+    if isinstance(node, Unary):
+        binding = 3 if node.operator == "not" else 7
+        gap = " " if node.operator == "not" else ""
+        text = f"{node.operator}{gap}{write_expression(node.operand, binding)}"
+    else:
+        binding = BINDING.get(node.operator, BINDING["compare"])
+        right_first = node.operator == "**"
+        left = write_expression(node.left, binding + 1 if right_first else binding)
+        right = write_expression(node.right, 7 if right_first else binding + 1)
+        text = f"{left}{node.operator}{right}" if binding >= BINDING["*"] else f"{left} {node.operator} {right}"
+    return f"({text})" if binding < within else text
+
+
+def format_syntax(syntax: Syntax) -> str:
+    """Write a parsed file back as text that parses to the same Syntax."""
+    return "\n".join(_lines(syntax)) + "\n"
+
+
+def _lines(syntax: Syntax) -> Iterator[str]:
+    for block in syntax.blocks:
+        yield f"{block.kind} {block.name}:"
+        for line in block.lines:
+            yield from ("    " + text for text in _write_line(line))
+        yield ""
+    for network in syntax.networks:
+        yield "network:"
+        yield from ("    " + _write_network_line(line) for line in network.lines)
+
+
+def _write_line(line: Line) -> list[str]:
+    if isinstance(line, Setting):
+        return [f"{line.keyword}: {write_expression(line.expression)}"]
+    if isinstance(line, Statements):
+        body = [f"    {s.target} {s.operator} {write_expression(s.expression)}" for s in line.statements]
+        return [f"{line.keyword}:", *body]
+    flags = f" ({', '.join(flag.text for flag in line.flags)})" if line.flags else ""
+    if isinstance(line, Ode):
+        return [f"d{line.state}/dt = {write_expression(line.rate)} : {line.unit.text}{flags}"]
+    if isinstance(line, Definition):
+        return [f"{line.name} = {write_expression(line.expression)} : {line.unit.text}{flags}"]
+    return [f"{line.name} : {line.unit.text}{flags}{_write_given(line.value)}"]
+
+
+def _write_given(value: Given | None) -> str:
+    if value is None:
+        return ""
+    text = f" {'~' if value.learned else '='} {write_expression(value.expression)}"
+    if value.bounds is not None:
+        text += f" in [{write_expression(value.bounds[0])}, {write_expression(value.bounds[1])}]"
+    return text
+
+
+def _write_network_line(line: TimeStep | PopulationLine | ProjectionLine) -> str:
+    if isinstance(line, TimeStep):
+        return f"{line.name} = {write_expression(line.expression)}"
+    if isinstance(line, PopulationLine):
+        size = "" if line.size is None else f"[{line.size}]"
+        return f"{line.name} : {line.neuron}{size}{_write_overrides(line.overrides)}"
+    text = f"{line.pre} -> {line.post} : {line.synapse}{_write_overrides(line.overrides)}"
+    for keyword, clause in (("if", line.condition), ("probability", line.probability), ("delay", line.delay)):
+        if clause is not None:
+            text += f" {keyword} {write_expression(clause)}"
+    return text
+
+
+def _write_overrides(overrides: tuple[Override, ...]) -> str:
+    if not overrides:
+        return ""
+    return " with " + ", ".join(f"{override.name}{_write_given(override.value)}" for override in overrides)

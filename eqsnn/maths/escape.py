@@ -1,0 +1,42 @@
+"""escape: a hard threshold becomes a spike probability, and the step gains the log-likelihood of the observed spikes."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from sympy import Integer, Rational
+
+from eqsnn.language.functions import LogSigmoid, Where, symbol
+from eqsnn.maths.program import NETWORK, Assign, Input, Kind, Program, Statement
+
+ESCAPE_WIDTH = "escape_width"  # relative to the distance from reset to threshold
+
+
+def escape(program: Program, populations: Iterable[str]) -> Program:
+    """Add the outputs `population.log_likelihood` to a forced Program.
+
+    A neuron whose margin above threshold is m spikes in a step with probability sigma(m/width); the output is the
+    Bernoulli log-probability of `population.observed`, 0 while refractory. The width is the setting `escape_width`
+    times the distance from reset to threshold; as it goes to zero the threshold becomes hard again. Source: Gerstner
+    et al. 2014, Neuronal Dynamics, section 9.1 and 10.2; Jolivet et al. 2006, doi:10.1007/s00422-006-0068-6.
+    """
+    width = symbol(ESCAPE_WIDTH)
+    added: list[Statement] = []
+    outputs = dict(program.outputs)
+    for name in populations:
+        margin = program.outputs[f"{name}.margin"]
+        scale = program.outputs[f"{name}.threshold_to_reset"]
+        observed = symbol(f"{name}.observed")
+        above = margin / (scale * width)
+        fired = Where(observed > Rational(1, 2), LogSigmoid(above), LogSigmoid(-above))
+        active = program.outputs.get(f"{name}.active")
+        if active is not None:
+            fired = Where(active > Rational(1, 2), fired, Integer(0))
+        target = symbol(f"{name}.log_likelihood")
+        added.append(Assign(target, name, fired))
+        outputs[f"{name}.log_likelihood"] = target
+    return replace(
+        program,
+        inputs=(*program.inputs, Input(width, NETWORK, Kind.SETTING)),
+        statements=(*program.statements, *added),
+        outputs=outputs,
+    )

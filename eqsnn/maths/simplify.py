@@ -1,0 +1,156 @@
+"""simplify: the same Program with less work: dead code dropped, common subexpressions shared, constants hoisted."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from typing import NamedTuple
+
+import sympy
+from sympy import Expr, Symbol
+from sympy.logic.boolalg import Boolean
+
+from eqsnn.language.functions import symbol
+from eqsnn.maths.program import CONSTANT, NETWORK, Assign, Input, Kind, Program, Statement
+
+
+def select(program: Program, outputs: Iterable[str]) -> Program:
+    """Keep these outputs only, and the statements and inputs that they and the next states need."""
+    kept = {name: program.outputs[name] for name in outputs}
+    needed = {*program.next_states.values(), *kept.values(), *(delay.sent for delay in program.delays)}
+    statements: list[Statement] = []
+    for statement in reversed(program.statements):
+        if statement.target in needed:
+            statements.append(statement)
+            needed |= statement.reads
+    carried = {*program.next_states, *(delay.arrival for delay in program.delays)}
+    inputs = tuple(given for given in program.inputs if given.symbol in needed | carried)
+    return replace(program, inputs=inputs, statements=tuple(reversed(statements)), outputs=kept)
+
+
+def share(program: Program) -> Program:
+    """Compute each subexpression that occurs more than once only once (dead code goes too)."""
+    assigns = [statement for statement in program.statements if isinstance(statement, Assign)]
+    taken = {given.symbol for given in program.inputs} | {statement.target for statement in program.statements}
+    names = (s for count in _naturals() if (s := symbol(f"x{count}")) not in taken)
+    found, reduced = sympy.cse([a.expression for a in assigns], symbols=names, order="none")
+    parts = dict(found)
+    spaces = program.space_of()
+    statements: list[Statement] = []
+    rewritten = iter(reduced)
+
+    def emit(needed: Iterable[Symbol]) -> None:
+        for part in sorted(needed & parts.keys(), key=str):  # type: ignore[operator]
+            expression = parts.pop(part)
+            emit(expression.free_symbols)
+            spaces[part] = _space_of_expression(expression, spaces)
+            statements.append(Assign(part, spaces[part], expression))
+
+    for statement in program.statements:
+        simplified = replace(statement, expression=next(rewritten)) if isinstance(statement, Assign) else statement
+        emit(simplified.reads)
+        statements.append(simplified)
+    return select(replace(program, statements=tuple(statements)), program.outputs)
+
+
+class Hoisted(NamedTuple):
+    """A Program cut in two: `once` computes everything constant over a run; `step` reads it as parameters."""
+
+    once: Program
+    step: Program
+
+
+def hoist(program: Program) -> Hoisted:
+    """Move everything that depends only on parameters and settings out of the step.
+
+    The outputs of `once` are named like the parameters they become in `step`. A symbol keeps the space of the
+    statement it came from, and is shared if everything it depends on is.
+    """
+    constant = {given.symbol: given.shared or given.space == NETWORK for given in program.of_kind(*CONSTANT)}
+    spaces = program.space_of()
+    once: list[Statement] = []
+    step: list[Statement] = []
+    lifted: dict[Expr, Symbol] = {}
+    taken = set(spaces)
+
+    def lift(expression: Expr) -> Symbol:
+        if expression not in lifted:
+            target = symbol(f"c{len(lifted)}")
+            assert target not in taken, f"{target} is taken"
+            spaces[target] = _space_of_expression(expression, spaces)
+            constant[target] = all(constant[s] for s in expression.free_symbols)  # type: ignore[index]
+            once.append(Assign(target, spaces[target], expression))
+            lifted[expression] = target
+        return lifted[expression]
+
+    for statement in program.statements:
+        if statement.reads <= constant.keys():
+            once.append(statement)
+            constant[statement.target] = all(constant[s] for s in statement.reads)
+        elif isinstance(statement, Assign):
+            step.append(replace(statement, expression=_lift_constants(statement.expression, constant, lift)))
+        else:
+            step.append(statement)
+    return _cut(program, once, step, constant, spaces)
+
+
+def _cut(
+    program: Program,
+    once: list[Statement],
+    step: list[Statement],
+    constant: Mapping[Symbol, bool],
+    spaces: Mapping[Symbol, str],
+) -> Hoisted:
+    made = {statement.target for statement in once}
+    leaving = {*program.next_states.values(), *program.outputs.values(), *(delay.sent for delay in program.delays)}
+    read = {s for statement in step for s in statement.reads} | leaving
+    crossing = sorted(made & read, key=str)
+    given = tuple(Input(s, spaces[s], Kind.PARAMETER, constant[s]) for s in crossing)
+    first = Program(
+        spaces=program.spaces,
+        inputs=program.of_kind(*CONSTANT),
+        statements=tuple(once),
+        next_states={},
+        outputs={str(s): s for s in crossing},
+        surrogate=program.surrogate,
+    )
+    second = replace(program, inputs=(*program.inputs, *given), statements=tuple(step))
+    return Hoisted(select(first, first.outputs), select(second, second.outputs))
+
+
+def _lift_constants(expression: Expr, constant: Mapping[Symbol, bool], lift) -> Expr:  # noqa: ANN001 (a closure)
+    """Replace every largest constant part of `expression` that costs work by a lifted symbol."""
+    if expression.is_Atom:
+        return expression
+    if isinstance(expression, Boolean):
+        return expression.func(*(_lift_constants(argument, constant, lift) for argument in expression.args))  # type: ignore[arg-type]
+    if expression.free_symbols and expression.free_symbols <= constant.keys():
+        return lift(expression)
+    args = []
+    fixed = []
+    for argument in expression.args:
+        free = argument.free_symbols
+        if isinstance(expression, sympy.Add | sympy.Mul) and free and free <= constant.keys():
+            fixed.append(argument)
+        else:
+            args.append(_lift_constants(argument, constant, lift))  # type: ignore[arg-type]
+    if not fixed:
+        return expression.func(*args)
+    if isinstance(expression, sympy.Mul):
+        numbers = [argument for argument in args if argument.is_number]
+        args = [argument for argument in args if not argument.is_number]
+        fixed += numbers
+    together = expression.func(*fixed)
+    return expression.func(*args, together if together.is_Atom else lift(together))
+
+
+def _space_of_expression(expression: Expr, spaces: Mapping[Symbol, str]) -> str:
+    """The one space of the symbols in an elementwise expression, network-wide values aside."""
+    places = {spaces[s] for s in expression.free_symbols} - {NETWORK}  # type: ignore[index]
+    assert len(places) <= 1, f"{expression} mixes {places}"
+    return places.pop() if places else NETWORK
+
+
+def _naturals() -> Iterator[int]:
+    count = 0
+    while True:
+        yield count
+        count += 1
