@@ -1,0 +1,86 @@
+"""The compiler, top to bottom: text -> Syntax -> Model -> Program -> Kernel. READ THIS FIRST.
+
+Each stage is a pure function of the one before, and `eqsnn show MODEL --stage NAME` prints any of them:
+
+| stage | function | where | what it does |
+|---|---|---|---|
+| 1 | `parse` | language/parse.py | grammar only; every node keeps its place in the file |
+| 2 | `check` | language/check.py | names, units, events; all mistakes at once |
+| 3 | `discretise` | maths/discretise.py | one time step as a symbolic Program, in Brian2's order |
+| 3 | `force`, `escape`, `know` | maths/ | Program -> Program: teacher forcing, spike probability, known noise |
+| 3 | `simplify.*`, `adjoint` | maths/ | the same with less work; its vector-Jacobian product |
+| 4 | `compile_torch` | backends/pytorch.py | Program -> torch functions: the reference backend |
+"""
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from eqsnn.backends.pytorch import TorchKernel, compile_torch
+from eqsnn.language.check import check
+from eqsnn.language.model import Model
+from eqsnn.language.parse import parse, read_model_text
+from eqsnn.language.show import format_model
+from eqsnn.language.syntax import format_syntax
+from eqsnn.maths.discretise import discretise
+from eqsnn.maths.escape import escape
+from eqsnn.maths.force import force
+from eqsnn.maths.known import know
+from eqsnn.maths.program import Program
+from eqsnn.maths.simplify import select
+
+
+def read_model(path: str | Path) -> Model:
+    """Return the checked model of a file."""
+    return model_from_text(read_model_text(path), str(path))
+
+
+def model_from_text(text: str, path: str = "<model>") -> Model:
+    """Return the checked model of a text; `path` is the name used in error messages."""
+    return check(parse(text, path))
+
+
+def free_program(model: Model, *, known: Iterable[str] = (), method: str | None = None, **options: object) -> Program:
+    """Return the Program of a network that runs on its own spikes; values `known` are given as drives."""
+    return know(discretise(model, method=method, **options), known)  # type: ignore[arg-type]
+
+
+def forced_program(model: Model, *, known: Iterable[str] = (), method: str | None = None) -> Program:
+    """Return the Program of a network that follows observed spikes and outputs their log-likelihood."""
+    spiking = [name for name in model.populations if model.neuron_of(name).threshold is not None]
+    return escape(force(free_program(model, known=known, method=method), spiking), spiking)
+
+
+def compile_program(program: Program, outputs: Iterable[str]) -> TorchKernel:
+    """Return a kernel that computes these outputs."""
+    return compile_torch(select(program, outputs))
+
+
+def _syntax(model: Model) -> str:
+    return format_syntax(parse(model.text, model.path))
+
+
+def _program(model: Model) -> str:
+    return str(discretise(model))
+
+
+def _kernel(model: Model) -> TorchKernel:
+    program = discretise(model)
+    wanted = [name for name in program.outputs if name.endswith(".spike")] or list(program.outputs)
+    return compile_program(program, wanted)
+
+
+def _adjoint(model: Model) -> str:
+    return str(_kernel(model).step_adjoint)
+
+
+def _torch(model: Model) -> str:
+    return _kernel(model).source
+
+
+STAGES: dict[str, Callable[[Model], str]] = {
+    "syntax": _syntax,
+    "model": format_model,
+    "program": _program,
+    "adjoint": _adjoint,
+    "torch": _torch,
+}

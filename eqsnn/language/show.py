@@ -1,0 +1,67 @@
+"""format_model: the checked model as text for people."""
+
+from collections.abc import Iterator
+
+from eqsnn.language.model import Distribution, Model, NeuronModel, Role, SynapseModel, Value
+
+
+def format_model(model: Model) -> str:
+    """Return every name with its role and unit, the equations, and the network, in coherent units."""
+    return "\n".join(_lines(model)) + "\n"
+
+
+def format_value(value: Value | None) -> str:
+    """Return a value as it would be written, in coherent units."""
+    if value is None:
+        return ""
+    if isinstance(value.given, Distribution):
+        arguments = ", ".join(f"{a:g}" for a in value.given.arguments)
+        text = f" {'~' if value.learned else '='} {value.given.name}({arguments})"
+        return f"{text} in [{value.low:g}, {value.high:g}]" if value.learned else text
+    return f" = {value.given:g}"
+
+
+def _lines(model: Model) -> Iterator[str]:
+    for block in (*model.neurons.values(), *model.synapses.values()):
+        yield from _block(block)
+        yield ""
+    yield f"network, dt = {model.dt:g} ms"
+    for population in model.populations.values():
+        size = "?" if population.size is None else population.size
+        yield f"  {population.name}: {size} x {population.neuron}"
+        yield from (f"    {name}{format_value(value)}" for name, value in population.values.items())
+    for projection in model.projections.values():
+        clauses = f", if {projection.condition}" if projection.condition is not None else ""
+        clauses += f", probability {projection.probability:g}" if projection.probability < 1 else ""
+        clauses += f", delay {projection.delay:g} ms" if projection.delay else ""
+        yield f"  {projection.name}: {projection.synapse}{clauses}"
+        yield from (f"    {name}{format_value(value)}" for name, value in projection.values.items())
+
+
+def _block(block: NeuronModel | SynapseModel) -> Iterator[str]:
+    yield f"{'neuron' if isinstance(block, NeuronModel) else 'synapse'} {block.name}"
+    for variable in block.variables.values():
+        shared = ", shared" if variable.shared else ""
+        yield f"  {variable.role.value:>13} {variable.name} [{variable.unit.name}{shared}]{format_value(variable.value)}"
+    yield from (f"  d{state}/dt = {rate}" for state, rate in block.equations.items())
+    yield from (f"  {name} := {expression}" for name, expression in block.subexpressions.items())
+    if isinstance(block, SynapseModel):
+        yield from (f"  {name}_post = sum of {expression}" for name, expression in block.summed.items())
+        yield from (f"  on_pre: {statement.target} = {statement.expression}" for statement in block.on_pre)
+        return
+    if block.threshold is not None:
+        yield f"  threshold: {block.threshold}"
+    yield from (f"  reset: {statement.target} = {statement.expression}" for statement in block.reset)
+    if block.refractory is not None:
+        yield f"  refractory: {block.refractory}"
+    yield from (f"  update: {statement.target} = {statement.expression}" for statement in block.update)
+
+
+def variables_of(model: Model, role: Role) -> list[str]:
+    """Return `population.name` of every variable with this role."""
+    return [
+        f"{name}.{variable.name}"
+        for name in model.populations
+        for variable in model.neuron_of(name).variables.values()
+        if variable.role is role
+    ]

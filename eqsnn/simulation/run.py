@@ -1,0 +1,148 @@
+"""simulate: a model, for some time and trials, to a Recording."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+from eqsnn.backends.kernel import Run
+from eqsnn.compiler import compile_program, free_program
+from eqsnn.errors import InputError
+from eqsnn.language.expressions import suggest
+from eqsnn.language.model import Model
+from eqsnn.maths.program import Program
+from eqsnn.simulation import setup
+from eqsnn.simulation.parameters import Parameter, parameters_of, set_values
+from eqsnn.simulation.recording import Recording
+
+CHUNK = 2_000_000  # values held at once for each noise source and recorded variable
+SURROGATE_WIDTH = 0.1  # irrelevant without a gradient
+
+
+def simulate_model(
+    model: Model,
+    duration: float,
+    *,
+    parameters: Mapping[str, Parameter] | None = None,
+    inputs: Recording | None = None,
+    trials: int = 1,
+    seed: int = 0,
+    record: Sequence[str] = (),
+    burn_in: float = 0.0,
+    dtype: torch.dtype = torch.float64,
+    method: str | None = None,
+) -> Recording:
+    """Simulate `trials` independent trials of `duration` seconds after discarding `burn_in` seconds.
+
+    Unknown parameters are drawn once from their distributions, the same for all trials. Noise is private to each
+    neuron, step and trial, and repeatable from `seed`. `inputs` carries known drives that cover burn-in and duration;
+    an array named like a random subexpression replaces its draws. `record`: `population.variable` or `variable`.
+    """
+    parameters = parameters_of(model) if parameters is None else parameters
+    inputs = inputs or empty_inputs(model, trials)
+    known = setup.given_names(model, inputs.inputs)
+    program = free_program(model, known=known, method=method)
+    spikes = [f"{name}.spike" for name in setup.spiking_populations(model)]
+    recorded = _recorded(program, record)
+    kernel = compile_program(program, [*spikes, *recorded])
+    rng = np.random.default_rng(seed)
+    values: dict[str, Tensor | float] = {
+        name: torch.from_numpy(parameter.draw(rng)).to(dtype).unsqueeze(-1) for name, parameter in parameters.items()
+    }
+    values |= setup.settings_of(model) | {"surrogate_width": SURROGATE_WIDTH}
+    synapses = setup.synapses_of(model)
+    skipped, n_steps = setup.steps_in(burn_in, model.dt), setup.steps_in(duration, model.dt)
+    drives = setup.drives_of(model, kernel.step, inputs, skipped + n_steps, dtype)
+    states = setup.initial_states(model, kernel.step, values, synapses, trials)
+    generator = torch.Generator().manual_seed(seed)
+    widest = max(1, sum(setup.sizes_of(model, name)[0] for name in model.populations)) * trials
+    chunk = max(1, CHUNK // widest)
+    pending: Mapping[str, tuple[Tensor, ...]] = {}
+    kept: dict[str, list[NDArray]] = {name: [] for name in (*spikes, *recorded)}
+    with torch.no_grad():
+        for first in range(0, skipped + n_steps, chunk):
+            now = min(chunk, skipped + n_steps - first)
+            given = {name: value[first : first + now] for name, value in drives.items()}
+            given |= setup.draw_noise(kernel.step, model, now, trials, generator, dtype)
+            given["t"] = setup.times(first, now, model.dt, dtype)
+            run = Run(now, states, values, given, synapses, pending, record=(*spikes, *recorded))
+            outcome = kernel.unroll(run)
+            states, pending = outcome.states, outcome.pending
+            for name, value in outcome.recorded.items():
+                kept[name].append(value[max(0, skipped - first) :].numpy())
+    return _recording(model, kept, spikes, recorded, trials, duration, seed)
+
+
+def empty_inputs(model: Model, trials: int, inputs: Mapping[str, ArrayLike] | None = None) -> Recording:
+    """Return a recording without spikes that carries known drives on the model's own step."""
+    arrays = {name: _drive_array(name, values) for name, values in (inputs or {}).items()}
+    none = np.zeros(0)
+    ids = np.zeros(0, dtype=np.int64)
+    return Recording(none, ids, ids, 0.0, model.dt * 1e-3, 0, trials, inputs=arrays)
+
+
+def _drive_array(name: str, values: ArrayLike) -> NDArray[np.float64]:
+    array = np.asarray(values, dtype=float)
+    if array.ndim not in (1, 2, 3):
+        raise InputError(f"the input `{name}` has shape {array.shape}; (time,), (time, neuron) or (trial, time, neuron) is expected")
+    if not np.isfinite(array).all():
+        raise InputError(f"the input `{name}` contains NaN or infinity")
+    return array
+
+
+def _recorded(program: Program, record: Sequence[str]) -> list[str]:
+    found: list[str] = []
+    for name in record:
+        full = [output for output in program.outputs if output == name or output.split(".", 1)[1] == name]
+        if not full:
+            known = {*program.outputs, *(output.split(".", 1)[1] for output in program.outputs)}
+            raise InputError(f"there is no variable `{name}` to record; {suggest(name, known)}")
+        found += full
+    return [name for name in dict.fromkeys(found) if not name.endswith(".spike")]
+
+
+def _recording(
+    model: Model, kept: Mapping[str, list[NDArray]], spikes: list[str], recorded: list[str], trials: int, duration: float, seed: int
+) -> Recording:
+    dt = model.dt * 1e-3
+    n_steps = setup.steps_in(duration, model.dt)
+
+    def joined(name: str, dtype: type) -> NDArray:
+        value = np.concatenate(kept[name]).astype(dtype)
+        size = setup.sizes_of(model, name.split(".", 1)[0])
+        return np.broadcast_to(value, (n_steps, *size, trials)).transpose(2, 0, 1)
+
+    trains = [joined(name, np.uint8) for name in spikes]
+    dense = np.concatenate(trains, axis=2) if trains else np.zeros((trials, n_steps, 0), np.uint8)
+    trial, step, unit = np.nonzero(dense)
+    order = np.lexsort((step, unit, trial))
+    names = tuple(f"{name.split('.', 1)[0]}[{k}]" for name in spikes for k in range(setup.sizes_of(model, name.split(".", 1)[0])[0]))
+    return Recording(
+        spike_times=(step * dt)[order],
+        unit_ids=unit[order].astype(np.int64),
+        trial_ids=trial[order].astype(np.int64),
+        duration=n_steps * dt,
+        dt=dt,
+        n_units=dense.shape[2],
+        n_trials=trials,
+        traces={name: np.ascontiguousarray(joined(name, float)) for name in recorded},
+        unit_names=names,
+        description=f"simulated from {model.path}, seed {seed}",
+    )
+
+
+def with_values(model: Model, values: Mapping[str, ArrayLike]) -> dict[str, Parameter]:
+    """Return the model's parameters with these values in the units of the file."""
+    return set_values(parameters_of(model), values)
+
+
+def with_dt(model: Model, dt: float | None) -> Model:
+    """Return the model on another time step (seconds)."""
+    if dt is None:
+        return model
+    if not dt > 0:
+        raise InputError(f"dt is {dt:g} s; a positive number is expected")
+    return replace(model, dt=dt * 1e3)

@@ -1,0 +1,180 @@
+"""From a model to what a kernel runs on: sizes, synapses, settings, initial states, drives, noise."""
+
+import math
+import zlib
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from eqsnn.backends.pytorch import compile_once
+from eqsnn.errors import InputError
+from eqsnn.language.functions import Where, symbol
+from eqsnn.language.model import Model, Role
+from eqsnn.maths.discretise import LONG_AGO
+from eqsnn.maths.initial import initial_state
+from eqsnn.maths.program import NETWORK, Assign, Gather, Input, Kind, Program, Space
+from eqsnn.simulation.parameters import sizes_of
+from eqsnn.simulation.recording import Recording
+
+
+def spiking_populations(model: Model) -> list[str]:
+    """Return the populations with a threshold, in the order of the file: their neurons are the recorded units."""
+    return [name for name in model.populations if model.neuron_of(name).threshold is not None]
+
+
+def with_size(model: Model, n_units: int) -> Model:
+    """Return the model with the one population of unknown size made to fit `n_units` spiking neurons in all."""
+    spiking = spiking_populations(model) or list(model.populations)
+    open_ended = [name for name in model.populations if model.populations[name].size is None]
+    if len(open_ended) > 1:
+        raise InputError(f"populations {', '.join(open_ended)} have no size; write it for all but one, as in `{open_ended[0]} : ...[10]`")
+    known = sum(model.populations[name].size or 0 for name in spiking)
+    if not open_ended:
+        if known != n_units:
+            raise InputError(f"the model has {known} spiking neurons, but {n_units} units are given")
+        return model
+    size = n_units - known
+    if size < 1:
+        raise InputError(f"the model needs more than {known} units, but {n_units} are given")
+    name = open_ended[0]
+    return replace(model, populations={**model.populations, name: replace(model.populations[name], size=size)})
+
+
+def synapses_of(model: Model) -> dict[str, Tensor]:
+    """Return the existing pairs of each projection, bool (pre, post, 1).
+
+    A probability is drawn from the projection's name, so that a model file means the same network every time.
+    """
+    found = {}
+    for projection in model.projections.values():
+        pre, post = sizes_of(model, projection.name)
+        exists = np.ones((pre, post), dtype=bool)
+        if projection.condition is not None:
+            exists &= _evaluate_condition(model, projection.name)
+        if projection.probability < 1:
+            rng = np.random.default_rng(zlib.crc32(projection.name.encode()))
+            exists &= rng.random((pre, post)) < projection.probability
+        found[projection.name] = torch.from_numpy(exists).unsqueeze(-1)
+    return found
+
+
+def _evaluate_condition(model: Model, name: str) -> np.ndarray:
+    """Evaluate `if` over all pairs through the backend, the one place that spells expressions."""
+    projection = model.projections[name]
+    pre, post = sizes_of(model, name)
+    ends = {"i": symbol("(pre).i"), "j": symbol("(post).i")}
+    spaces = {"(pre)": Space("(pre)"), "(post)": Space("(post)"), name: Space(name, "(pre)", "(post)")}
+    inputs = tuple(Input(s, str(s)[:-2], Kind.SETTING) for s in ends.values())
+    inputs += tuple(Input(symbol(n), NETWORK, Kind.SETTING) for n in ("N_pre", "N_post"))
+    gathers = tuple(Gather(symbol(local), name, s, from_post=local == "j") for local, s in ends.items())
+    holds = Assign(symbol("holds"), name, Where(projection.condition, symbol("i") * 0 + 1, symbol("i") * 0))
+    program = Program(spaces, inputs, (*gathers, holds), {}, {"holds": holds.target})
+    given = {"(pre).i": _indices(pre), "(post).i": _indices(post), "N_pre": float(pre), "N_post": float(post)}
+    result = compile_once(program)(given, {}, torch.float64)["holds"]
+    return np.broadcast_to(torch.as_tensor(result).reshape(*np.shape(result)[:2]).numpy() > 0.5, (pre, post))
+
+
+def _indices(n: int) -> Tensor:
+    return torch.arange(n, dtype=torch.float64).unsqueeze(-1)
+
+
+def settings_of(model: Model) -> dict[str, Tensor | float]:
+    """Return dt (ms) and the indices and sizes that equations may mention."""
+    settings: dict[str, Tensor | float] = {"dt": model.dt}
+    for name in model.populations:
+        (size,) = sizes_of(model, name)
+        settings |= {f"{name}.i": _indices(size), f"{name}.N": float(size)}
+    return settings
+
+
+def initial_states(
+    model: Model, program: Program, values: Mapping[str, Tensor | float], synapses: Mapping[str, Tensor], lanes: int
+) -> dict[str, Tensor]:
+    """Return every state of `program` before the first step, (neuron, lane); differentiable in the parameters."""
+    dtype = next((v.dtype for v in values.values() if isinstance(v, Tensor) and v.is_floating_point()), torch.float64)
+    found = compile_once(initial_state(model))(values, synapses, dtype)
+    states = {}
+    for given in program.of_kind(Kind.STATE):
+        name = str(given.symbol)
+        shape = (*sizes_of(model, given.space), lanes)
+        if name in found:
+            start = torch.as_tensor(found[name], dtype=dtype)
+        elif name.endswith("steps_since_spike"):
+            start = torch.tensor(LONG_AGO, dtype=dtype)
+        else:
+            start = torch.tensor(1.0, dtype=dtype)  # was_active
+        states[name] = start.expand(shape).clone()
+    return states
+
+
+def draw_noise(program: Program, model: Model, n_steps: int, lanes: int, rng: torch.Generator, dtype: torch.dtype) -> dict[str, Tensor]:
+    """Draw the private noise of `n_steps` steps, (time, neuron, lane)."""
+    noise = {}
+    for given in program.of_kind(Kind.NORMAL, Kind.UNIFORM):
+        shape = (n_steps, *sizes_of(model, given.space), lanes)
+        # drawn in double and then rounded, so that a seed gives the same network in both precisions
+        make = torch.randn if given.kind is Kind.NORMAL else torch.rand
+        noise[str(given.symbol)] = make(shape, generator=rng, dtype=torch.float64).to(dtype)
+    return noise
+
+
+def times(first: int, n_steps: int, dt: float, dtype: torch.dtype) -> Tensor:
+    """Return t = n dt (ms) of each step, (time, 1, 1): a product, never an accumulated sum."""
+    return (torch.arange(first, first + n_steps, dtype=torch.float64) * dt).to(dtype).reshape(-1, 1, 1)
+
+
+def given_names(model: Model, available: Iterable[str]) -> list[str]:
+    """Return the random subexpressions `population.x` that data of this name make known."""
+    names = set(available)
+    return [
+        f"{population}.{variable.name}"
+        for population in model.populations
+        for variable in model.neuron_of(population).variables.values()
+        if variable.role is Role.SUBEXPRESSION
+        and variable.constant_over_dt
+        and names & {variable.name, f"{population}.{variable.name}"}
+    ]
+
+
+def drives_of(model: Model, program: Program, source: Recording, n_steps: int, dtype: torch.dtype) -> dict[str, Tensor]:
+    """Return the DRIVE inputs of a Program from the arrays of a recording, (time, neuron or 1, trial or 1).
+
+    An array is found by `population.name` or by `name`; one that covers several populations is split in the order of
+    the file. Raises InputError for a missing or misshapen drive.
+    """
+    drives = {}
+    wanted = [given for given in program.of_kind(Kind.DRIVE) if given.space != NETWORK]
+    for given in wanted:
+        local = str(given.symbol).removeprefix(f"{given.space}.")
+        full = str(given.symbol)
+        name = full if full in source.inputs else local
+        if name not in source.inputs:
+            known = ", ".join(sorted(source.inputs)) or "none"
+            raise InputError(f"the model needs the input `{local}` of `{given.space}`, but the data has {known}; add an array `{local}`")
+        values = source.drive(name, n_steps, model.dt * 1e-3)
+        sharing = [g.space for g in wanted if str(g.symbol).removeprefix(f"{g.space}.") == local]
+        part = _part(model, given.space, sharing if name == local else [given.space], values, name)
+        unit = model.neuron_of(given.space).variables[local].unit
+        drives[full] = torch.from_numpy(np.ascontiguousarray(part.transpose(1, 2, 0)) * unit.scale).to(dtype)
+    return drives
+
+
+def _part(model: Model, population: str, sharing: list[str], values: np.ndarray, name: str) -> np.ndarray:
+    """Return the columns of a population from an array for one neuron, one population or all that share the name."""
+    sizes = [sizes_of(model, other)[0] for other in sharing]
+    width, own = values.shape[2], sizes_of(model, population)[0]
+    if width == 1 or (width == own and len(sharing) == 1):
+        return values
+    if width != sum(sizes):
+        raise InputError(f"the drive `{name}` is for {width} neurons, but {' + '.join(sharing)} have {sum(sizes)}; give 1 or {sum(sizes)} columns")
+    start = sum(sizes[: sharing.index(population)])
+    return values[:, :, start : start + own]
+
+
+def steps_in(duration: float, dt_ms: float) -> int:
+    """Return the number of steps of a run, as Brian2 counts them: rounded within 1e-4 of a step, else up."""
+    steps = duration * 1e3 / dt_ms
+    return round(steps) if abs(steps - round(steps)) < 1e-4 else math.ceil(steps)
