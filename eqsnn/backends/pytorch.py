@@ -211,7 +211,7 @@ def _load(source: str, surrogate: str) -> dict[str, Any]:
     """Compile generated source in a namespace that holds torch, the runtime functions and nothing else."""
     x = symbol("x")
     slope = spell(insert_surrogate(SpikeSlope(x), surrogate), {x: "x"})
-    namespace: dict[str, Any] = {"__builtins__": {}, "torch": torch, **RUNTIME}
+    namespace: dict[str, Any] = {"torch": torch, **RUNTIME}
     # the text compiled here is printed by this module from a checked Program; identifiers are rebuilt from scratch
     exec(compile(f"def slope(x):\n{INDENT}return {slope}\n", "<eqsnn surrogate>", "exec"), namespace)
     namespace["spike_from"] = runtime.spike_function(False, namespace["slope"])

@@ -38,8 +38,10 @@ def share(program: Program) -> Program:
     rewritten = iter(reduced)
 
     def emit(needed: Iterable[Symbol]) -> None:
-        for part in sorted(needed & parts.keys(), key=str):  # type: ignore[operator]
-            expression = parts.pop(part)
+        for part in sorted(needed, key=str):
+            expression = parts.pop(part, None)
+            if expression is None:
+                continue
             emit(expression.free_symbols)
             spaces[part] = _space_of_expression(expression, spaces)
             statements.append(Assign(part, spaces[part], expression))
