@@ -1,0 +1,85 @@
+"""Unconstrained, unit-scaled coordinates: a step of one learning rate suits millivolts and dimensionless weights alike.
+
+Every unknown p becomes z with p inside its bounds for every real z, and dp/dz about one standard deviation of its
+prior at the prior's centre.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from eqsnn.errors import InputError
+from eqsnn.language.model import Distribution
+from eqsnn.simulation.parameters import Parameter
+
+EDGE = 1e-6  # starts are moved this share of the range off a bound, where the map has no slope
+
+
+@dataclass(frozen=True, slots=True)
+class Coordinate:
+    """The map between a parameter and the real line. `logarithmic`: bounds and scale act on log p."""
+
+    low: float
+    high: float
+    centre: float
+    spread: float
+    logarithmic: bool
+
+    def to_value(self, z: Tensor) -> Tensor:
+        """Return p(z)."""
+        inner = self._bounded(z)
+        return torch.exp(inner) if self.logarithmic else inner
+
+    def to_real(self, value: Tensor) -> Tensor:
+        """Return z(p); a value on or beyond a bound is moved just inside."""
+        inner = torch.log(value.clamp(min=1e-300)) if self.logarithmic else value
+        if math.isinf(self.low) or math.isinf(self.high):
+            return (inner - self.centre) / self.spread
+        share = ((inner - self.low) / (self.high - self.low)).clamp(EDGE, 1 - EDGE)
+        return (torch.log(share / (1 - share)) - self._offset()) / self._slope()
+
+    def _bounded(self, z: Tensor) -> Tensor:
+        if math.isinf(self.low) or math.isinf(self.high):
+            return self.centre + self.spread * z
+        return self.low + (self.high - self.low) * torch.sigmoid(self._offset() + self._slope() * z)
+
+    def _share(self) -> float:
+        return min(max((self.centre - self.low) / (self.high - self.low), 0.05), 0.95)
+
+    def _offset(self) -> float:
+        return math.log(self._share() / (1 - self._share()))
+
+    def _slope(self) -> float:
+        return self.spread / ((self.high - self.low) * self._share() * (1 - self._share()))
+
+
+def coordinate_of(parameter: Parameter) -> Coordinate:
+    """Return the coordinate of an unknown parameter, from its prior and bounds."""
+    prior = parameter.prior
+    assert prior is not None, f"{parameter.name} has no prior"
+    if parameter.low < 0 and math.isinf(parameter.high) != math.isinf(parameter.low):
+        raise InputError(f"`{parameter.name}` has one finite bound below zero; give both bounds")
+    if parameter.low >= 0 and prior.name in ("lognormal", "exponential"):
+        centre, spread = _log_scale(prior)
+        low = math.log(parameter.low) if parameter.low > 0 else -math.inf
+        high = math.log(parameter.high) if math.isfinite(parameter.high) else math.inf
+        # with one open end the logarithm alone keeps p positive; the other bound is then far out in the tail
+        if math.isinf(low) or math.isinf(high):
+            low, high = -math.inf, math.inf
+        return Coordinate(low, high, centre, spread, logarithmic=True)
+    first, second = prior.arguments[0], prior.arguments[-1]
+    if prior.name == "uniform":
+        return Coordinate(parameter.low, parameter.high, (first + second) / 2, (second - first) / math.sqrt(12), False)
+    return Coordinate(parameter.low, parameter.high, first, second, logarithmic=False)
+
+
+def _log_scale(prior: Distribution) -> tuple[float, float]:
+    return math.log(prior.arguments[0]), prior.arguments[1] if prior.name == "lognormal" else 1.0
+
+
+def values_of(z: Mapping[str, Tensor], coordinates: Mapping[str, Coordinate]) -> dict[str, Tensor]:
+    """Return all parameters from their coordinates."""
+    return {name: coordinates[name].to_value(value) for name, value in z.items()}

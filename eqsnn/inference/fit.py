@@ -1,0 +1,328 @@
+"""fit: unknown parameters from spike trains, stage by stage, all restarts side by side as lanes."""
+
+import hashlib
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+from eqsnn.errors import InputError
+from eqsnn.inference.coordinates import Coordinate, coordinate_of, values_of
+from eqsnn.inference.objectives import ForcedObjective, FreeObjective, prepare
+from eqsnn.inference.optimisers import adam_init, adam_step
+from eqsnn.inference.stages import Forced, Free, Stage
+from eqsnn.inference.state import HISTORY_EVERY, Progress, load_progress, save_progress
+from eqsnn.language.model import Model
+from eqsnn.simulation import setup
+from eqsnn.simulation.parameters import Parameter, matching
+from eqsnn.simulation.recording import Recording
+
+CHECKPOINT_EVERY = 20.0  # seconds
+Report = Callable[[str, int, int, float], None]  # stage, iterations done, iterations in all, best objective
+
+
+class Status(Enum):
+    """How a fit ended."""
+
+    CONVERGED = "converged"
+    NOT_CONVERGED = "not converged"
+    OUT_OF_TIME = "out of time"
+    INTERRUPTED = "interrupted"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How to fit. `validation`: share of trials (or of the time of a single trial) held out to choose by."""
+
+    stages: tuple[Stage, ...]
+    starts: int = 16
+    seed: int = 0
+    validation: float = 0.2
+    max_time: float = float("inf")  # seconds
+    dtype: torch.dtype = torch.float64
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a fit found, in coherent units: values of the surviving restarts, best first, and how it got there."""
+
+    values: dict[str, NDArray[np.float64]]  # parameter shape, then restart
+    known: dict[str, NDArray[np.float64]]
+    restarts: NDArray[np.int64]
+    objective: NDArray[np.float64]  # on the validation part, by restart
+    history: list
+    status: Status
+    warnings: tuple[str, ...]
+    validation: Recording = field(repr=False)
+    seconds: float = 0.0
+
+
+def split(recording: Recording, share: float) -> tuple[Recording, Recording]:
+    """Return training and validation parts: the last trials, or the end of the only trial. A share of 0: all for both."""
+    if not 0 <= share < 1:
+        raise InputError(f"the validation share is {share:g}; a number from 0 to below 1 is expected")
+    if share == 0:
+        return recording, recording
+    if recording.n_trials > 1:
+        held = min(recording.n_trials - 1, max(1, round(share * recording.n_trials)))
+        cut = recording.n_trials - held
+        return recording.trials(range(cut)), recording.trials(range(cut, recording.n_trials))
+    border = round(recording.duration * (1 - share) / recording.dt) * recording.dt
+    return recording.window(0.0, border), recording.window(border, recording.duration)
+
+
+def search(
+    model: Model,
+    parameters: Mapping[str, Parameter],
+    recording: Recording,
+    settings: Settings,
+    *,
+    start: Mapping[str, ArrayLike] | None = None,
+    checkpoint: Path | None = None,
+    resume: bool = False,
+    report: Report | None = None,
+) -> Found:
+    """Fit the unknown `parameters` of `model` to `recording`.
+
+    `start`: values of the starts in the units of the file, one for all or with a leading dimension per start, instead
+    of draws from the distributions. Raises InputError if nothing is unknown or the recording has no spikes.
+    """
+    began = time.monotonic()
+    unknown = {name: p for name, p in parameters.items() if p.learned}
+    if not unknown:
+        raise InputError("nothing to learn: no parameter of the model is unknown; write `~ distribution`, or use --learn NAME")
+    if not len(recording.spike_times):
+        raise InputError("the targets hold no spikes, so nothing can be learned from them")
+    coordinates = {name: coordinate_of(parameter) for name, parameter in unknown.items()}
+    rng = np.random.default_rng(settings.seed)
+    known = {n: torch.from_numpy(p.draw(rng)).to(settings.dtype).unsqueeze(-1) for n, p in parameters.items() if not p.learned}
+    training, held_out = split(recording, settings.validation)
+    fingerprint = _fingerprint(model, parameters, recording, settings, start)
+    if resume and checkpoint is not None and checkpoint.exists():
+        progress = load_progress(checkpoint, fingerprint)
+    else:
+        z = _starts(unknown, coordinates, settings, start, rng)
+        progress = Progress(z, adam_init(z), np.arange(settings.starts), dict(z), history=[])
+    walk = _Search(model, coordinates, known, training, held_out, settings, checkpoint, fingerprint, report, began)
+    status = walk.run(progress)
+    order, objective = walk.rank(progress)
+    values = walk.unknown_values(progress.z)
+    return Found(
+        values={name: value.detach().numpy()[..., order] for name, value in values.items()},
+        known={name: value[..., 0].numpy() for name, value in known.items()},
+        restarts=progress.alive[order],
+        objective=objective[order],
+        history=progress.history,
+        status=status,
+        warnings=tuple(dict.fromkeys(walk.warnings)),
+        validation=held_out,
+        seconds=time.monotonic() - began,
+    )
+
+
+def _starts(
+    unknown: Mapping[str, Parameter],
+    coordinates: Mapping[str, Coordinate],
+    settings: Settings,
+    start: Mapping[str, ArrayLike] | None,
+    rng: np.random.Generator,
+) -> dict[str, Tensor]:
+    given: dict[str, NDArray] = {}
+    for name, value in (start or {}).items():
+        for full in matching(unknown, name):
+            given[full] = np.asarray(value, float) * unknown[full].unit.scale
+    found = {}
+    for name, parameter in unknown.items():
+        drawn = np.stack([parameter.draw_start(rng) for _ in range(settings.starts)])
+        if name in given:
+            drawn = np.broadcast_to(given[name], drawn.shape)
+        values = torch.from_numpy(np.moveaxis(drawn, 0, -1).copy()).to(settings.dtype)
+        found[name] = coordinates[name].to_real(values)
+    return found
+
+
+def _fingerprint(
+    model: Model, parameters: Mapping[str, Parameter], recording: Recording, settings: Settings, start: Mapping | None
+) -> str:
+    digest = hashlib.sha256(model.text.encode())
+    for array in (recording.spike_times, recording.unit_ids, recording.trial_ids, *recording.inputs.values()):
+        digest.update(np.ascontiguousarray(array).tobytes())
+    for name, parameter in parameters.items():
+        digest.update(f"{name}{parameter.learned}{np.asarray(parameter.given) if not parameter.learned else ''}".encode())
+    for name, value in (start or {}).items():
+        digest.update(name.encode() + np.asarray(value, float).tobytes())
+    digest.update(repr((settings.stages, settings.starts, settings.seed, settings.validation, settings.dtype)).encode())
+    return digest.hexdigest()
+
+
+class _Search:
+    """The loop over stages, levels and iterations; all its state that matters is in Progress."""
+
+    def __init__(
+        self,
+        model: Model,
+        coordinates: Mapping[str, Coordinate],
+        known: Mapping[str, Tensor],
+        training: Recording,
+        held_out: Recording,
+        settings: Settings,
+        checkpoint: Path | None,
+        fingerprint: str,
+        report: Report | None,
+        began: float,
+    ) -> None:
+        self.coordinates, self.known, self.settings = coordinates, known, settings
+        self.training = prepare(model, training, settings.dtype)
+        self.held_out = prepare(model, held_out, settings.dtype)
+        self.checkpoint, self.fingerprint, self.report = checkpoint, fingerprint, report
+        self.began = self.saved = began
+        self.warnings: list[str] = []
+        self.total = sum(stage.iterations * len(stage.levels) for stage in settings.stages)
+
+    def objective(self, stage: Stage, data_name: str) -> ForcedObjective | FreeObjective:
+        """Return a stage's objective on the `training` or `held_out` part."""
+        data = self.training if data_name == "training" else self.held_out
+        make = ForcedObjective if isinstance(stage, Forced) else FreeObjective
+        return make(data, stage, self.settings.seed)  # type: ignore[arg-type]
+
+    def values(self, z: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return all parameters, known and unknown; 0 for synapses that do not exist."""
+        return {**self.known, **self.unknown_values(z)}
+
+    def unknown_values(self, z: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return the unknown parameters; 0 for synapses that do not exist."""
+        values = values_of(z, self.coordinates)
+        for name, exists in self.training.synapses.items():
+            for full in [n for n in values if n.rsplit(".", 1)[0] == name and values[n].dim() == 3]:
+                values[full] = torch.where(exists, values[full], torch.zeros_like(values[full]))
+        return values
+
+    def run(self, progress: Progress) -> Status:
+        """Walk through what is left of the stages."""
+        try:
+            for number in range(progress.stage, len(self.settings.stages)):
+                if progress.stage != number:
+                    progress.stage, progress.level, progress.iteration = number, 0, 0
+                    progress.before = dict(progress.z)
+                status = self.run_stage(progress, self.settings.stages[number])
+                if status is not None:
+                    return status
+            progress.stage = len(self.settings.stages)
+        except KeyboardInterrupt:
+            return Status.INTERRUPTED
+        finally:
+            self.save(progress)
+        return self.judge(progress)
+
+    def run_stage(self, progress: Progress, stage: Stage) -> Status | None:
+        """Run what is left of one stage; None if it ended."""
+        objective = self.objective(stage, "training")
+        for level in range(progress.level, len(stage.levels)):
+            if progress.level != level:
+                progress.level, progress.iteration = level, 0
+            while progress.iteration < stage.iterations:
+                self.iterate(progress, stage, objective, stage.levels[level])
+                if time.monotonic() - self.began > self.settings.max_time:
+                    return Status.OUT_OF_TIME
+            self.select(progress, stage, stage.levels[level], last=level == len(stage.levels) - 1)
+        return None
+
+    def iterate(self, progress: Progress, stage: Stage, objective: ForcedObjective | FreeObjective, width: float) -> None:
+        """One step of the optimiser for every surviving restart."""
+        z = {name: value.detach().requires_grad_() for name, value in progress.z.items()}
+        losses = objective(self.values(z), width)
+        finite = torch.where(torch.isfinite(losses), losses, torch.zeros_like(losses))
+        names = list(z)
+        gradients = torch.autograd.grad(finite.sum(), [z[name] for name in names], allow_unused=True)
+        gradient = {n: torch.zeros_like(z[n]) if g is None else g for n, g in zip(names, gradients, strict=True)}
+        self.note(progress, losses, gradient)
+        share = progress.iteration / max(1, stage.iterations - 1)
+        rate = stage.learning_rate * stage.final_rate**share
+        detached = {name: value.detach() for name, value in z.items()}
+        progress.z, progress.adam = adam_step(detached, gradient, progress.adam, learning_rate=rate)
+        progress.iteration += 1
+        if time.monotonic() - self.saved > CHECKPOINT_EVERY:
+            self.save(progress)
+        if self.report is not None:
+            best = losses.detach()[torch.isfinite(losses)]
+            self.report(stage.name, self.done(progress), self.total, float(best.min()) if len(best) else float("nan"))
+
+    def done(self, progress: Progress) -> int:
+        """Return the number of iterations behind us."""
+        stages = self.settings.stages
+        earlier = sum(stage.iterations * len(stage.levels) for stage in stages[: progress.stage])
+        return earlier + progress.level * stages[progress.stage].iterations + progress.iteration
+
+    def note(self, progress: Progress, losses: Tensor, gradient: Mapping[str, Tensor]) -> None:
+        """Keep a trace of values; warn of what a user should know."""
+        if not bool(torch.isfinite(losses).any()):
+            self.warnings.append("every restart has an objective that is not finite; check the bounds of the parameters")
+        if progress.iteration == 0:
+            for name, value in gradient.items():
+                if not bool((value != 0).any()):
+                    self.warnings.append(f"`{name}` has no influence on any spike in stage {progress.stage + 1}; it stays at its start")
+        if progress.iteration % HISTORY_EVERY == 0:
+            values = {name: v.detach().numpy().copy() for name, v in self.unknown_values(progress.z).items()}
+            losses_by_start = np.full(self.settings.starts, np.nan)
+            losses_by_start[progress.alive] = losses.detach().numpy()
+            spread = {}
+            for name, value in values.items():
+                full = np.full((*value.shape[:-1], self.settings.starts), np.nan)
+                full[..., progress.alive] = value
+                spread[name] = full
+            progress.history.append((progress.stage, progress.level, progress.iteration, losses_by_start, spread))
+
+    def select(self, progress: Progress, stage: Stage, width: float, *, last: bool) -> None:
+        """After a level: drop the worse restarts; after a free stage also undo it where it made things worse."""
+        objective = self.objective(stage, "held_out")
+        with torch.no_grad():
+            losses = objective(self.values(progress.z), width)
+            if last and isinstance(stage, Free):
+                before = objective(self.values(progress.before), width)
+                worse = ~(losses <= before)
+                pick = {n: torch.where(worse, progress.before[n], z) for n, z in progress.z.items()}
+                progress.z, losses = pick, torch.where(worse, before, losses)
+        ranking = np.argsort(np.where(np.isfinite(losses.numpy()), losses.numpy(), np.inf), kind="stable")
+        kept = max(min(stage.keep, len(ranking)), (len(ranking) + 1) // 2)
+        progress.keep(np.sort(ranking[:kept]))
+
+    def rank(self, progress: Progress) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Return the surviving restarts, best on the held-out part first, and what they were ranked by."""
+        stages = self.settings.stages
+        stage = stages[min(progress.stage, len(stages) - 1)]
+        level = len(stage.levels) - 1 if progress.stage >= len(stages) else min(progress.level, len(stage.levels) - 1)
+        with torch.no_grad():
+            losses = self.objective(stage, "held_out")(self.values(progress.z), stage.levels[level]).numpy()
+        return np.argsort(np.where(np.isfinite(losses), losses, np.inf), kind="stable"), losses
+
+    def judge(self, progress: Progress) -> Status:
+        """Converged: over the last fifth of the last stage the best objective moved less than 2 % of its size."""
+        last = [entry for entry in progress.history if entry[0] == len(self.settings.stages) - 1]
+        last = [entry for entry in last if entry[1] == last[-1][1]]
+        best = np.array([np.nanmin(entry[3]) if np.isfinite(entry[3]).any() else np.nan for entry in last])
+        tail = best[-max(2, len(best) // 5) :]
+        settled = len(tail) > 1 and np.isfinite(tail).all() and np.ptp(tail) <= 0.02 * max(abs(tail[-1]), 1e-9)
+        return Status.CONVERGED if settled else Status.NOT_CONVERGED
+
+    def save(self, progress: Progress) -> None:
+        """Write the checkpoint."""
+        if self.checkpoint is not None:
+            save_progress(self.checkpoint, progress, self.fingerprint)
+        self.saved = time.monotonic()
+
+
+def unknown_noise(model: Model, recording: Recording) -> Sequence[str]:
+    """Return the random subexpressions whose values the recording does not give."""
+    known = set(setup.given_names(model, recording.inputs))
+    return [
+        f"{population}.{name}"
+        for population in model.populations
+        for name, variable in model.neuron_of(population).variables.items()
+        if variable.constant_over_dt and f"{population}.{name}" not in known and model.neuron_of(population).noise
+    ]

@@ -1,0 +1,65 @@
+"""Stages: what a fit does, as values that can be printed and replaced."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Forced:
+    """Teacher forcing: the observed spikes drive resets and synapses; maximise their escape-noise likelihood.
+
+    The threshold's width, relative to the distance from reset to threshold, is lowered level by level: wide enough at
+    first that every start feels the data, narrow at last. After each level the worse half of the restarts is dropped,
+    down to `keep`. Trials are cut into windows of `window` seconds that run side by side, each after `warm_up` seconds
+    of its own, because given the observed spikes a neuron forgets its past.
+    """
+
+    widths: tuple[float, ...] = (0.25, 0.08, 0.025, 0.008)
+    iterations: int = 100  # at each width
+    learning_rate: float = 0.1
+    final_rate: float = 0.2  # learning rate at the end of a level, relative to its start
+    window: float = 0.25
+    warm_up: float = 0.1
+    keep: int = 2
+    name: str = "forced"
+
+    @property
+    def levels(self) -> tuple[float, ...]:
+        """The widths, one level of iterations each."""
+        return self.widths
+
+
+@dataclass(frozen=True, slots=True)
+class Free:
+    """The network runs on its own spikes; minimise a distance between its spikes and the target's.
+
+    The gradient passes through spikes by the surrogate derivative, `width` relative to the distance from reset to
+    threshold; `detach_reset` leaves the resets out of it.
+    """
+
+    loss: str = "van_rossum"
+    tau: float = 0.010
+    iterations: int = 30
+    learning_rate: float = 0.005
+    final_rate: float = 0.1
+    width: float = 0.1
+    detach_reset: bool = True
+    keep: int = 1
+    name: str = "free"
+
+    @property
+    def levels(self) -> tuple[float, ...]:
+        """One level at one width."""
+        return (self.width,)
+
+
+Stage = Forced | Free
+
+
+def default_stages(loss: str = "van_rossum", tau: float = 0.010) -> tuple[Stage, ...]:
+    """Teacher-forced likelihood first, because it recovers parameters from far away; then polish running freely."""
+    return Forced(), Free(loss=loss, tau=tau)
+
+
+def surrogate_only(loss: str = "van_rossum", tau: float = 0.010, iterations: int = 200) -> tuple[Stage, ...]:
+    """The baseline: surrogate gradients of the free-running network alone."""
+    return (Free(loss=loss, tau=tau, iterations=iterations, learning_rate=0.05, detach_reset=False, keep=10**6),)

@@ -1,0 +1,86 @@
+"""Where a fit stands: everything that its next iteration depends on, as plain arrays."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from eqsnn.errors import InputError
+from eqsnn.files import read_arrays, write_arrays
+from eqsnn.inference.optimisers import AdamState
+
+HISTORY_EVERY = 5  # iterations between two entries of the history
+
+
+@dataclass(slots=True)
+class Progress:
+    """Coordinates of the surviving restarts and the optimiser's state, at an iteration of a level of a stage.
+
+    `alive`: original numbers of the surviving restarts. `before`: coordinates when the stage began, to go back to.
+    history: objective and values every few iterations; entries are (stage, level, iteration, ...).
+    """
+
+    z: dict[str, Tensor]
+    adam: AdamState
+    alive: NDArray[np.int64]
+    before: dict[str, Tensor]
+    stage: int = 0
+    level: int = 0
+    iteration: int = 0
+    history: list[tuple[int, int, int, NDArray[np.float64], dict[str, NDArray[np.float64]]]] = None  # type: ignore[assignment]
+
+    def keep(self, places: NDArray[np.int64]) -> None:
+        """Go on with these of the surviving restarts only."""
+        index = torch.from_numpy(places)
+        self.z = {name: value[..., index] for name, value in self.z.items()}
+        self.before = {name: value[..., index] for name, value in self.before.items()}
+        mean = {name: value[..., index] for name, value in self.adam.mean.items()}
+        square = {name: value[..., index] for name, value in self.adam.square.items()}
+        self.adam = AdamState(mean, square, self.adam.steps)
+        self.alive = self.alive[places]
+
+
+def save_progress(path: Path, progress: Progress, fingerprint: str) -> None:
+    """Write a checkpoint; `fingerprint` identifies model, data and settings."""
+    arrays: dict[str, NDArray] = {
+        "fingerprint": np.array(fingerprint),
+        "place": np.array([progress.stage, progress.level, progress.iteration, progress.adam.steps]),
+        "alive": progress.alive,
+    }
+    groups = {"z": progress.z, "mean": progress.adam.mean, "square": progress.adam.square, "before": progress.before}
+    for group, values in groups.items():
+        arrays |= {f"{group}:{name}": value.numpy() for name, value in values.items()}
+    for n, (stage, level, iteration, losses, values) in enumerate(progress.history):
+        arrays[f"history:{n}:place"] = np.array([stage, level, iteration])
+        arrays[f"history:{n}:loss"] = losses
+        arrays |= {f"history:{n}:value:{name}": value for name, value in values.items()}
+    write_arrays(path, arrays)
+
+
+def load_progress(path: Path, fingerprint: str) -> Progress:
+    """Read a checkpoint. Raises InputError if it belongs to another model, recording or settings."""
+    arrays = read_arrays(path)
+    if "fingerprint" not in arrays or str(arrays["fingerprint"]) != fingerprint:
+        raise InputError(f"{path}: belongs to another model, recording or settings; choose another --out, or leave --resume out")
+    stage, level, iteration, steps = (int(v) for v in arrays["place"])
+
+    def group(name: str) -> dict[str, Tensor]:
+        return {key.split(":", 1)[1]: torch.from_numpy(value) for key, value in arrays.items() if key.startswith(f"{name}:")}
+
+    adam = AdamState(group("mean"), group("square"), steps)
+    progress = Progress(group("z"), adam, arrays["alive"], group("before"), stage, level, iteration, _history(arrays))
+    return progress
+
+
+def _history(arrays: Mapping[str, NDArray]) -> list:
+    history, n = [], 0
+    while f"history:{n}:place" in arrays:
+        prefix = f"history:{n}:value:"
+        values = {key.removeprefix(prefix): value for key, value in arrays.items() if key.startswith(prefix)}
+        history.append((*(int(v) for v in arrays[f"history:{n}:place"]), arrays[f"history:{n}:loss"], values))
+        n += 1
+    return history
