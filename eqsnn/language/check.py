@@ -42,6 +42,7 @@ def check(syntax: s.Syntax) -> Model:
         dt=network.dt,
         populations=network.populations,
         projections=network.projections,
+        values_file=network.values_file,
     )
 
 
@@ -79,6 +80,7 @@ class _Network:
         self.populations: dict[str, Population] = {}
         self.projections: dict[str, Projection] = {}
         self.synapses: dict[str, SynapseModel] = {}
+        self.values_file: str | None = None
 
     def read(self) -> None:
         """Read every line; populations first, so that no order is imposed."""
@@ -89,6 +91,7 @@ class _Network:
             (s.TimeStep, self._timestep),
             (s.PopulationLine, self._population),
             (s.ProjectionLine, self._projection),
+            (s.ValuesLine, self._values_line),
         ):
             for line in lines:
                 if isinstance(line, kind):
@@ -116,6 +119,13 @@ class _Network:
         self.dt = number_of(line.expression, TIME, "dt")
         if self.dt <= 0:
             raise EqsError(line.expression.span, "dt must be positive", "write a time such as `0.1*ms`")
+
+    def _values_line(self, line: s.ValuesLine) -> None:
+        if self.values_file is not None:
+            raise EqsError(line.span, "a second file of values", "put all arrays into one .npz file")
+        if "/" in line.file or "\\" in line.file or not line.file.endswith(".npz"):
+            raise EqsError(line.span, f'"{line.file}" is not the name of an .npz file beside the model', "write the name without a folder")
+        self.values_file = line.file
 
     def _population(self, line: s.PopulationLine) -> None:
         if line.name in self.populations:

@@ -169,7 +169,11 @@ class Projection:
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A whole model file. `dt` is in ms. Populations and projections keep the order of the file."""
+    """A whole model file. `dt` is in ms. Populations and projections keep the order of the file.
+
+    `values_file`: an .npz beside the model file whose arrays `group.parameter`, in the units of the file, are known
+    values of parameters.
+    """
 
     path: str
     text: str = field(repr=False)
@@ -178,6 +182,7 @@ class Model:
     dt: float
     populations: Mapping[str, Population]
     projections: Mapping[str, Projection]
+    values_file: str | None = None
 
     def neuron_of(self, population: str) -> NeuronModel:
         """Return the neuron model of a population."""

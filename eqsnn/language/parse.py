@@ -332,6 +332,10 @@ class _Build(Transformer):
     def timestep(self, meta: Meta, children: list) -> s.TimeStep:
         return s.TimeStep(self.span(children[0]), str(children[0]), children[-1])
 
+    def values(self, meta: Meta, children: list) -> s.ValuesLine:
+        keyword, file = children
+        return s.ValuesLine(self.span(file), str(file)[1:-1])
+
     def population(self, meta: Meta, children: list) -> s.PopulationLine:
         name, neuron, size, overrides = children
         if size is not None and not re.fullmatch(r"[1-9]\d*", size):

@@ -185,10 +185,20 @@ class ProjectionLine(Node):
 
 
 @dataclass(frozen=True, slots=True)
+class ValuesLine(Node):
+    """`values: "file.npz"`."""
+
+    file: str
+
+
+NetworkLine = TimeStep | PopulationLine | ProjectionLine | ValuesLine
+
+
+@dataclass(frozen=True, slots=True)
 class NetworkBlock(Node):
     """The `network` block."""
 
-    lines: tuple[TimeStep | PopulationLine | ProjectionLine, ...]
+    lines: tuple[NetworkLine, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,7 +272,9 @@ def _write_given(value: Given | None) -> str:
     return text
 
 
-def _write_network_line(line: TimeStep | PopulationLine | ProjectionLine) -> str:
+def _write_network_line(line: NetworkLine) -> str:
+    if isinstance(line, ValuesLine):
+        return f'values: "{line.file}"'
     if isinstance(line, TimeStep):
         return f"{line.name} = {write_expression(line.expression)}"
     if isinstance(line, PopulationLine):

@@ -6,7 +6,6 @@ Values held over the step, sums over synapses (of values at its start), integrat
 
 import sympy
 from sympy import Expr, Integer, Rational, Symbol
-from sympy.logic.boolalg import Boolean
 
 from eqsnn.errors import EqsError, ModelError
 from eqsnn.language.functions import Detach, Floor, Mix, Spike, Where, absolute, symbol
@@ -85,7 +84,7 @@ def _activity(build: Builder, name: str) -> Symbol | None:
     if neuron.refractory is None:
         return None
     condition = build.scopes[name].resolve(neuron.refractory)
-    if isinstance(neuron.refractory, Boolean):
+    if not isinstance(neuron.refractory, Expr):  # a Symbol is both Expr and Boolean, a condition only the latter
         was_active = build.read(f"{name}.was_active", name, Kind.STATE)
         active = Where(sympy.Or(was_active > HALF, sympy.Not(condition)), Integer(1), Integer(0))
     else:

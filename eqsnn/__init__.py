@@ -1,0 +1,37 @@
+"""eqsnn: spiking networks from text, fitted to spike trains.
+
+`load` a model file, `simulate` it, `fit` its unknown parameters to a Recording, `compare` two recordings.
+"""
+
+from eqsnn.analysis.compare import Comparison, compare
+from eqsnn.analysis.nmf import compare_ensembles, factorise
+from eqsnn.api import fit, simulate
+from eqsnn.errors import EqsError, InputError, ModelError
+from eqsnn.inference.result import Fit, read_fit
+from eqsnn.inference.stages import Forced, Free
+from eqsnn.simulation.module import StepModule
+from eqsnn.simulation.network import SpikingModel as Model
+from eqsnn.simulation.network import load, loads
+from eqsnn.simulation.recording import Recording, load_targets
+
+__all__ = [
+    "Comparison",
+    "EqsError",
+    "Fit",
+    "Forced",
+    "Free",
+    "InputError",
+    "Model",
+    "ModelError",
+    "Recording",
+    "StepModule",
+    "compare",
+    "compare_ensembles",
+    "factorise",
+    "fit",
+    "load",
+    "load_targets",
+    "loads",
+    "read_fit",
+    "simulate",
+]

@@ -1,0 +1,172 @@
+"""The public face: `simulate` and `fit` on models as `eqsnn.load` returns them."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+
+from eqsnn.analysis.compare import compare, rate_error
+from eqsnn.errors import InputError
+from eqsnn.inference.fit import Found, Report, Settings, search, unknown_noise
+from eqsnn.inference.objectives import ForcedObjective, prepare
+from eqsnn.inference.result import Fit, make_fit
+from eqsnn.inference.stages import Forced, Free, Stage, default_stages
+from eqsnn.simulation.network import SpikingModel
+from eqsnn.simulation.recording import Recording
+from eqsnn.simulation.run import empty_inputs, simulate_model, with_dt
+
+Inputs = Mapping[str, ArrayLike] | Recording
+
+
+def simulate(
+    model: SpikingModel,
+    duration: float,
+    *,
+    trials: int = 1,
+    dt: float | None = None,
+    seed: int = 0,
+    inputs: Inputs | None = None,
+    parameters: Mapping[str, ArrayLike] | None = None,
+    record: Sequence[str] = (),
+    burn_in: float = 0.0,
+    dtype: torch.dtype = torch.float64,
+    method: str | None = None,
+) -> Recording:
+    """Simulate a model for `duration` seconds in each of `trials` independent trials.
+
+    dt in seconds replaces the model's; inputs: known drives by name, (time,), (time, neuron) or (trial, time, neuron)
+    in the units of the file, covering burn-in and duration; parameters: values by `group.parameter` or `parameter`.
+    A population without a size takes it from the inputs or parameters, else 1. Unknown parameters are drawn from their
+    distributions. Same seed, same recording. Raises InputError.
+    """
+    if not (duration > 0 and np.isfinite(duration)):
+        raise InputError(f"the duration is {duration:g} s; a positive number is expected")
+    if trials < 1 or burn_in < 0:
+        raise InputError(f"{trials} trials after a burn-in of {burn_in:g} s; at least 1 trial and no negative time are expected")
+    sized = _sized(model.with_values(parameters or {}), inputs, parameters)
+    definition = with_dt(sized.definition, dt)
+    given = inputs if isinstance(inputs, Recording) else empty_inputs(definition, trials, inputs)
+    return simulate_model(
+        definition,
+        duration,
+        parameters=sized.parameters(),
+        inputs=given,
+        trials=trials,
+        seed=seed,
+        record=record,
+        burn_in=burn_in,
+        dtype=dtype,
+        method=method,
+    )
+
+
+def _sized(model: SpikingModel, inputs: Inputs | None, parameters: Mapping[str, ArrayLike] | None) -> SpikingModel:
+    if model.is_sized:
+        return model
+    arrays = inputs.inputs if isinstance(inputs, Recording) else inputs or {}
+    widths = [np.shape(values)[-1] for values in arrays.values() if np.ndim(values) >= 2]
+    widths += [np.shape(values)[-1] for values in (parameters or {}).values() if np.ndim(values) >= 1]
+    widths += [values.shape[-1] for values in model.file_values().values()]
+    known = sum(population.size or 0 for population in model.definition.populations.values())
+    return model.sized(max([known + 1, *widths]))
+
+
+def fit(
+    model: SpikingModel,
+    targets: Recording,
+    *,
+    starts: int = 16,
+    seed: int = 0,
+    loss: str = "van_rossum",
+    tau: float = 0.010,
+    stages: tuple[Stage, ...] | None = None,
+    start: Mapping[str, ArrayLike] | None = None,
+    validation: float = 0.2,
+    max_time: float = float("inf"),
+    checkpoint: str | Path | None = None,
+    resume: bool = False,
+    report: Report | None = None,
+    dtype: torch.dtype = torch.float64,
+    command: str = "",
+) -> Fit:
+    """Fit every unknown (`~`) parameter of `model` to recorded spike trains.
+
+    starts: number of restarts; tau in seconds; stages: what to do, default: teacher-forced likelihood with annealed
+    width, then free-running van Rossum; start: values to start from instead of draws (units of the file; one for all
+    starts or with a leading dimension per start); validation: share of trials, or of a single trial's time, held out;
+    max_time in seconds; checkpoint: a file to save progress in and, with `resume`, to go on from. Same seed, same
+    result. Ctrl-C keeps what was reached. Raises InputError for data that cannot be used.
+    """
+    if starts < 1:
+        raise InputError(f"{starts} starts; at least 1 is expected")
+    sized = model.sized(targets.n_units)
+    chosen = default_stages(loss, tau) if stages is None else stages
+    settings = Settings(chosen, starts, seed, validation, max_time, dtype)
+    found = search(
+        sized.definition,
+        sized.parameters(),
+        targets,
+        settings,
+        start=start,
+        checkpoint=None if checkpoint is None else Path(checkpoint),
+        resume=resume,
+        report=report,
+    )
+    fitted = make_fit(sized, found, {}, seed, command)
+    scores = _scores(sized, fitted, found, chosen, tau)
+    extra = _warnings(sized, found, targets)
+    return make_fit(sized, _with_warnings(found, extra), scores, seed, command)
+
+
+def _with_warnings(found: Found, extra: list[str]) -> Found:
+    names = {name: getattr(found, name) for name in Found.__slots__}
+    return Found(**{**names, "warnings": (*found.warnings, *extra)})
+
+
+def _scores(model: SpikingModel, fitted: Fit, found: Found, stages: tuple[Stage, ...], tau: float) -> dict[str, object]:
+    """Score the best restart on the held-out part: running freely, and one step ahead."""
+    held = found.validation
+    scores: dict[str, object] = {}
+    forced = next((stage for stage in stages if isinstance(stage, Forced)), Forced())
+    values = {name: torch.from_numpy(p.draw(np.random.default_rng(0))).unsqueeze(-1) for name, p in model.with_values(fitted.parameters).parameters().items()}
+    with torch.no_grad():
+        objective = ForcedObjective(prepare(model.definition, held, torch.float64), forced, fitted.seed)
+        scores["forced_log_likelihood_per_step"] = -float(objective(values, forced.widths[-1])[0])
+    if len(held.spike_times) == 0:
+        return scores
+    own = simulate(
+        model, held.duration, trials=held.n_trials, seed=fitted.seed, inputs=held, parameters=fitted.parameters
+    )
+    scored = compare(held, own, tau=tau)
+    scores["van_rossum_score"] = scored.van_rossum_score
+    scores["gamma"] = float(np.nanmean(scored.gamma)) if np.isfinite(scored.gamma).any() else float("nan")
+    scores["f1"] = float(np.nanmean(scored.f1)) if np.isfinite(scored.f1).any() else float("nan")
+    scores["rate_error"] = rate_error(*scored.rates)
+    return scores
+
+
+def _warnings(model: SpikingModel, found: Found, targets: Recording) -> list[str]:
+    warnings = []
+    noise = unknown_noise(model.definition, targets)
+    if noise:
+        warnings.append(
+            f"the private noise {', '.join(noise)} is not in the data: one draw of it is treated as if it were known, "
+            "which biases the estimates; give it as an array if you have it"
+        )
+    for name, parameter in model.parameters().items():
+        if not parameter.learned or not np.isfinite([parameter.low, parameter.high]).all():
+            continue
+        span = parameter.high - parameter.low
+        best = found.values[name][..., 0]
+        at_bound = int(((best < parameter.low + 0.01 * span) | (best > parameter.high - 0.01 * span)).sum())
+        if at_bound:
+            warnings.append(f"`{name}`: {at_bound} of {best.size} values lie at a bound; widen `in [...]` if that is plausible")
+    silent = int((targets.rates() == 0).sum())
+    if silent:
+        warnings.append(f"{silent} of {targets.n_units} units never fire; their parameters are known only to keep them silent")
+    return warnings
+
+
+__all__ = ["Fit", "Forced", "Free", "SpikingModel", "fit", "simulate"]
