@@ -117,7 +117,7 @@ def fit(
     fitted = make_fit(sized, found, {}, seed, command)
     scores = _scores(sized, fitted, found, chosen, tau)
     extra = _warnings(sized, found, targets)
-    return make_fit(sized, _with_warnings(found, extra), scores, seed, command)
+    return make_fit(sized, _with_warnings(found, extra), scores, seed, command, targets.parameters)
 
 
 def _with_warnings(found: Found, extra: list[str]) -> Found:

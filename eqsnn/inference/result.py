@@ -26,6 +26,7 @@ class Fit:
     parameters: best restart, shape (1,), (neuron,) or (pre, post), known ones included. std: standard errors, None
     where not estimated. restarts: every surviving restart, best first, restart last. history: iterations (stage,
     level, iteration), objective (entry, start) and values (entry, ..., start); nan after a start was dropped.
+    start: where the best restart began. truth: of a simulated target, the values it had, empty otherwise.
     scores: on held-out data (see docs/files.md).
     """
 
@@ -44,20 +45,30 @@ class Fit:
     seed: int
     seconds: float
     command: str = ""
+    truth: Mapping[str, NDArray[np.float64]] = field(default_factory=dict, repr=False)
+    start: Mapping[str, NDArray[np.float64]] = field(default_factory=dict, repr=False)
 
     def summary(self) -> str:
         """Return a table for people: each learned parameter over its elements and restarts, scores, warnings."""
-        units = {name: p.unit.name for name, p in self.model.parameters().items()}
-        width = max([len(name) for name in self.learned], default=10)
-        lines = [f"{'parameter':<{width}}  {'unit':<6}{'median':>10}{'min':>10}{'max':>10}{'restart spread':>16}"]
-        for name in self.learned:
-            value, spread = self.parameters[name], np.nanstd(self.restarts[name], axis=-1)
-            cells = f"{np.median(value):>10.4g}{value.min():>10.4g}{value.max():>10.4g}{np.median(spread):>16.3g}"
-            lines.append(f"{name:<{width}}  {units[name]:<6}{cells}")
+        lines = self._table()
         lines += ["", f"status: {self.status.value} after {self.seconds:.0f} s, {self.objective.size} restarts kept"]
         lines += [f"held out: {name} = {value:.4g}" for name, value in self.scores.items() if isinstance(value, float)]
         lines += [f"warning: {warning}" for warning in self.warnings]
         return "\n".join(lines)
+
+    def _table(self) -> list[str]:
+        units = {name: p.unit.name for name, p in self.model.parameters().items()}
+        width = max([len(name) for name in self.learned], default=10)
+        known = [name for name in self.learned if name in self.truth]
+        head = f"{'parameter':<{width}}  {'unit':<6}"
+        lines = [head + "".join(f"{title:>11}" for title in ((("truth",) if known else ()) + ("start", "fitted", "spread")))]
+        for name in self.learned:
+            cells = [self.truth.get(name)] if known else []
+            cells += [self.start.get(name), self.parameters[name], np.nanstd(self.restarts[name], axis=-1)]
+            numbers = "".join(f"{'' if cell is None else f'{np.median(cell):.4g}':>11}" for cell in cells)
+            size = f"  median of {self.parameters[name].size}" if self.parameters[name].size > 1 else ""
+            lines.append(f"{name:<{width}}  {units[name]:<6}{numbers}{size}")
+        return lines
 
     def save(self, folder: str | Path) -> Path:
         """Write summary.json, fit.npz, fitted.eqs and fitted.npz; return the folder."""
@@ -69,6 +80,8 @@ class Fit:
                 "value": value.tolist(),
                 "std": None if self.std.get(name) is None else np.asarray(self.std[name]).tolist(),
                 "learned": name in self.learned,
+                **({"truth": np.asarray(self.truth[name]).tolist()} if name in self.truth else {}),
+                **({"start": np.asarray(self.start[name]).tolist()} if name in self.start else {}),
             }
             for name, value in self.parameters.items()
         }
@@ -103,7 +116,14 @@ def _json(value: object) -> object:
     return value
 
 
-def make_fit(model: SpikingModel, found: Found, scores: Mapping[str, object], seed: int, command: str = "") -> Fit:
+def make_fit(
+    model: SpikingModel,
+    found: Found,
+    scores: Mapping[str, object],
+    seed: int,
+    command: str = "",
+    truth: Mapping[str, NDArray[np.float64]] | None = None,
+) -> Fit:
     """Put what a search found into the units of the model file."""
     scale = {name: p.unit.scale for name, p in model.parameters().items()}
     best = {name: value[..., 0] / scale[name] for name, value in found.values.items()}
@@ -126,6 +146,8 @@ def make_fit(model: SpikingModel, found: Found, scores: Mapping[str, object], se
         seed=seed,
         seconds=found.seconds,
         command=command,
+        truth={name: value for name, value in (truth or {}).items() if name in scale},
+        start={name: value[0][..., found.restarts[0]] for name, value in history.items()},
     )
 
 
@@ -154,4 +176,6 @@ def read_fit(folder: str | Path) -> Fit:
         seed=summary["seed"],
         seconds=summary["seconds"],
         command=summary["command"],
+        truth={n: np.asarray(entry["truth"]) for n, entry in summary["parameters"].items() if "truth" in entry},
+        start={n: np.asarray(entry["start"]) for n, entry in summary["parameters"].items() if "start" in entry},
     )

@@ -9,9 +9,10 @@ from torch import Tensor, nn
 from eqsnn.backends.kernel import Run
 from eqsnn.backends.pytorch import compile_torch
 from eqsnn.compiler import free_program
+from eqsnn.language.model import Model
 from eqsnn.maths.simplify import select
 from eqsnn.simulation import setup
-from eqsnn.simulation.network import SpikingModel
+from eqsnn.simulation.parameters import Parameter
 
 State = dict[str, Tensor]
 
@@ -24,15 +25,23 @@ class StepModule(nn.Module):
     torch's own generator. Parameters are in the coherent units of the language (mV, ms, pA, nS, pF).
     """
 
-    def __init__(self, model: SpikingModel, *, seed: int = 0, dtype: torch.dtype = torch.float32, surrogate_width: float = 0.1) -> None:
+    def __init__(
+        self,
+        definition: Model,
+        parameters: Mapping[str, Parameter],
+        *,
+        seed: int = 0,
+        dtype: torch.dtype = torch.float32,
+        surrogate_width: float = 0.1,
+    ) -> None:
         super().__init__()
-        self.definition = model.definition
+        self.definition = definition
         outputs = [f"{name}.spike" for name in setup.spiking_populations(self.definition)]
         self.kernel = compile_torch(select(free_program(self.definition), outputs), by_autograd=True)
         self.outputs = tuple(outputs)
         self.names: dict[str, str] = {}
         rng = np.random.default_rng(seed)
-        for full, parameter in model.parameters().items():
+        for full, parameter in parameters.items():
             value = torch.from_numpy(parameter.draw(rng)).to(dtype).unsqueeze(-1)
             name = full.replace("->", "_to_").replace(".", "__").replace(":", "_")
             self.names[full] = name

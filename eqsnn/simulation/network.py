@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import numpy as np
+import torch
 from numpy.typing import ArrayLike, NDArray
 
 from eqsnn.compiler import STAGES, model_from_text, read_model
@@ -11,6 +13,7 @@ from eqsnn.errors import InputError
 from eqsnn.files import read_arrays
 from eqsnn.language.model import Model
 from eqsnn.simulation import setup
+from eqsnn.simulation.module import StepModule
 from eqsnn.simulation.parameters import Parameter, learn, parameters_of, set_values
 
 
@@ -56,11 +59,41 @@ class SpikingModel:
             return {}
         return read_arrays(Path(self.definition.path).parent / self.definition.values_file)
 
+    def near(self, values: Mapping[str, ArrayLike], share: float, starts: int, seed: int) -> dict[str, NDArray]:
+        """Return starts around given values, (start, ...): each element times 1 + share*U(-1, 1).
+
+        Weights of projections move by share times the standard deviation of all their values instead, so that zero
+        weights move too; bounds are kept.
+        """
+        rng = np.random.default_rng(seed)
+        found = {}
+        for name, parameter in self.parameters().items():
+            if not parameter.learned or name not in values:
+                continue
+            value = np.broadcast_to(np.asarray(values[name], float), parameter.shape)
+            scatter = rng.uniform(-1, 1, (starts, *parameter.shape))
+            of_weights = "->" in name
+            scale = share * (_spread_of_weights(values) if of_weights else np.abs(value))
+            low, high = parameter.low / parameter.unit.scale, parameter.high / parameter.unit.scale
+            found[name] = np.clip(value + scale * scatter, low, high)
+        return found
+
+    def step_module(self, *, seed: int = 0, dtype: torch.dtype = torch.float32, surrogate_width: float = 0.1) -> StepModule:
+        """Return one time step as a torch.nn.Module: (state, inputs) -> (state, spikes), unknown parameters learnable."""
+        return StepModule(
+            self.definition, self.parameters(), seed=seed, dtype=dtype, surrogate_width=surrogate_width
+        )
+
     def show(self, stage: str) -> str:
         """Return a stage of compilation as text: syntax, model, program, adjoint or torch."""
         if stage not in STAGES:
             raise InputError(f"there is no stage `{stage}`; the stages are {', '.join(STAGES)}")
         return STAGES[stage](self.definition)
+
+
+def _spread_of_weights(values: Mapping[str, ArrayLike]) -> float:
+    weights = np.concatenate([np.ravel(value) for name, value in values.items() if "->" in name])
+    return float(np.std(weights)) or float(np.abs(weights).max()) or 1.0
 
 
 def load(path: str | Path) -> SpikingModel:

@@ -11,6 +11,7 @@ from eqsnn.errors import InputError
 from eqsnn.files import read_arrays, write_arrays
 
 Array = NDArray[np.float64]
+PARAMETER = "parameter:"  # what the names of parameter values begin with in a file
 RESERVED = {"spike_times", "unit_ids", "trial_ids", "duration", "n_units", "n_trials", "dt", "spikes", "unit_names", "description"}
 
 
@@ -21,6 +22,7 @@ class Recording:
     spike_times (s, within the trial), unit_ids and trial_ids are parallel; duration is that of each trial (s).
     traces: recorded variables, (trial, time, neuron), at the start of each step, in the units of the model file.
     inputs: known drives by name, (time,), (time, neuron) or (trial, time, neuron); their step is `input_dt[name]` or dt.
+    parameters: of a simulation, the values it had, by `group.parameter` in the units of the model file.
     """
 
     spike_times: Array
@@ -33,6 +35,7 @@ class Recording:
     traces: Mapping[str, Array] = field(default_factory=dict, repr=False)
     inputs: Mapping[str, Array] = field(default_factory=dict, repr=False)
     input_dt: Mapping[str, float] = field(default_factory=dict, repr=False)
+    parameters: Mapping[str, Array] = field(default_factory=dict, repr=False)
     unit_names: tuple[str, ...] = ()
     description: str = ""
 
@@ -117,7 +120,8 @@ class Recording:
 
         A coarser drive is held constant between its samples; a finer one is averaged within each step.
         """
-        values, own = _three_dimensional(self.inputs[name]), self.input_dt.get(name, self.dt)
+        values = _three_dimensional(self.inputs[name])
+        own = self.input_dt.get(name, self.dt) or dt  # a file of drives alone may leave the step to the model
         ratio = dt / own
         if ratio > 1.5:
             edges = np.round(np.arange(n_steps + 1) * ratio).astype(int)
@@ -142,6 +146,7 @@ class Recording:
         for name, values in {**self.inputs, **self.traces}.items():
             arrays[name] = values
         arrays |= {f"{name}_dt": np.array(step) for name, step in self.input_dt.items()}
+        arrays |= {f"{PARAMETER}{name}": np.asarray(value) for name, value in self.parameters.items()}
         if self.unit_names:
             arrays["unit_names"] = np.array(self.unit_names)
         if self.description:
@@ -197,6 +202,21 @@ def load_targets(path: str | Path) -> Recording:
         found = ", ".join(sorted(arrays)) or "nothing"
         raise InputError(f"{path}: holds {found}; expected `spike_times` and `unit_ids`, or `spikes` (trial, time, neuron)")
     return _with_drives(path, arrays, recording)
+
+
+def load_inputs(path: str | Path) -> Recording:
+    """Read known drives from an .npz file that may, but need not, hold spikes too. Raises InputError."""
+    path = Path(path)
+    arrays = read_arrays(path)
+    if "spikes" in arrays or "spike_times" in arrays:
+        return load_targets(path)
+    _refuse_non_numeric(path, arrays)
+    drives = [values for name, values in arrays.items() if name not in RESERVED and not name.endswith("_dt")]
+    trials = max([values.shape[0] for values in drives if values.ndim == 3], default=1)
+    units = max([values.shape[-1] for values in drives if values.ndim >= 2], default=1)
+    step = _positive(path, arrays, "dt") if "dt" in arrays else 0.0
+    none, ids = np.zeros(0), np.zeros(0, dtype=np.int64)
+    return _with_drives(path, arrays, Recording(none, ids, ids, 0.0, step, units, trials))
 
 
 def _refuse_non_numeric(path: Path, arrays: Mapping[str, NDArray]) -> None:
@@ -276,7 +296,11 @@ def _count(path: Path, arrays: Mapping[str, NDArray], name: str, ids: NDArray[np
 def _with_drives(path: Path, arrays: Mapping[str, NDArray], recording: Recording) -> Recording:
     inputs: dict[str, Array] = {}
     steps: dict[str, float] = {}
+    values_of_parameters: dict[str, Array] = {}
     for name, values in arrays.items():
+        if name.startswith(PARAMETER):
+            values_of_parameters[name.removeprefix(PARAMETER)] = values.astype(float)
+            continue
         if name in RESERVED or (name.endswith("_dt") and name.removesuffix("_dt") in arrays):
             continue
         if values.ndim not in (1, 2, 3):
@@ -290,4 +314,11 @@ def _with_drives(path: Path, arrays: Mapping[str, NDArray], recording: Recording
     if names and len(names) != recording.n_units:
         raise InputError(f"{path}: {len(names)} unit_names for {recording.n_units} units")
     description = str(arrays["description"]) if "description" in arrays else ""
-    return replace(recording, inputs=inputs, input_dt=steps, unit_names=names, description=description)
+    return replace(
+        recording,
+        inputs=inputs,
+        input_dt=steps,
+        parameters=values_of_parameters,
+        unit_names=names,
+        description=description,
+    )

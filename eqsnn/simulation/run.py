@@ -49,9 +49,8 @@ def simulate_model(
     recorded = _recorded(program, record)
     kernel = compile_program(program, [*spikes, *recorded])
     rng = np.random.default_rng(seed)
-    values: dict[str, Tensor | float] = {
-        name: torch.from_numpy(parameter.draw(rng)).to(dtype).unsqueeze(-1) for name, parameter in parameters.items()
-    }
+    drawn = {name: parameter.draw(rng) for name, parameter in parameters.items()}
+    values: dict[str, Tensor | float] = {name: torch.from_numpy(v).to(dtype).unsqueeze(-1) for name, v in drawn.items()}
     values |= setup.settings_of(model) | {"surrogate_width": SURROGATE_WIDTH}
     synapses = setup.synapses_of(model)
     skipped, n_steps = setup.steps_in(burn_in, model.dt), setup.steps_in(duration, model.dt)
@@ -73,7 +72,8 @@ def simulate_model(
             states, pending = outcome.states, outcome.pending
             for name, value in outcome.recorded.items():
                 kept[name].append(value[max(0, skipped - first) :].numpy())
-    return _recording(model, kept, spikes, recorded, trials, duration, seed)
+    recording = _recording(model, kept, spikes, recorded, trials, duration, seed)
+    return replace(recording, parameters={name: v / parameters[name].unit.scale for name, v in drawn.items()})
 
 
 def empty_inputs(model: Model, trials: int, inputs: Mapping[str, ArrayLike] | None = None) -> Recording:

@@ -1,0 +1,298 @@
+"""The command line: parse arguments, call, print; no science. Exit status: 0 done, 1 not converged, 2 input at fault."""
+
+import argparse
+import json
+import shlex
+import sys
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from eqsnn.analysis.compare import compare
+from eqsnn.api import fit, simulate
+from eqsnn.compiler import STAGES
+from eqsnn.errors import InputError, ModelError
+from eqsnn.inference.fit import Status
+from eqsnn.inference.result import Fit, read_fit
+from eqsnn.inference.stages import Forced, Free, Stage
+from eqsnn.losses import LOSSES
+from eqsnn.quantities import in_unit_of, seconds
+from eqsnn.report import plots
+from eqsnn.simulation.network import SpikingModel, load
+from eqsnn.simulation.parameters import matching, parameters_of
+from eqsnn.simulation.recording import Recording, load_inputs, load_targets
+from eqsnn.simulation.setup import with_size
+
+STAGE_CHOICES = ("forced+free", "forced", "free")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; return the exit status."""
+    arguments = _parser().parse_args(argv)
+    # the step of a small network is faster on one thread than on several that wait for each other
+    torch.set_num_threads(1)
+    try:
+        return arguments.run(arguments)
+    except (ModelError, InputError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="eqsnn", description="Spiking networks from equations, fitted to spike trains.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_check(commands)
+    _add_show(commands)
+    _add_simulate(commands)
+    _add_fit(commands)
+    _add_compare(commands)
+    _add_plot(commands)
+    return parser
+
+
+def _add_check(commands) -> None:  # noqa: ANN001 (argparse gives its subparsers no public type)
+    command = commands.add_parser("check", help="report every mistake of a model file")
+    command.add_argument("model", type=Path)
+    command.set_defaults(run=run_check)
+
+
+def run_check(arguments: argparse.Namespace) -> int:
+    """Check a model file and say what was chosen for it."""
+    model = load(arguments.model)
+    definition = model.definition
+    if not model.is_sized:
+        definition = with_size(definition, sum(p.size or 0 for p in definition.populations.values()) + 1)
+    notes = [line.strip().removeprefix("note").strip() for line in STAGES["program"](definition).splitlines() if line.strip().startswith("note ")]
+    print(f"{arguments.model}: ok")
+    for name, population in model.definition.populations.items():
+        size = "as many as the targets have" if population.size is None else str(population.size)
+        print(f"  {name}: {population.neuron}, {size}")
+    print("\n".join(f"  {note}" for note in notes))
+    return 0
+
+
+def _add_show(commands) -> None:  # noqa: ANN001
+    command = commands.add_parser("show", help="print a stage of compilation")
+    command.add_argument("model", type=Path)
+    command.add_argument("--stage", choices=list(STAGES), default="model")
+    command.set_defaults(run=run_show)
+
+
+def run_show(arguments: argparse.Namespace) -> int:
+    """Print a stage of compilation."""
+    print(load(arguments.model).show(arguments.stage), end="")
+    return 0
+
+
+def _add_simulate(commands) -> None:  # noqa: ANN001
+    command = commands.add_parser("simulate", help="simulate a model and write its spikes")
+    command.add_argument("model", type=Path)
+    command.add_argument("--duration", required=True, help="seconds of each trial, e.g. 10s")
+    command.add_argument("--trials", type=int, default=1)
+    command.add_argument("--burn-in", default="0s", help="time discarded first")
+    command.add_argument("--dt", help="time step, e.g. 0.1ms; default: the model's")
+    command.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="value of a parameter, e.g. tau_m=12ms")
+    command.add_argument("--input", type=Path, metavar="FILE.npz", help="known drives by their names")
+    command.add_argument("--record", action="append", default=[], metavar="NAME", help="variable to keep, e.g. v")
+    command.add_argument("--seed", type=int, default=0)
+    command.add_argument("--out", type=Path, required=True, metavar="FILE.npz")
+    command.set_defaults(run=run_simulate)
+
+
+def run_simulate(arguments: argparse.Namespace) -> int:
+    """Simulate and write a recording."""
+    model = load(arguments.model)
+    inputs = None if arguments.input is None else load_inputs(arguments.input)
+    if not model.is_sized and inputs is not None and inputs.n_units > 1:
+        model = model.sized(inputs.n_units)
+    recording = simulate(
+        model,
+        seconds(arguments.duration),
+        trials=arguments.trials,
+        dt=None if arguments.dt is None else seconds(arguments.dt),
+        seed=arguments.seed,
+        inputs=inputs,
+        parameters=_assignments(model, arguments.set),
+        record=arguments.record,
+        burn_in=seconds(arguments.burn_in),
+    )
+    recording.save(arguments.out)
+    rates = recording.rates()
+    spread = f"{rates.min():.1f} to {rates.max():.1f} Hz" if len(rates) else "no spiking neurons"
+    print(f"{arguments.out}: {len(recording.spike_times)} spikes of {recording.n_units} neurons in {recording.n_trials} x {recording.duration:g} s, {spread}")
+    return 0
+
+
+def _assignments(model: SpikingModel, texts: Sequence[str]) -> dict[str, float]:
+    sized = model if model.is_sized else model.sized(1 + sum(p.size or 0 for p in model.definition.populations.values()))
+    known = parameters_of(sized.definition)
+    values: dict[str, float] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise InputError(f"`{text}`: write NAME=VALUE, as in tau_m=12ms")
+        for full in matching(known, name.strip()):
+            values[full] = in_unit_of(value, known[full])
+    return values
+
+
+def _add_fit(commands) -> None:  # noqa: ANN001
+    command = commands.add_parser("fit", help="fit the unknown parameters of a model to spike trains")
+    command.add_argument("model", type=Path)
+    command.add_argument("targets", type=Path, metavar="TARGETS.npz")
+    command.add_argument("--out", type=Path, default=Path("run"), metavar="DIR")
+    command.add_argument("--starts", type=int, default=16, help="restarts from different random values")
+    command.add_argument("--seed", type=int, default=0)
+    command.add_argument("--fix", action="append", default=[], metavar="NAME=VALUE", help="take a parameter as known")
+    command.add_argument("--learn", action="append", default=[], metavar="NAME", help="take a parameter as unknown")
+    command.add_argument("--loss", choices=list(LOSSES), default="van_rossum", help="of the free-running stage")
+    command.add_argument("--tau", default="10ms", help="time constant of the van Rossum distance")
+    command.add_argument("--stages", choices=STAGE_CHOICES, default=STAGE_CHOICES[0])
+    command.add_argument("--iterations", type=int, help="iterations at each width of the forced stage")
+    command.add_argument("--polish", type=int, help="iterations of the free-running stage")
+    command.add_argument("--learning-rate", type=float, help="of the forced stage, in units of the priors' spread")
+    command.add_argument("--window", help="of the forced stage, e.g. 250ms; windows run side by side")
+    command.add_argument("--warm-up", help="before each window, longer than the neurons' memory, e.g. 100ms")
+    command.add_argument("--near", type=float, metavar="SHARE", help="start within this share of the recording's own parameters")
+    command.add_argument("--max-time", metavar="TIME", help="stop after, e.g., 5min")
+    command.add_argument("--backend", choices=("auto", "pytorch"), default="auto")
+    command.add_argument("--validation", type=float, default=0.2, help="share held out to choose and score by")
+    command.add_argument("--resume", action="store_true", help="go on from the checkpoint in --out")
+    command.add_argument("--quiet", action="store_true")
+    command.set_defaults(run=run_fit)
+
+
+def run_fit(arguments: argparse.Namespace) -> int:
+    """Fit, write the folder, print the summary."""
+    targets = load_targets(arguments.targets)
+    model = load(arguments.model)
+    fixed = _assignments(model, arguments.fix)
+    model = model.with_values(fixed).learning(arguments.learn)
+    tau = seconds(arguments.tau)
+    with ExitStack() as stack:
+        report = None
+        if sys.stderr.isatty() and not arguments.quiet:
+            report = _Progress(stack)
+        result = fit(
+            model,
+            targets,
+            starts=arguments.starts,
+            seed=arguments.seed,
+            loss=arguments.loss,
+            tau=tau,
+            stages=_stages(arguments, tau),
+            start=_near(model, targets, arguments),
+            validation=arguments.validation,
+            max_time=float("inf") if arguments.max_time is None else seconds(arguments.max_time),
+            checkpoint=arguments.out / "checkpoint.npz",
+            resume=arguments.resume,
+            report=report,
+            command=shlex.join(["eqsnn", *sys.argv[1:]]),
+        )
+    result.save(arguments.out)
+    figures = _figures(result, arguments.out)
+    if not arguments.quiet:
+        print(result.summary())
+        print(f"written: {arguments.out}/summary.json, fit.npz, fitted.eqs, {', '.join(path.name for path in figures)}")
+    if result.status is Status.INTERRUPTED:
+        return 130
+    return 0 if result.status is Status.CONVERGED else 1
+
+
+class _Progress:
+    """A progress bar with the time that is left, on standard error."""
+
+    def __init__(self, stack: ExitStack) -> None:
+        columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:.0f} %"), TimeRemainingColumn())
+        self.bar = stack.enter_context(Progress(*columns, console=Console(stderr=True)))
+        self.task = self.bar.add_task("compiling", total=None)
+
+    def __call__(self, stage: str, done: int, total: int, best: float) -> None:
+        self.bar.update(self.task, description=f"{stage}  {best:.4g}", completed=done, total=total)
+
+
+def _stages(arguments: argparse.Namespace, tau: float) -> tuple[Stage, ...]:
+    forced, free = Forced(), Free(loss=arguments.loss, tau=tau)
+    given = {"iterations": arguments.iterations, "learning_rate": arguments.learning_rate}
+    given |= {name: seconds(text) for name in ("window", "warm_up") if (text := getattr(arguments, name)) is not None}
+    forced = Forced(**{name: value for name, value in given.items() if value is not None})
+    if arguments.polish is not None:
+        free = Free(loss=arguments.loss, tau=tau, iterations=arguments.polish)
+    return {"forced+free": (forced, free), "forced": (forced,), "free": (free,)}[arguments.stages]
+
+
+def _near(model: SpikingModel, targets: Recording, arguments: argparse.Namespace) -> dict | None:
+    """Return starts scattered around the parameters that a simulated recording carries."""
+    if arguments.near is None:
+        return None
+    if not targets.parameters:
+        raise InputError("--near needs targets made by `eqsnn simulate`, which carry their parameters")
+    return model.sized(targets.n_units).near(targets.parameters, arguments.near, arguments.starts, arguments.seed)
+
+
+def _add_compare(commands) -> None:  # noqa: ANN001
+    command = commands.add_parser("compare", help="score recording B against the target A")
+    command.add_argument("a", type=Path, metavar="A.npz")
+    command.add_argument("b", type=Path, metavar="B.npz")
+    command.add_argument("--tau", default="10ms")
+    command.add_argument("--bin", default="100ms", help="bin of counts for NMF, correlations and Fano factor")
+    command.add_argument("--modules", type=int, default=3)
+    command.add_argument("--replicate", type=Path, help="another recording of the target, for the ceiling of the NMF score")
+    command.add_argument("--out", type=Path, metavar="DIR", help="write the figures there")
+    command.add_argument("--json", action="store_true")
+    command.set_defaults(run=run_compare)
+
+
+def run_compare(arguments: argparse.Namespace) -> int:
+    """Compare two recordings."""
+    a, b = load_targets(arguments.a), load_targets(arguments.b)
+    replicate = None if arguments.replicate is None else load_targets(arguments.replicate)
+    result = compare(
+        a, b, tau=seconds(arguments.tau), bin_s=seconds(arguments.bin), modules=arguments.modules, replicate=replicate
+    )
+    print(json.dumps(result.to_dict(), indent=2) if arguments.json else result.summary())
+    if arguments.out is not None:
+        written = [plots.save(plots.plot_rasters([a, b], [arguments.a.stem, arguments.b.stem]), arguments.out / "rasters.png")]
+        if result.nmf is not None:
+            labels = (arguments.a.stem, arguments.b.stem)
+            written.append(plots.save(plots.plot_ensembles(result.nmf, labels), arguments.out / "ensembles.png"))
+        if not arguments.json:
+            print("written: " + ", ".join(map(str, written)))
+    return 0
+
+
+def _add_plot(commands) -> None:  # noqa: ANN001
+    command = commands.add_parser("plot", help="draw a fit's folder or a recording")
+    command.add_argument("what", type=Path, metavar="RUN_OR_RECORDING")
+    command.add_argument("--out", type=Path, metavar="DIR")
+    command.set_defaults(run=run_plot)
+
+
+def run_plot(arguments: argparse.Namespace) -> int:
+    """Draw figures."""
+    out = arguments.out or (arguments.what if arguments.what.is_dir() else arguments.what.parent)
+    if arguments.what.is_dir():
+        written = _figures(read_fit(arguments.what), out)
+    else:
+        name = arguments.what.stem
+        written = [plots.save(plots.plot_rasters([load_targets(arguments.what)], [name]), out / f"{name}_raster.png")]
+    print("written: " + ", ".join(map(str, written)))
+    return 0
+
+
+def _figures(result: Fit, out: Path) -> list[Path]:
+    written = [plots.save(plots.plot_convergence(result), out / "convergence.png")]
+    if len(result.learned) > 1 and len(result.history_objective) > 1:
+        written.append(plots.save(plots.plot_densities(result), out / "densities.png"))
+    if any(name in result.truth for name in result.learned):
+        written.append(plots.save(plots.plot_recovery(result), out / "recovery.png"))
+    return written
