@@ -44,7 +44,9 @@ def simulate(
     if not (duration > 0 and np.isfinite(duration)):
         raise InputError(f"the duration is {duration:g} s; a positive number is expected")
     if trials < 1 or burn_in < 0:
-        raise InputError(f"{trials} trials after a burn-in of {burn_in:g} s; at least 1 trial and no negative time are expected")
+        raise InputError(
+            f"{trials} trials after a burn-in of {burn_in:g} s; at least 1 trial and no negative time are expected"
+        )
     sized = _sized(model.with_values(parameters or {}), inputs, parameters)
     definition = with_dt(sized.definition, dt)
     given = inputs if isinstance(inputs, Recording) else empty_inputs(definition, trials, inputs)
@@ -62,12 +64,16 @@ def simulate(
     )
 
 
-def _sized(model: SpikingModel, inputs: Inputs | None, parameters: Mapping[str, ArrayLike] | None) -> SpikingModel:
+def _sized(
+    model: SpikingModel, inputs: Inputs | None, parameters: Mapping[str, ArrayLike] | None
+) -> SpikingModel:
     if model.is_sized:
         return model
     arrays = inputs.inputs if isinstance(inputs, Recording) else inputs or {}
     widths = [np.shape(values)[-1] for values in arrays.values() if np.ndim(values) >= 2]
-    widths += [np.shape(values)[-1] for values in (parameters or {}).values() if np.ndim(values) >= 1]
+    widths += [
+        np.shape(values)[-1] for values in (parameters or {}).values() if np.ndim(values) >= 1
+    ]
     widths += [values.shape[-1] for values in model.file_values().values()]
     known = sum(population.size or 0 for population in model.definition.populations.values())
     return model.sized(max([known + 1, *widths]))
@@ -125,23 +131,37 @@ def _with_warnings(found: Found, extra: list[str]) -> Found:
     return Found(**{**names, "warnings": (*found.warnings, *extra)})
 
 
-def _scores(model: SpikingModel, fitted: Fit, found: Found, stages: tuple[Stage, ...], tau: float) -> dict[str, object]:
+def _scores(
+    model: SpikingModel, fitted: Fit, found: Found, stages: tuple[Stage, ...], tau: float
+) -> dict[str, object]:
     """Score the best restart on the held-out part: running freely, and one step ahead."""
     held = found.validation
     scores: dict[str, object] = {}
     forced = next((stage for stage in stages if isinstance(stage, Forced)), Forced())
-    values = {name: torch.from_numpy(p.draw(np.random.default_rng(0))).unsqueeze(-1) for name, p in model.with_values(fitted.parameters).parameters().items()}
+    values = {
+        name: torch.from_numpy(p.draw(np.random.default_rng(0))).unsqueeze(-1)
+        for name, p in model.with_values(fitted.parameters).parameters().items()
+    }
     with torch.no_grad():
-        objective = ForcedObjective(prepare(model.definition, held, torch.float64), forced, fitted.seed)
+        objective = ForcedObjective(
+            prepare(model.definition, held, torch.float64), forced, fitted.seed
+        )
         scores["forced_log_likelihood_per_step"] = -float(objective(values, forced.widths[-1])[0])
     if len(held.spike_times) == 0:
         return scores
     own = simulate(
-        model, held.duration, trials=held.n_trials, seed=fitted.seed, inputs=held, parameters=fitted.parameters
+        model,
+        held.duration,
+        trials=held.n_trials,
+        seed=fitted.seed,
+        inputs=held,
+        parameters=fitted.parameters,
     )
     scored = compare(held, own, tau=tau)
     scores["van_rossum_score"] = scored.van_rossum_score
-    scores["gamma"] = float(np.nanmean(scored.gamma)) if np.isfinite(scored.gamma).any() else float("nan")
+    scores["gamma"] = (
+        float(np.nanmean(scored.gamma)) if np.isfinite(scored.gamma).any() else float("nan")
+    )
     scores["f1"] = float(np.nanmean(scored.f1)) if np.isfinite(scored.f1).any() else float("nan")
     scores["rate_error"] = rate_error(*scored.rates)
     return scores
@@ -160,12 +180,18 @@ def _warnings(model: SpikingModel, found: Found, targets: Recording) -> list[str
             continue
         span = parameter.high - parameter.low
         best = found.values[name][..., 0]
-        at_bound = int(((best < parameter.low + 0.01 * span) | (best > parameter.high - 0.01 * span)).sum())
+        at_bound = int(
+            ((best < parameter.low + 0.01 * span) | (best > parameter.high - 0.01 * span)).sum()
+        )
         if at_bound:
-            warnings.append(f"`{name}`: {at_bound} of {best.size} values lie at a bound; widen `in [...]` if that is plausible")
+            warnings.append(
+                f"`{name}`: {at_bound} of {best.size} values lie at a bound; widen `in [...]` if that is plausible"
+            )
     silent = int((targets.rates() == 0).sum())
     if silent:
-        warnings.append(f"{silent} of {targets.n_units} units never fire; their parameters are known only to keep them silent")
+        warnings.append(
+            f"{silent} of {targets.n_units} units never fire; their parameters are known only to keep them silent"
+        )
     return warnings
 
 

@@ -48,7 +48,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="eqsnn", description="Spiking networks from equations, fitted to spike trains.")
+    parser = argparse.ArgumentParser(
+        prog="eqsnn", description="Spiking networks from equations, fitted to spike trains."
+    )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_check(commands)
     _add_show(commands)
@@ -70,8 +72,14 @@ def run_check(arguments: argparse.Namespace) -> int:
     model = load(arguments.model)
     definition = model.definition
     if not model.is_sized:
-        definition = with_size(definition, sum(p.size or 0 for p in definition.populations.values()) + 1)
-    notes = [line.strip().removeprefix("note").strip() for line in STAGES["program"](definition).splitlines() if line.strip().startswith("note ")]
+        definition = with_size(
+            definition, sum(p.size or 0 for p in definition.populations.values()) + 1
+        )
+    notes = [
+        line.strip().removeprefix("note").strip()
+        for line in STAGES["program"](definition).splitlines()
+        if line.strip().startswith("note ")
+    ]
     print(f"{arguments.model}: ok")
     for name, population in model.definition.populations.items():
         size = "as many as the targets have" if population.size is None else str(population.size)
@@ -100,9 +108,19 @@ def _add_simulate(commands) -> None:  # noqa: ANN001
     command.add_argument("--trials", type=int, default=1)
     command.add_argument("--burn-in", default="0s", help="time discarded first")
     command.add_argument("--dt", help="time step, e.g. 0.1ms; default: the model's")
-    command.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="value of a parameter, e.g. tau_m=12ms")
-    command.add_argument("--input", type=Path, metavar="FILE.npz", help="known drives by their names")
-    command.add_argument("--record", action="append", default=[], metavar="NAME", help="variable to keep, e.g. v")
+    command.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="value of a parameter, e.g. tau_m=12ms",
+    )
+    command.add_argument(
+        "--input", type=Path, metavar="FILE.npz", help="known drives by their names"
+    )
+    command.add_argument(
+        "--record", action="append", default=[], metavar="NAME", help="variable to keep, e.g. v"
+    )
     command.add_argument("--seed", type=int, default=0)
     command.add_argument("--out", type=Path, required=True, metavar="FILE.npz")
     command.set_defaults(run=run_simulate)
@@ -128,12 +146,18 @@ def run_simulate(arguments: argparse.Namespace) -> int:
     recording.save(arguments.out)
     rates = recording.rates()
     spread = f"{rates.min():.1f} to {rates.max():.1f} Hz" if len(rates) else "no spiking neurons"
-    print(f"{arguments.out}: {len(recording.spike_times)} spikes of {recording.n_units} neurons in {recording.n_trials} x {recording.duration:g} s, {spread}")
+    print(
+        f"{arguments.out}: {len(recording.spike_times)} spikes of {recording.n_units} neurons in {recording.n_trials} x {recording.duration:g} s, {spread}"
+    )
     return 0
 
 
 def _assignments(model: SpikingModel, texts: Sequence[str]) -> dict[str, float]:
-    sized = model if model.is_sized else model.sized(1 + sum(p.size or 0 for p in model.definition.populations.values()))
+    sized = (
+        model
+        if model.is_sized
+        else model.sized(1 + sum(p.size or 0 for p in model.definition.populations.values()))
+    )
     known = parameters_of(sized.definition)
     values: dict[str, float] = {}
     for text in texts:
@@ -146,26 +170,51 @@ def _assignments(model: SpikingModel, texts: Sequence[str]) -> dict[str, float]:
 
 
 def _add_fit(commands) -> None:  # noqa: ANN001
-    command = commands.add_parser("fit", help="fit the unknown parameters of a model to spike trains")
+    command = commands.add_parser(
+        "fit", help="fit the unknown parameters of a model to spike trains"
+    )
     command.add_argument("model", type=Path)
     command.add_argument("targets", type=Path, metavar="TARGETS.npz")
     command.add_argument("--out", type=Path, default=Path("run"), metavar="DIR")
-    command.add_argument("--starts", type=int, default=16, help="restarts from different random values")
+    command.add_argument(
+        "--starts", type=int, default=16, help="restarts from different random values"
+    )
     command.add_argument("--seed", type=int, default=0)
-    command.add_argument("--fix", action="append", default=[], metavar="NAME=VALUE", help="take a parameter as known")
-    command.add_argument("--learn", action="append", default=[], metavar="NAME", help="take a parameter as unknown")
-    command.add_argument("--loss", choices=list(LOSSES), default="van_rossum", help="of the free-running stage")
+    command.add_argument(
+        "--fix", action="append", default=[], metavar="NAME=VALUE", help="take a parameter as known"
+    )
+    command.add_argument(
+        "--learn", action="append", default=[], metavar="NAME", help="take a parameter as unknown"
+    )
+    command.add_argument(
+        "--loss", choices=list(LOSSES), default="van_rossum", help="of the free-running stage"
+    )
     command.add_argument("--tau", default="10ms", help="time constant of the van Rossum distance")
     command.add_argument("--stages", choices=STAGE_CHOICES, default=STAGE_CHOICES[0])
-    command.add_argument("--iterations", type=int, help="iterations at each width of the forced stage")
+    command.add_argument(
+        "--iterations", type=int, help="iterations at each width of the forced stage"
+    )
     command.add_argument("--polish", type=int, help="iterations of the free-running stage")
-    command.add_argument("--learning-rate", type=float, help="of the forced stage, in units of the priors' spread")
-    command.add_argument("--window", help="of the forced stage, e.g. 250ms; windows run side by side")
-    command.add_argument("--warm-up", help="before each window, longer than the neurons' memory, e.g. 100ms")
-    command.add_argument("--near", type=float, metavar="SHARE", help="start within this share of the recording's own parameters")
+    command.add_argument(
+        "--learning-rate", type=float, help="of the forced stage, in units of the priors' spread"
+    )
+    command.add_argument(
+        "--window", help="of the forced stage, e.g. 250ms; windows run side by side"
+    )
+    command.add_argument(
+        "--warm-up", help="before each window, longer than the neurons' memory, e.g. 100ms"
+    )
+    command.add_argument(
+        "--near",
+        type=float,
+        metavar="SHARE",
+        help="start within this share of the recording's own parameters",
+    )
     command.add_argument("--max-time", metavar="TIME", help="stop after, e.g., 5min")
     command.add_argument("--backend", choices=("auto", "pytorch"), default="auto")
-    command.add_argument("--validation", type=float, default=0.2, help="share held out to choose and score by")
+    command.add_argument(
+        "--validation", type=float, default=0.2, help="share held out to choose and score by"
+    )
     command.add_argument("--resume", action="store_true", help="go on from the checkpoint in --out")
     command.add_argument("--quiet", action="store_true")
     command.set_defaults(run=run_fit)
@@ -202,7 +251,9 @@ def run_fit(arguments: argparse.Namespace) -> int:
     figures = _figures(result, arguments.out)
     if not arguments.quiet:
         print(result.summary())
-        print(f"written: {arguments.out}/summary.json, fit.npz, fitted.eqs, {', '.join(path.name for path in figures)}")
+        print(
+            f"written: {arguments.out}/summary.json, fit.npz, fitted.eqs, {', '.join(path.name for path in figures)}"
+        )
     if result.status is Status.INTERRUPTED:
         return 130
     return 0 if result.status is Status.CONVERGED else 1
@@ -212,7 +263,12 @@ class _Progress:
     """A progress bar with the time that is left, on standard error."""
 
     def __init__(self, stack: ExitStack) -> None:
-        columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:.0f} %"), TimeRemainingColumn())
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.percentage:.0f} %"),
+            TimeRemainingColumn(),
+        )
         self.bar = stack.enter_context(Progress(*columns, console=Console(stderr=True)))
         self.task = self.bar.add_task("compiling", total=None)
 
@@ -223,7 +279,11 @@ class _Progress:
 def _stages(arguments: argparse.Namespace, tau: float) -> tuple[Stage, ...]:
     forced, free = Forced(), Free(loss=arguments.loss, tau=tau)
     given = {"iterations": arguments.iterations, "learning_rate": arguments.learning_rate}
-    given |= {name: seconds(text) for name in ("window", "warm_up") if (text := getattr(arguments, name)) is not None}
+    given |= {
+        name: seconds(text)
+        for name in ("window", "warm_up")
+        if (text := getattr(arguments, name)) is not None
+    }
     forced = Forced(**{name: value for name, value in given.items() if value is not None})
     if arguments.polish is not None:
         free = Free(loss=arguments.loss, tau=tau, iterations=arguments.polish)
@@ -235,8 +295,12 @@ def _near(model: SpikingModel, targets: Recording, arguments: argparse.Namespace
     if arguments.near is None:
         return None
     if not targets.parameters:
-        raise InputError("--near needs targets made by `eqsnn simulate`, which carry their parameters")
-    return model.sized(targets.n_units).near(targets.parameters, arguments.near, arguments.starts, arguments.seed)
+        raise InputError(
+            "--near needs targets made by `eqsnn simulate`, which carry their parameters"
+        )
+    return model.sized(targets.n_units).near(
+        targets.parameters, arguments.near, arguments.starts, arguments.seed
+    )
 
 
 def _add_compare(commands) -> None:  # noqa: ANN001
@@ -244,9 +308,15 @@ def _add_compare(commands) -> None:  # noqa: ANN001
     command.add_argument("a", type=Path, metavar="A.npz")
     command.add_argument("b", type=Path, metavar="B.npz")
     command.add_argument("--tau", default="10ms")
-    command.add_argument("--bin", default="100ms", help="bin of counts for NMF, correlations and Fano factor")
+    command.add_argument(
+        "--bin", default="100ms", help="bin of counts for NMF, correlations and Fano factor"
+    )
     command.add_argument("--modules", type=int, default=3)
-    command.add_argument("--replicate", type=Path, help="another recording of the target, for the ceiling of the NMF score")
+    command.add_argument(
+        "--replicate",
+        type=Path,
+        help="another recording of the target, for the ceiling of the NMF score",
+    )
     command.add_argument("--out", type=Path, metavar="DIR", help="write the figures there")
     command.add_argument("--json", action="store_true")
     command.set_defaults(run=run_compare)
@@ -257,14 +327,28 @@ def run_compare(arguments: argparse.Namespace) -> int:
     a, b = load_targets(arguments.a), load_targets(arguments.b)
     replicate = None if arguments.replicate is None else load_targets(arguments.replicate)
     result = compare(
-        a, b, tau=seconds(arguments.tau), bin_s=seconds(arguments.bin), modules=arguments.modules, replicate=replicate
+        a,
+        b,
+        tau=seconds(arguments.tau),
+        bin_s=seconds(arguments.bin),
+        modules=arguments.modules,
+        replicate=replicate,
     )
     print(json.dumps(result.to_dict(), indent=2) if arguments.json else result.summary())
     if arguments.out is not None:
-        written = [plots.save(plots.plot_rasters([a, b], [arguments.a.stem, arguments.b.stem]), arguments.out / "rasters.png")]
+        written = [
+            plots.save(
+                plots.plot_rasters([a, b], [arguments.a.stem, arguments.b.stem]),
+                arguments.out / "rasters.png",
+            )
+        ]
         if result.nmf is not None:
             labels = (arguments.a.stem, arguments.b.stem)
-            written.append(plots.save(plots.plot_ensembles(result.nmf, labels), arguments.out / "ensembles.png"))
+            written.append(
+                plots.save(
+                    plots.plot_ensembles(result.nmf, labels), arguments.out / "ensembles.png"
+                )
+            )
         if not arguments.json:
             print("written: " + ", ".join(map(str, written)))
     return 0
@@ -284,7 +368,12 @@ def run_plot(arguments: argparse.Namespace) -> int:
         written = _figures(read_fit(arguments.what), out)
     else:
         name = arguments.what.stem
-        written = [plots.save(plots.plot_rasters([load_targets(arguments.what)], [name]), out / f"{name}_raster.png")]
+        written = [
+            plots.save(
+                plots.plot_rasters([load_targets(arguments.what)], [name]),
+                out / f"{name}_raster.png",
+            )
+        ]
     print("written: " + ", ".join(map(str, written)))
     return 0
 

@@ -39,12 +39,16 @@ def model_from_text(text: str, path: str = "<model>") -> Model:
     return check(parse(text, path))
 
 
-def free_program(model: Model, *, known: Iterable[str] = (), method: str | None = None, **options: object) -> Program:
+def free_program(
+    model: Model, *, known: Iterable[str] = (), method: str | None = None, **options: object
+) -> Program:
     """Return the Program of a network that runs on its own spikes; values `known` are given as drives."""
     return know(discretise(model, method=method, **options), known)  # type: ignore[arg-type]
 
 
-def forced_program(model: Model, *, known: Iterable[str] = (), method: str | None = None) -> Program:
+def forced_program(
+    model: Model, *, known: Iterable[str] = (), method: str | None = None
+) -> Program:
     """Return the Program of a network that follows observed spikes and outputs their log-likelihood."""
     spiking = [name for name in model.populations if model.neuron_of(name).threshold is not None]
     return escape(force(free_program(model, known=known, method=method), spiking), spiking)

@@ -19,7 +19,9 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror}); choose another place") from error
+        raise InputError(
+            f"{path}: cannot be written ({error.strerror}); choose another place"
+        ) from error
     try:
         with os.fdopen(handle, "wb") as stream:
             write(stream)
@@ -50,11 +52,15 @@ def read_arrays(path: Path) -> dict[str, NDArray]:
     try:
         with np.load(path, allow_pickle=False) as archive:
             if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise InputError(f"{path}: holds a single array; an .npz file with named arrays is expected")
+                raise InputError(
+                    f"{path}: holds a single array; an .npz file with named arrays is expected"
+                )
             return {name: archive[name] for name in archive.files}
     except ValueError as error:
         if "pickle" in str(error).lower() or "object" in str(error).lower():
-            raise InputError(f"{path}: holds Python objects, which are never loaded; save plain numeric arrays") from None
+            raise InputError(
+                f"{path}: holds Python objects, which are never loaded; save plain numeric arrays"
+            ) from None
         raise InputError(f"{path}: is damaged or no .npz file ({error})") from None
     except (zipfile.BadZipFile, OSError, EOFError, KeyError) as error:
         raise InputError(f"{path}: is damaged or no .npz file ({error})") from None

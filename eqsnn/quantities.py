@@ -22,7 +22,9 @@ def in_unit_of(text: str, parameter: Parameter) -> float:
     """Return a value in the unit of a parameter: `12ms` for one in ms is 12. Raises InputError."""
     match = _QUANTITY.fullmatch(text)
     if match is None:
-        raise InputError(f"`{text}` is no value; write a number with its unit, as in {parameter.name.rsplit('.', 1)[1]}=12{parameter.unit.name}")
+        raise InputError(
+            f"`{text}` is no value; write a number with its unit, as in {parameter.name.rsplit('.', 1)[1]}=12{parameter.unit.name}"
+        )
     number, name = float(match.group(1)), match.group(2)
     try:
         unit = parse_unit("second" if name == "s" else name or "1")
@@ -30,7 +32,7 @@ def in_unit_of(text: str, parameter: Parameter) -> float:
         raise InputError(f"`{name}` in `{text}` is no unit of the language") from None
     if unit.dimension != parameter.unit.dimension:
         found = "no unit" if unit.dimension == DIMENSIONLESS else describe(unit.dimension)
-        raise InputError(f"`{parameter.name}` has unit {parameter.unit.name}, but `{text}` has {found}")
+        raise InputError(
+            f"`{parameter.name}` has unit {parameter.unit.name}, but `{text}` has {found}"
+        )
     return number * unit.scale / parameter.unit.scale
-
-

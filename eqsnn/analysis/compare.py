@@ -91,13 +91,21 @@ def compare(
     """
     for what in ("n_units", "n_trials"):
         if getattr(a, what) != getattr(b, what):
-            raise InputError(f"the recordings have {getattr(a, what)} and {getattr(b, what)} {what.removeprefix('n_')}; they must be equal")
+            raise InputError(
+                f"the recordings have {getattr(a, what)} and {getattr(b, what)} {what.removeprefix('n_')}; they must be equal"
+            )
     if abs(a.duration - b.duration) > 1e-6 + 1e-3 * a.dt:
-        raise InputError(f"the recordings last {a.duration:g} and {b.duration:g} s; cut them to one window first")
+        raise InputError(
+            f"the recordings last {a.duration:g} and {b.duration:g} s; cut them to one window first"
+        )
     none = np.zeros(0)
     pairs = [[(a.train(u, k), b.train(u, k)) for k in range(a.n_trials)] for u in range(a.n_units)]
-    distance = np.array([np.mean([van_rossum_distance(x, y, tau=tau) for x, y in trials]) for trials in pairs])
-    silent = np.array([np.mean([van_rossum_distance(x, none, tau=tau) for x, _ in trials]) for trials in pairs])
+    distance = np.array(
+        [np.mean([van_rossum_distance(x, y, tau=tau) for x, y in trials]) for trials in pairs]
+    )
+    silent = np.array(
+        [np.mean([van_rossum_distance(x, none, tau=tau) for x, _ in trials]) for trials in pairs]
+    )
     matrices = [correlations(r, bin_s=bin_s) for r in (a, b)]
     off = ~np.eye(a.n_units, dtype=bool)
     difference = np.abs(matrices[0] - matrices[1])[off]
@@ -106,7 +114,12 @@ def compare(
         rates=(a.rates(), b.rates()),
         van_rossum=distance,
         van_rossum_score=float(distance.sum() / silent.sum()) if silent.sum() > 0 else float("nan"),
-        gamma=np.array([_mean([gamma_factor(y, x, duration=a.duration) for x, y in trials]) for trials in pairs]),
+        gamma=np.array(
+            [
+                _mean([gamma_factor(y, x, duration=a.duration) for x, y in trials])
+                for trials in pairs
+            ]
+        ),
         f1=np.array([_mean([f1_score(x, y) for x, y in trials]) for trials in pairs]),
         cv=(interval_cv(a), interval_cv(b)),
         fano=(fano_factor(a, bin_s=bin_s), fano_factor(b, bin_s=bin_s)),
@@ -119,7 +132,11 @@ def compare(
 def rate_error(target: Array, model: Array) -> float:
     """Mean over the neurons that fire of |r - r*|/r*."""
     fires = target > 0
-    return float((np.abs(model - target)[fires] / target[fires]).mean()) if fires.any() else float("nan")
+    return (
+        float((np.abs(model - target)[fires] / target[fires]).mean())
+        if fires.any()
+        else float("nan")
+    )
 
 
 def _ensembles(

@@ -19,7 +19,9 @@ def van_rossum_distance(a: Train, b: Train, *, tau: float) -> float:
     trace, total, last = 0.0, 0.0, 0.0
     for time, sign in zip(times[order], signs[order], strict=True):
         trace *= np.exp((last - time) / tau)
-        total += 0.5 + sign * trace  # the spike with itself, and twice its half with every earlier one
+        total += (
+            0.5 + sign * trace
+        )  # the spike with itself, and twice its half with every earlier one
         trace += sign
         last = time
     return max(0.0, float(total))
@@ -40,7 +42,9 @@ def coincidences(a: Train, b: Train, *, delta: float) -> int:
 
 def f1_score(a: Train, b: Train, *, delta: float = 1e-3) -> float:
     """2 coincidences/(n_a + n_b): 1 for equal trains, nan if both are empty."""
-    return 2 * coincidences(a, b, delta=delta) / (len(a) + len(b)) if len(a) + len(b) else float("nan")
+    return (
+        2 * coincidences(a, b, delta=delta) / (len(a) + len(b)) if len(a) + len(b) else float("nan")
+    )
 
 
 def gamma_factor(model: Train, data: Train, *, duration: float, delta: float = 2e-3) -> float:

@@ -67,7 +67,9 @@ def factorise(
     Raises InputError if there are fewer neurons or bins than modules, or no spikes.
     """
     if min(counts.shape) < modules or not counts.any():
-        raise InputError(f"{modules} modules cannot be found in {counts.shape[0]} bins of {counts.shape[1]} neurons with {counts.sum():g} spikes")
+        raise InputError(
+            f"{modules} modules cannot be found in {counts.shape[0]} bins of {counts.shape[1]} neurons with {counts.sum():g} spikes"
+        )
     runs = []
     for start in range(starts):
         solver = NMF(modules, init="random", random_state=seed + start, max_iter=1000, tol=1e-5)
@@ -112,7 +114,12 @@ def choose_rank(counts: Array, *, largest: int = 8, seed: int = 0) -> tuple[int,
     rng = np.random.default_rng(seed)
     rows, columns = rng.permutation(counts.shape[0]) % 4, rng.permutation(counts.shape[1]) % 4
     largest = min(largest, counts.shape[1] // 2)
-    errors = np.array([[_held_out(counts, rows == f, columns == f, k, seed) for f in range(4)] for k in range(1, largest + 1)])
+    errors = np.array(
+        [
+            [_held_out(counts, rows == f, columns == f, k, seed) for f in range(4)]
+            for k in range(1, largest + 1)
+        ]
+    )
     mean, spread = errors.mean(1), errors.std(1) / 2
     best = int(mean.argmin())
     return int(np.flatnonzero(mean <= mean[best] + spread[best])[0]) + 1, mean
@@ -124,7 +131,9 @@ def _held_out(counts: Array, rows: NDArray, columns: NDArray, modules: int, seed
     across = np.linalg.lstsq(found.activations, counts[~rows][:, columns], rcond=None)[0]
     along = np.linalg.lstsq(found.modules.T, counts[rows][:, ~columns].T, rcond=None)[0].T
     held = counts[rows][:, columns]
-    return float(((held - np.clip(along @ across, 0, None)) ** 2).mean() / max((held**2).mean(), 1e-12))
+    return float(
+        ((held - np.clip(along @ across, 0, None)) ** 2).mean() / max((held**2).mean(), 1e-12)
+    )
 
 
 def compare_ensembles(
@@ -145,18 +154,27 @@ def compare_ensembles(
     """
     counts = binned(a, bin_s=bin_s, unit_variance=unit_variance)
     first = factorise(counts, modules=modules, bin_s=bin_s, seed=seed)
-    second = factorise(binned(b, bin_s=bin_s, unit_variance=unit_variance), modules=modules, bin_s=bin_s, seed=seed)
+    second = factorise(
+        binned(b, bin_s=bin_s, unit_variance=unit_variance), modules=modules, bin_s=bin_s, seed=seed
+    )
     cosine, order = match(first.modules, second.modules)
     if replicate is not None:
-        again = factorise(binned(replicate, bin_s=bin_s, unit_variance=unit_variance), modules=modules, seed=seed)
+        again = factorise(
+            binned(replicate, bin_s=bin_s, unit_variance=unit_variance), modules=modules, seed=seed
+        )
         ceiling, source = match(first.modules, again.modules)[0], "replicate"
     else:
         chunk = max(1, round(1.0 / bin_s))
         odd = (np.arange(len(counts)) // chunk) % 2 == 1
-        halves = [factorise(counts[part], modules=modules, seed=seed).modules for part in (~odd, odd)]
+        halves = [
+            factorise(counts[part], modules=modules, seed=seed).modules for part in (~odd, odd)
+        ]
         ceiling, source = match(*halves)[0], "halves of the target"
     rng = np.random.default_rng(seed)
-    shuffled = [match(first.modules, second.modules[:, rng.permutation(counts.shape[1])])[0] for _ in range(shuffles)]
+    shuffled = [
+        match(first.modules, second.modules[:, rng.permutation(counts.shape[1])])[0]
+        for _ in range(shuffles)
+    ]
     floor = float(np.mean(shuffled))
     angles = np.arccos(np.clip((first.modules * second.modules[list(order)]).sum(1), -1, 1))
     return EnsembleMatch(

@@ -8,7 +8,11 @@ def relative_error(fitted: ArrayLike, truth: ArrayLike) -> float:
     """Median over elements of |p - p*|/|p*|; elements whose truth is 0 are left out."""
     p, t = np.broadcast_arrays(np.asarray(fitted, float), np.asarray(truth, float))
     usable = t != 0
-    return float(np.median(np.abs(p - t)[usable] / np.abs(t)[usable])) if usable.any() else float("nan")
+    return (
+        float(np.median(np.abs(p - t)[usable] / np.abs(t)[usable]))
+        if usable.any()
+        else float("nan")
+    )
 
 
 def absolute_error(fitted: ArrayLike, truth: ArrayLike) -> float:
@@ -24,4 +28,6 @@ def weight_error(fitted: ArrayLike, truth: ArrayLike) -> float:
 
 def weight_correlation(fitted: ArrayLike, truth: ArrayLike) -> float:
     """Pearson correlation of all weights."""
-    return float(np.corrcoef(np.ravel(np.asarray(fitted, float)), np.ravel(np.asarray(truth, float)))[0, 1])
+    return float(
+        np.corrcoef(np.ravel(np.asarray(fitted, float)), np.ravel(np.asarray(truth, float)))[0, 1]
+    )

@@ -34,7 +34,18 @@ from eqsnn.maths.simplify import hoist, share
 from eqsnn.maths.surrogates import insert_surrogate
 
 INDENT = "    "
-ARGUMENTS = ("state", "arrived", "now", "held", "bar_state", "bar_sent", "bar_output", "once", "step", "step_vjp")
+ARGUMENTS = (
+    "state",
+    "arrived",
+    "now",
+    "held",
+    "bar_state",
+    "bar_sent",
+    "bar_output",
+    "once",
+    "step",
+    "step_vjp",
+)
 RUNTIME = {
     "sqrt": runtime.sqrt,
     "detach": runtime.detach,
@@ -52,7 +63,16 @@ RUNTIME = {
 def identifiers(program: Program) -> dict[Symbol, str]:
     """Return a Python identifier for every symbol: `wake->rem.w` becomes `wake_to_rem_w`."""
     names: dict[Symbol, str] = {}
-    taken: set[str] = {"torch", "dtype", "exists", "slope", "spike_from", "spike_above", *RUNTIME, *ARGUMENTS}
+    taken: set[str] = {
+        "torch",
+        "dtype",
+        "exists",
+        "slope",
+        "spike_from",
+        "spike_above",
+        *RUNTIME,
+        *ARGUMENTS,
+    }
     for s in program.space_of():
         base = re.sub(r"\W", "_", str(s).replace("->", "_to_").replace("'", "_"))
         base = f"_{base}" if base[0].isdigit() or keyword.iskeyword(base) else base
@@ -65,7 +85,12 @@ def identifiers(program: Program) -> dict[Symbol, str]:
     return names
 
 
-def emit_step(program: Program, name: str, groups: Mapping[str, Sequence[str]], results: Sequence[Sequence[str]]) -> str:
+def emit_step(
+    program: Program,
+    name: str,
+    groups: Mapping[str, Sequence[str]],
+    results: Sequence[Sequence[str]],
+) -> str:
     """Return the source of a function that executes a Program.
 
     `groups` maps each argument to the symbols it unpacks to; `results` are the tuples of symbols to return.
@@ -76,8 +101,12 @@ def emit_step(program: Program, name: str, groups: Mapping[str, Sequence[str]], 
     for argument, symbols in groups.items():
         if symbols:
             lines.append(f"{INDENT}({', '.join(names[symbol(s)] for s in symbols)},) = {argument}")
-    lines += [f"{INDENT}{emit_statement(statement, names, constant)}" for statement in program.statements]
-    returned = ", ".join(f"({''.join(f'{names[symbol(s)]}, ' for s in result).rstrip()})" for result in results)
+    lines += [
+        f"{INDENT}{emit_statement(statement, names, constant)}" for statement in program.statements
+    ]
+    returned = ", ".join(
+        f"({''.join(f'{names[symbol(s)]}, ' for s in result).rstrip()})" for result in results
+    )
     lines.append(f"{INDENT}return {returned}")
     return "\n".join(lines) + "\n"
 
@@ -139,11 +168,17 @@ def compile_torch(program: Program, *, by_autograd: bool = False) -> TorchKernel
     step = share(step)
     places = signature(step)
     parameters = step.of_kind(Kind.PARAMETER)
-    wrt = [symbol(name) for name in (*places.states, *places.arrivals)] + [given.symbol for given in parameters]
+    wrt = [symbol(name) for name in (*places.states, *places.arrivals)] + [
+        given.symbol for given in parameters
+    ]
     backward = share(adjoint(step, wrt))
-    differentiated = tuple(str(g.symbol) for g in parameters if of_input(g.symbol) in backward.outputs)
+    differentiated = tuple(
+        str(g.symbol) for g in parameters if of_input(g.symbol) in backward.outputs
+    )
     weights = {statement.weight for statement in step.statements if isinstance(statement, Couple)}
-    source = "\n\n".join([_emit_once(once), _emit_forward(step), _emit_backward(step, backward, differentiated)])
+    source = "\n\n".join(
+        [_emit_once(once), _emit_forward(step), _emit_backward(step, backward, differentiated)]
+    )
     namespace = _load(source, step.surrogate)
     return TorchKernel(
         program=program,
@@ -152,7 +187,9 @@ def compile_torch(program: Program, *, by_autograd: bool = False) -> TorchKernel
         differentiated=differentiated,
         once_inputs=signature(once).held,
         constants=tuple(once.outputs),
-        masked=tuple(str(given.symbol) for given in step.of_kind(*CONSTANT) if given.symbol in weights),
+        masked=tuple(
+            str(given.symbol) for given in step.of_kind(*CONSTANT) if given.symbol in weights
+        ),
         source=source,
         run_once=namespace["once"],
         run_step=namespace["step"],
@@ -168,9 +205,16 @@ def _emit_once(once: Program) -> str:
 
 def _emit_forward(step: Program) -> str:
     places = signature(step)
-    groups = {"state": places.states, "arrived": places.arrivals, "now": places.now, "held": places.held}
+    groups = {
+        "state": places.states,
+        "arrived": places.arrivals,
+        "now": places.now,
+        "held": places.held,
+    }
     after = [str(step.next_states[symbol(s)]) for s in places.states]
-    return emit_step(step, "step", groups, [after, places.sent, [str(s) for s in step.outputs.values()]])
+    return emit_step(
+        step, "step", groups, [after, places.sent, [str(s) for s in step.outputs.values()]]
+    )
 
 
 def cotangent_names(step: Program, backward: Program) -> tuple[list[str], list[str], list[str]]:
@@ -180,7 +224,9 @@ def cotangent_names(step: Program, backward: Program) -> tuple[list[str], list[s
     after = [str(of_next(symbol(s))) for s in places.states]
     sent = [str(of_sent(symbol(s))) for s in places.arrivals]
     outputs = [str(of_output(name)) for name in places.outputs]
-    return tuple([name if name in known else "" for name in names] for names in (after, sent, outputs))  # type: ignore[return-value]
+    return tuple(
+        [name if name in known else "" for name in names] for names in (after, sent, outputs)
+    )  # type: ignore[return-value]
 
 
 def _emit_backward(step: Program, backward: Program, differentiated: Sequence[str]) -> str:
@@ -191,19 +237,31 @@ def _emit_backward(step: Program, backward: Program, differentiated: Sequence[st
         "arrived": places.arrivals,
         "now": places.now,
         "held": places.held,
-        **dict(zip(("bar_state", "bar_sent", "bar_output"), cotangent_names(step, backward), strict=True)),
+        **dict(
+            zip(
+                ("bar_state", "bar_sent", "bar_output"),
+                cotangent_names(step, backward),
+                strict=True,
+            )
+        ),
     }
     names = identifiers(backward)
     unpack = [f"def step_vjp({', '.join(groups)}, exists, dtype):"]
     for argument, symbols in groups.items():
-        picked = [f"{names[symbol(s)]} = {argument}[{n}]" for n, s in enumerate(symbols) if s in read]
+        picked = [
+            f"{names[symbol(s)]} = {argument}[{n}]" for n, s in enumerate(symbols) if s in read
+        ]
         unpack += [f"{INDENT}{line}" for line in picked]
     constant = {given.symbol for given in backward.of_kind(*CONSTANT)}
-    body = [f"{INDENT}{emit_statement(statement, names, constant)}" for statement in backward.statements]
+    body = [
+        f"{INDENT}{emit_statement(statement, names, constant)}" for statement in backward.statements
+    ]
     results = []
     for wanted in (places.states, places.arrivals, differentiated):
         found = [backward.outputs.get(of_input(symbol(s))) for s in wanted]
-        results.append("(" + "".join(f"{'None' if s is None else names[s]}, " for s in found).rstrip() + ")")
+        results.append(
+            "(" + "".join(f"{'None' if s is None else names[s]}, " for s in found).rstrip() + ")"
+        )
     return "\n".join([*unpack, *body, f"{INDENT}return {', '.join(results)}"]) + "\n"
 
 
@@ -213,19 +271,25 @@ def _load(source: str, surrogate: str) -> dict[str, Any]:
     slope = spell(insert_surrogate(SpikeSlope(x), surrogate), {x: "x"})
     namespace: dict[str, Any] = {"torch": torch, **RUNTIME}
     # the text compiled here is printed by this module from a checked Program; identifiers are rebuilt from scratch
-    exec(compile(f"def slope(x):\n{INDENT}return {slope}\n", "<eqsnn surrogate>", "exec"), namespace)
+    exec(
+        compile(f"def slope(x):\n{INDENT}return {slope}\n", "<eqsnn surrogate>", "exec"), namespace
+    )
     namespace["spike_from"] = runtime.spike_function(False, namespace["slope"])
     namespace["spike_above"] = runtime.spike_function(True, namespace["slope"])
     exec(compile(source, "<eqsnn step>", "exec"), namespace)
     return namespace
 
 
-def compile_once(program: Program) -> Callable[[Mapping[str, Any], Mapping[str, Any], torch.dtype], dict[str, Any]]:
+def compile_once(
+    program: Program,
+) -> Callable[[Mapping[str, Any], Mapping[str, Any], torch.dtype], dict[str, Any]]:
     """Compile a Program without states or drives: (parameters, synapses, dtype) -> its outputs, differentiable."""
     run = _load(_emit_once(program), program.surrogate)["once"]
     held = signature(program).held
 
-    def outputs(parameters: Mapping[str, Any], synapses: Mapping[str, Any], dtype: torch.dtype) -> dict[str, Any]:
+    def outputs(
+        parameters: Mapping[str, Any], synapses: Mapping[str, Any], dtype: torch.dtype
+    ) -> dict[str, Any]:
         given = [torch.as_tensor(parameters[name], dtype=dtype) for name in held]
         return dict(zip(program.outputs, run(given, synapses, dtype), strict=True))
 

@@ -120,7 +120,9 @@ def _power(node: Expr, names: Mapping[Symbol, str]) -> Spelled:
         return Spelled(f"sqrt({_spell(base, names).text})", ATOM)
     if exponent.is_number and exponent.is_negative:
         return Spelled(f"1/{_spell(base ** (-exponent), names).within(POWER)}", PRODUCT)
-    return Spelled(f"{_spell(base, names).within(ATOM)}**{_spell(exponent, names).within(ATOM)}", POWER)
+    return Spelled(
+        f"{_spell(base, names).within(ATOM)}**{_spell(exponent, names).within(ATOM)}", POWER
+    )
 
 
 def _where(node: Expr, names: Mapping[Symbol, str]) -> Spelled:

@@ -7,7 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-PHI_SERIES_BELOW = 0.5  # |x| below which phi_k is summed as a series; 16 terms leave less than 1e-16
+PHI_SERIES_BELOW = (
+    0.5  # |x| below which phi_k is summed as a series; 16 terms leave less than 1e-16
+)
 PHI_TERMS = 16
 
 
@@ -52,7 +54,9 @@ def phi(k: int, x: Tensor) -> Tensor:
 def matrix_exponential(row: int, column: int, n: int, *entries: Tensor | float) -> Tensor:
     """Entry (row, column) of the exponential of the n x n matrix given row by row; entries broadcast."""
     like = next(entry for entry in entries if isinstance(entry, Tensor))
-    tensors = torch.broadcast_tensors(*(torch.as_tensor(e, dtype=like.dtype, device=like.device) for e in entries))
+    tensors = torch.broadcast_tensors(
+        *(torch.as_tensor(e, dtype=like.dtype, device=like.device) for e in entries)
+    )
     matrix = torch.stack(tensors, dim=-1).reshape(*tensors[0].shape, n, n)
     return torch.linalg.matrix_exp(matrix)[..., row, column]
 
@@ -73,7 +77,9 @@ def poisson_quantile(u: Tensor, rate: Tensor | float) -> Tensor:
         count += reached
         probability = probability * small / k
         cumulative = cumulative + probability
-    normal = torch.round(rate + torch.sqrt(rate) * torch.special.ndtri(u.clamp(1e-16, 1 - 1e-16))).clamp(min=0)
+    normal = torch.round(
+        rate + torch.sqrt(rate) * torch.special.ndtri(u.clamp(1e-16, 1 - 1e-16))
+    ).clamp(min=0)
     return torch.where(rate > 500.0, normal, count)
 
 
@@ -81,7 +87,9 @@ def couple(weight: Tensor, source: Tensor, transposed: bool) -> Tensor:
     """Weighted sum over one side of the synapses: weight (pre, post, lane), source (pre or post, lane)."""
     if weight.shape[2] == 1:
         matrix = weight[:, :, 0]
-        return (matrix if transposed else matrix.t()) @ source.expand(weight.shape[1 if transposed else 0], -1)
+        return (matrix if transposed else matrix.t()) @ source.expand(
+            weight.shape[1 if transposed else 0], -1
+        )
     return (weight * source.unsqueeze(0 if transposed else 1)).sum(1 if transposed else 0)
 
 
@@ -99,7 +107,9 @@ class _SurrogateSpike(torch.autograd.Function):
     """A hard threshold whose derivative by the margin is slope(margin/width)/width."""
 
     @staticmethod
-    def forward(ctx: Any, margin: Tensor, width: Tensor | float, strict: bool, slope: Callable) -> Tensor:
+    def forward(
+        ctx: Any, margin: Tensor, width: Tensor | float, strict: bool, slope: Callable
+    ) -> Tensor:
         ctx.save_for_backward(margin, torch.as_tensor(width, dtype=margin.dtype))
         ctx.slope = slope
         return ((margin > 0) if strict else (margin >= 0)).to(margin.dtype)
@@ -110,7 +120,9 @@ class _SurrogateSpike(torch.autograd.Function):
         return grad_outputs[0] * ctx.slope(margin / width) / width, None, None, None
 
 
-def spike_function(strict: bool, slope: Callable[[Tensor], Tensor]) -> Callable[[Tensor, Tensor | float], Tensor]:
+def spike_function(
+    strict: bool, slope: Callable[[Tensor], Tensor]
+) -> Callable[[Tensor, Tensor | float], Tensor]:
     """Return spike(margin, width): 1 where the margin is >= 0 (> 0 if strict), with a surrogate derivative."""
 
     def spike(margin: Tensor, width: Tensor | float) -> Tensor:

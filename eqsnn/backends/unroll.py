@@ -46,9 +46,13 @@ class _Walk(NamedTuple):
     steps_of_delay: tuple[int, ...]
     dtype: torch.dtype
 
-    def step(self, state: Tensors, arrived: Tensors, n: int, held: Sequence) -> tuple[Tensors, Tensors, Tensors]:
+    def step(
+        self, state: Tensors, arrived: Tensors, n: int, held: Sequence
+    ) -> tuple[Tensors, Tensors, Tensors]:
         """Execute step n."""
-        return self.kernel.run_step(state, arrived, self.now[n], held, self.run.synapses, self.dtype)
+        return self.kernel.run_step(
+            state, arrived, self.now[n], held, self.run.synapses, self.dtype
+        )
 
 
 def unroll(kernel: Compiled, run: Run) -> Outcome:
@@ -57,10 +61,15 @@ def unroll(kernel: Compiled, run: Run) -> Outcome:
     dtype = next(iter(run.states.values())).dtype if run.states else torch.get_default_dtype()
     held = _held(kernel, run, places, dtype)
     delays = {str(delay.arrival): delay.steps for delay in kernel.step.delays}
-    now = tuple(zip(*(run.drives[name].unbind(0) for name in places.now), strict=True)) or ((),) * run.n_steps
+    now = (
+        tuple(zip(*(run.drives[name].unbind(0) for name in places.now), strict=True))
+        or ((),) * run.n_steps
+    )
     walk = _Walk(kernel, run, places, now, tuple(delays[name] for name in places.arrivals), dtype)
     states = tuple(run.states[name] for name in places.states)
-    pending = tuple(value for name in places.arrivals for value in _pending(kernel, run, name, delays[name]))
+    pending = tuple(
+        value for name in places.arrivals for value in _pending(kernel, run, name, delays[name])
+    )
     if kernel.by_autograd or not torch.is_grad_enabled():
         results = _forward(walk, states, pending, held, [])
     else:
@@ -94,7 +103,11 @@ def _pending(kernel: Compiled, run: Run, arrival: str, steps: int) -> Tensors:
 
 
 def _forward(
-    walk: _Walk, states: Tensors, pending: Tensors, held: Sequence[Any], tape: list[tuple[Tensors, Tensors]]
+    walk: _Walk,
+    states: Tensors,
+    pending: Tensors,
+    held: Sequence[Any],
+    tape: list[tuple[Tensors, Tensors]],
 ) -> Tensors:
     """Walk forwards. Returns recorded, totals, final states and what is pending, flat; fills `tape` if not None."""
     run, places = walk.run, walk.places
@@ -113,7 +126,9 @@ def _forward(
         for values, place in zip(recorded, recorded_at, strict=True):
             values.append(outputs[place])
         for k, place in enumerate(totalled_at):
-            totals[k] = totals[k] + (outputs[place] if weights is None else outputs[place] * weights[n])
+            totals[k] = totals[k] + (
+                outputs[place] if weights is None else outputs[place] * weights[n]
+            )
     stacked = tuple(torch.stack(torch.broadcast_tensors(*values)) for values in recorded)
     still = tuple(value for values in history for value in values[run.n_steps :])
     return (*stacked, *totals, *states, *still)
@@ -144,7 +159,11 @@ class _Unroll(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, walk: _Walk, n_states: int, n_pending: int, *values: Any) -> Tensors:
-        states, pending, held = values[:n_states], values[n_states : n_states + n_pending], values[n_states + n_pending :]
+        states, pending, held = (
+            values[:n_states],
+            values[n_states : n_states + n_pending],
+            values[n_states + n_pending :],
+        )
         tape: list[tuple[Tensors, Tensors]] = []
         results = _forward(walk, states, pending, held, tape)
         ctx.walk, ctx.tape, ctx.held = walk, tape, held
@@ -165,7 +184,10 @@ class _Unroll(torch.autograd.Function):
 
 
 def _backward(
-    walk: _Walk, tape: list[tuple[Tensors, Tensors]], held: Sequence[Any], bars: Sequence[Tensor | None]
+    walk: _Walk,
+    tape: list[tuple[Tensors, Tensors]],
+    held: Sequence[Any],
+    bars: Sequence[Tensor | None],
 ) -> list[Tensor | None]:
     """Walk backwards. Returns cotangents of initial states, pending values and held values, in that order."""
     run, places, kernel = walk.run, walk.places, walk.kernel
@@ -173,25 +195,45 @@ def _backward(
     left = iter(bars)
     bar_recorded = {name: next(left) for name in run.record}
     bar_total = {name: next(left) for name in run.total}
-    bar_state: Sequence[Tensor] = [zero if bar is None else bar for bar in (next(left) for _ in places.states)]
+    bar_state: Sequence[Tensor] = [
+        zero if bar is None else bar for bar in (next(left) for _ in places.states)
+    ]
     arriving: list[list[Tensor | None]] = [
         [None] * run.n_steps + [next(left) for _ in range(steps)] for steps in walk.steps_of_delay
     ]
     at = {name: n for n, name in enumerate(places.held)}
     sums: list[Tensor | None] = [None] * len(places.held)
     for n in reversed(range(run.n_steps)):
-        bar_sent = [_or(values[n + steps], zero) for values, steps in zip(arriving, walk.steps_of_delay, strict=True)]
-        bar_output = [_bar_of_output(name, n, bar_recorded, bar_total, run.weights, zero) for name in places.outputs]
+        bar_sent = [
+            _or(values[n + steps], zero)
+            for values, steps in zip(arriving, walk.steps_of_delay, strict=True)
+        ]
+        bar_output = [
+            _bar_of_output(name, n, bar_recorded, bar_total, run.weights, zero)
+            for name in places.outputs
+        ]
         states, arrived = tape[n]
         found, delivered, by_parameter = kernel.run_step_vjp(
-            states, arrived, walk.now[n], held, bar_state, bar_sent, bar_output, run.synapses, walk.dtype
+            states,
+            arrived,
+            walk.now[n],
+            held,
+            bar_state,
+            bar_sent,
+            bar_output,
+            run.synapses,
+            walk.dtype,
         )
         bar_state = [_or(bar, zero) for bar in found]
         for values, bar in zip(arriving, delivered, strict=True):
             values[n] = _plus(values[n], bar)
         for name, bar in zip(kernel.differentiated, by_parameter, strict=True):
             sums[at[name]] = _plus(sums[at[name]], bar)
-    pending = [bar for values, steps in zip(arriving, walk.steps_of_delay, strict=True) for bar in values[:steps]]
+    pending = [
+        bar
+        for values, steps in zip(arriving, walk.steps_of_delay, strict=True)
+        for bar in values[:steps]
+    ]
     return [*bar_state, *pending, *sums]
 
 

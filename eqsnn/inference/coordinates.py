@@ -72,7 +72,13 @@ def coordinate_of(parameter: Parameter) -> Coordinate:
         return Coordinate(low, high, centre, spread, logarithmic=True)
     first, second = prior.arguments[0], prior.arguments[-1]
     if prior.name == "uniform":
-        return Coordinate(parameter.low, parameter.high, (first + second) / 2, (second - first) / math.sqrt(12), False)
+        return Coordinate(
+            parameter.low,
+            parameter.high,
+            (first + second) / 2,
+            (second - first) / math.sqrt(12),
+            False,
+        )
     return Coordinate(parameter.low, parameter.high, first, second, logarithmic=False)
 
 

@@ -13,7 +13,9 @@ from eqsnn.simulation.network import SpikingModel
 VALUES_FILE = "fitted.npz"
 
 
-def fitted_text(model: SpikingModel, parameters: Mapping[str, NDArray[np.float64]], learned: tuple[str, ...]) -> str:
+def fitted_text(
+    model: SpikingModel, parameters: Mapping[str, NDArray[np.float64]], learned: tuple[str, ...]
+) -> str:
     """Return the text of `fitted.eqs`: single values after `with`, arrays in `fitted.npz` beside it."""
     definition = model.definition
     syntax = parse(definition.text, definition.path)
@@ -25,17 +27,35 @@ def fitted_text(model: SpikingModel, parameters: Mapping[str, NDArray[np.float64
     for population in definition.populations.values():
         line = f"    {population.name} : {population.neuron}[{population.size}]"
         lines.append(line + _with(population.name, parameters, units))
-    by_name = {(line.pre, line.post, line.synapse): line for network in syntax.networks for line in network.lines if isinstance(line, s.ProjectionLine)}
+    by_name = {
+        (line.pre, line.post, line.synapse): line
+        for network in syntax.networks
+        for line in network.lines
+        if isinstance(line, s.ProjectionLine)
+    }
     for projection in definition.projections.values():
         source = by_name[projection.pre, projection.post, projection.synapse]
-        clauses = (("if", source.condition), ("probability", source.probability), ("delay", source.delay))
-        line = f"    {projection.pre} -> {projection.post} : {projection.synapse}" + _with(projection.name, parameters, units)
-        lines.append(line + "".join(f" {keyword} {write_expression(e)}" for keyword, e in clauses if e is not None))
+        clauses = (
+            ("if", source.condition),
+            ("probability", source.probability),
+            ("delay", source.delay),
+        )
+        line = f"    {projection.pre} -> {projection.post} : {projection.synapse}" + _with(
+            projection.name, parameters, units
+        )
+        lines.append(
+            line
+            + "".join(
+                f" {keyword} {write_expression(e)}" for keyword, e in clauses if e is not None
+            )
+        )
     title = f"# Fitted by eqsnn; learned: {', '.join(learned)}."
     return "\n".join([title, *before, *lines, *after]).rstrip() + "\n"
 
 
-def _with(group: str, parameters: Mapping[str, NDArray[np.float64]], units: Mapping[str, str]) -> str:
+def _with(
+    group: str, parameters: Mapping[str, NDArray[np.float64]], units: Mapping[str, str]
+) -> str:
     given = []
     for name, value in parameters.items():
         owner, local = name.rsplit(".", 1)

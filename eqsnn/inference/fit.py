@@ -24,7 +24,9 @@ from eqsnn.simulation.parameters import Parameter, matching
 from eqsnn.simulation.recording import Recording
 
 CHECKPOINT_EVERY = 20.0  # seconds
-Report = Callable[[str, int, int, float], None]  # stage, iterations done, iterations in all, best objective
+Report = Callable[
+    [str, int, int, float], None
+]  # stage, iterations done, iterations in all, best objective
 
 
 class Status(Enum):
@@ -66,7 +68,9 @@ class Found:
 def split(recording: Recording, share: float) -> tuple[Recording, Recording]:
     """Return training and validation parts: the last trials, or the end of the only trial. A share of 0: all for both."""
     if not 0 <= share < 1:
-        raise InputError(f"the validation share is {share:g}; a number from 0 to below 1 is expected")
+        raise InputError(
+            f"the validation share is {share:g}; a number from 0 to below 1 is expected"
+        )
     if share == 0:
         return recording, recording
     if recording.n_trials > 1:
@@ -96,12 +100,18 @@ def search(
     began = time.monotonic()
     unknown = {name: p for name, p in parameters.items() if p.learned}
     if not unknown:
-        raise InputError("nothing to learn: no parameter of the model is unknown; write `~ distribution`, or use --learn NAME")
+        raise InputError(
+            "nothing to learn: no parameter of the model is unknown; write `~ distribution`, or use --learn NAME"
+        )
     if not len(recording.spike_times):
         raise InputError("the targets hold no spikes, so nothing can be learned from them")
     coordinates = {name: coordinate_of(parameter) for name, parameter in unknown.items()}
     rng = np.random.default_rng(settings.seed)
-    known = {n: torch.from_numpy(p.draw(rng)).to(settings.dtype).unsqueeze(-1) for n, p in parameters.items() if not p.learned}
+    known = {
+        n: torch.from_numpy(p.draw(rng)).to(settings.dtype).unsqueeze(-1)
+        for n, p in parameters.items()
+        if not p.learned
+    }
     training, held_out = split(recording, settings.validation)
     fingerprint = _fingerprint(model, parameters, recording, settings, start)
     if resume and checkpoint is not None and checkpoint.exists():
@@ -109,7 +119,18 @@ def search(
     else:
         z = _starts(unknown, coordinates, settings, start, rng)
         progress = Progress(z, adam_init(z), np.arange(settings.starts), dict(z), history=[])
-    walk = _Search(model, coordinates, known, training, held_out, settings, checkpoint, fingerprint, report, began)
+    walk = _Search(
+        model,
+        coordinates,
+        known,
+        training,
+        held_out,
+        settings,
+        checkpoint,
+        fingerprint,
+        report,
+        began,
+    )
     status = walk.run(progress)
     order, objective = walk.rank(progress)
     values = walk.unknown_values(progress.z)
@@ -148,16 +169,31 @@ def _starts(
 
 
 def _fingerprint(
-    model: Model, parameters: Mapping[str, Parameter], recording: Recording, settings: Settings, start: Mapping | None
+    model: Model,
+    parameters: Mapping[str, Parameter],
+    recording: Recording,
+    settings: Settings,
+    start: Mapping | None,
 ) -> str:
     digest = hashlib.sha256(model.text.encode())
-    for array in (recording.spike_times, recording.unit_ids, recording.trial_ids, *recording.inputs.values()):
+    for array in (
+        recording.spike_times,
+        recording.unit_ids,
+        recording.trial_ids,
+        *recording.inputs.values(),
+    ):
         digest.update(np.ascontiguousarray(array).tobytes())
     for name, parameter in parameters.items():
-        digest.update(f"{name}{parameter.learned}{np.asarray(parameter.given) if not parameter.learned else ''}".encode())
+        digest.update(
+            f"{name}{parameter.learned}{np.asarray(parameter.given) if not parameter.learned else ''}".encode()
+        )
     for name, value in (start or {}).items():
         digest.update(name.encode() + np.asarray(value, float).tobytes())
-    digest.update(repr((settings.stages, settings.starts, settings.seed, settings.validation, settings.dtype)).encode())
+    digest.update(
+        repr(
+            (settings.stages, settings.starts, settings.seed, settings.validation, settings.dtype)
+        ).encode()
+    )
     return digest.hexdigest()
 
 
@@ -233,14 +269,25 @@ class _Search:
             self.select(progress, stage, stage.levels[level], last=level == len(stage.levels) - 1)
         return None
 
-    def iterate(self, progress: Progress, stage: Stage, objective: ForcedObjective | FreeObjective, width: float) -> None:
+    def iterate(
+        self,
+        progress: Progress,
+        stage: Stage,
+        objective: ForcedObjective | FreeObjective,
+        width: float,
+    ) -> None:
         """One step of the optimiser for every surviving restart."""
         z = {name: value.detach().requires_grad_() for name, value in progress.z.items()}
         losses = objective(self.values(z), width)
         finite = torch.where(torch.isfinite(losses), losses, torch.zeros_like(losses))
         names = list(z)
-        gradients = torch.autograd.grad(finite.sum(), [z[name] for name in names], allow_unused=True)
-        gradient = {n: torch.zeros_like(z[n]) if g is None else g for n, g in zip(names, gradients, strict=True)}
+        gradients = torch.autograd.grad(
+            finite.sum(), [z[name] for name in names], allow_unused=True
+        )
+        gradient = {
+            n: torch.zeros_like(z[n]) if g is None else g
+            for n, g in zip(names, gradients, strict=True)
+        }
         self.note(progress, losses, gradient)
         share = progress.iteration / max(1, stage.iterations - 1)
         rate = stage.learning_rate * stage.final_rate**share
@@ -251,7 +298,12 @@ class _Search:
             self.save(progress)
         if self.report is not None:
             best = losses.detach()[torch.isfinite(losses)]
-            self.report(stage.name, self.done(progress), self.total, float(best.min()) if len(best) else float("nan"))
+            self.report(
+                stage.name,
+                self.done(progress),
+                self.total,
+                float(best.min()) if len(best) else float("nan"),
+            )
 
     def done(self, progress: Progress) -> int:
         """Return the number of iterations behind us."""
@@ -262,13 +314,20 @@ class _Search:
     def note(self, progress: Progress, losses: Tensor, gradient: Mapping[str, Tensor]) -> None:
         """Keep a trace of values; warn of what a user should know."""
         if not bool(torch.isfinite(losses).any()):
-            self.warnings.append("every restart has an objective that is not finite; check the bounds of the parameters")
+            self.warnings.append(
+                "every restart has an objective that is not finite; check the bounds of the parameters"
+            )
         if progress.iteration == 0:
             for name, value in gradient.items():
                 if not bool((value != 0).any()):
-                    self.warnings.append(f"`{name}` has no influence on any spike in stage {progress.stage + 1}; it stays at its start")
+                    self.warnings.append(
+                        f"`{name}` has no influence on any spike in stage {progress.stage + 1}; it stays at its start"
+                    )
         if progress.iteration % HISTORY_EVERY == 0:
-            values = {name: v.detach().numpy().copy() for name, v in self.unknown_values(progress.z).items()}
+            values = {
+                name: v.detach().numpy().copy()
+                for name, v in self.unknown_values(progress.z).items()
+            }
             losses_by_start = np.full(self.settings.starts, np.nan)
             losses_by_start[progress.alive] = losses.detach().numpy()
             spread = {}
@@ -276,7 +335,9 @@ class _Search:
                 full = np.full((*value.shape[:-1], self.settings.starts), np.nan)
                 full[..., progress.alive] = value
                 spread[name] = full
-            progress.history.append((progress.stage, progress.level, progress.iteration, losses_by_start, spread))
+            progress.history.append(
+                (progress.stage, progress.level, progress.iteration, losses_by_start, spread)
+            )
 
     def select(self, progress: Progress, stage: Stage, width: float, *, last: bool) -> None:
         """After a level: drop the worse restarts; after a free stage also undo it where it made things worse."""
@@ -288,7 +349,9 @@ class _Search:
                 worse = ~(losses <= before)
                 pick = {n: torch.where(worse, progress.before[n], z) for n, z in progress.z.items()}
                 progress.z, losses = pick, torch.where(worse, before, losses)
-        ranking = np.argsort(np.where(np.isfinite(losses.numpy()), losses.numpy(), np.inf), kind="stable")
+        ranking = np.argsort(
+            np.where(np.isfinite(losses.numpy()), losses.numpy(), np.inf), kind="stable"
+        )
         kept = max(min(stage.keep, len(ranking)), (len(ranking) + 1) // 2)
         progress.keep(np.sort(ranking[:kept]))
 
@@ -296,18 +359,30 @@ class _Search:
         """Return the surviving restarts, best on the held-out part first, and what they were ranked by."""
         stages = self.settings.stages
         stage = stages[min(progress.stage, len(stages) - 1)]
-        level = len(stage.levels) - 1 if progress.stage >= len(stages) else min(progress.level, len(stage.levels) - 1)
+        level = (
+            len(stage.levels) - 1
+            if progress.stage >= len(stages)
+            else min(progress.level, len(stage.levels) - 1)
+        )
         with torch.no_grad():
-            losses = self.objective(stage, "held_out")(self.values(progress.z), stage.levels[level]).numpy()
+            losses = self.objective(stage, "held_out")(
+                self.values(progress.z), stage.levels[level]
+            ).numpy()
         return np.argsort(np.where(np.isfinite(losses), losses, np.inf), kind="stable"), losses
 
     def judge(self, progress: Progress) -> Status:
         """Converged: over the last fifth of the last stage the best objective moved less than 2 % of its size."""
         last = [entry for entry in progress.history if entry[0] == len(self.settings.stages) - 1]
         last = [entry for entry in last if entry[1] == last[-1][1]]
-        best = np.array([np.nanmin(entry[3]) if np.isfinite(entry[3]).any() else np.nan for entry in last])
+        best = np.array(
+            [np.nanmin(entry[3]) if np.isfinite(entry[3]).any() else np.nan for entry in last]
+        )
         tail = best[-max(2, len(best) // 5) :]
-        settled = len(tail) > 1 and np.isfinite(tail).all() and np.ptp(tail) <= 0.02 * max(abs(tail[-1]), 1e-9)
+        settled = (
+            len(tail) > 1
+            and np.isfinite(tail).all()
+            and np.ptp(tail) <= 0.02 * max(abs(tail[-1]), 1e-9)
+        )
         return Status.CONVERGED if settled else Status.NOT_CONVERGED
 
     def save(self, progress: Progress) -> None:
@@ -324,5 +399,7 @@ def unknown_noise(model: Model, recording: Recording) -> Sequence[str]:
         f"{population}.{name}"
         for population in model.populations
         for name, variable in model.neuron_of(population).variables.items()
-        if variable.constant_over_dt and f"{population}.{name}" not in known and model.neuron_of(population).noise
+        if variable.constant_over_dt
+        and f"{population}.{name}" not in known
+        and model.neuron_of(population).noise
     ]

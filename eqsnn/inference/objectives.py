@@ -17,7 +17,9 @@ from eqsnn.maths.program import Kind
 from eqsnn.simulation import setup
 from eqsnn.simulation.recording import Recording
 
-Values = Mapping[str, Tensor]  # parameters in coherent units, (neuron or 1, restart) or (pre, post, restart)
+Values = Mapping[
+    str, Tensor
+]  # parameters in coherent units, (neuron or 1, restart) or (pre, post, restart)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +39,11 @@ class Data:
 
     def observed(self) -> dict[str, Tensor]:
         """Return the observed spikes of each spiking population."""
-        dense = torch.from_numpy(self.recording.dense(self.model.dt * 1e-3)).permute(1, 2, 0).to(self.dtype)
+        dense = (
+            torch.from_numpy(self.recording.dense(self.model.dt * 1e-3))
+            .permute(1, 2, 0)
+            .to(self.dtype)
+        )
         found, start = {}, 0
         for name in setup.spiking_populations(self.model):
             (size,) = setup.sizes_of(self.model, name)
@@ -67,16 +73,22 @@ class ForcedObjective:
 
     def __init__(self, data: Data, stage: Forced, seed: int) -> None:
         self.data, self.seed = data, seed
-        self.outputs = tuple(f"{name}.log_likelihood" for name in setup.spiking_populations(data.model))
+        self.outputs = tuple(
+            f"{name}.log_likelihood" for name in setup.spiking_populations(data.model)
+        )
         self.kernel = compile_program(forced_program(data.model, known=data.known), self.outputs)
         self.lanes = _windows(data, self.kernel, stage, seed)
-        neurons = sum(setup.sizes_of(data.model, name)[0] for name in setup.spiking_populations(data.model))
+        neurons = sum(
+            setup.sizes_of(data.model, name)[0] for name in setup.spiking_populations(data.model)
+        )
         assert self.lanes.weights is not None
         self.scale = float(self.lanes.weights.sum()) * neurons
 
     def __call__(self, values: Values, width: float) -> Tensor:
         """Return the objective of each restart, (restart,)."""
-        outcome, restarts = _run(self.data, self.kernel, self.lanes, values, {"escape_width": width}, total=self.outputs)
+        outcome, restarts = _run(
+            self.data, self.kernel, self.lanes, values, {"escape_width": width}, total=self.outputs
+        )
         total = sum(outcome.totals[name].sum(0) for name in self.outputs)
         return -torch.as_tensor(total).reshape(restarts, self.lanes.width).sum(1) / self.scale
 
@@ -96,7 +108,14 @@ class FreeObjective:
 
     def __call__(self, values: Values, width: float) -> Tensor:
         """Return the mean loss of each restart over its trials, (restart,)."""
-        outcome, restarts = _run(self.data, self.kernel, self.lanes, values, {"surrogate_width": width}, record=self.outputs)
+        outcome, restarts = _run(
+            self.data,
+            self.kernel,
+            self.lanes,
+            values,
+            {"surrogate_width": width},
+            record=self.outputs,
+        )
         spikes = torch.cat([outcome.recorded[name] for name in self.outputs], dim=1)
         trials, dt = self.lanes.width // self.copies, self.data.model.dt * 1e-3
         target = self.target.expand(*self.target.shape[:2], trials).repeat(1, 1, restarts)
@@ -108,14 +127,25 @@ class FreeObjective:
             per_lane = debiased_van_rossum(first, second, target, tau=self.stage.tau, dt=dt).mean(0)
         else:
             draws = spikes.reshape(*spikes.shape[:2], restarts, self.copies, trials).mean(3)
-            per_lane = LOSSES[self.stage.loss](draws.reshape(target.shape), target, self.stage.tau, dt)
+            per_lane = LOSSES[self.stage.loss](
+                draws.reshape(target.shape), target, self.stage.tau, dt
+            )
         return per_lane.reshape(restarts, trials).mean(1)
 
 
-def _run(data: Data, kernel: TorchKernel, lanes: _Lanes, values: Values, settings: dict[str, float], **wanted: tuple):  # noqa: ANN202
+def _run(
+    data: Data,
+    kernel: TorchKernel,
+    lanes: _Lanes,
+    values: Values,
+    settings: dict[str, float],
+    **wanted: tuple,
+):  # noqa: ANN202
     restarts = max(value.shape[-1] for value in values.values())
     width = lanes.width
-    spread: dict[str, Tensor | float] = {name: _repeat(value, restarts, width) for name, value in values.items()}
+    spread: dict[str, Tensor | float] = {
+        name: _repeat(value, restarts, width) for name, value in values.items()
+    }
     spread |= setup.settings_of(data.model) | {"surrogate_width": 0.1} | settings
     # restarts vary slowest: lane = restart * width + window
     drives = {name: _tile(value, restarts) for name, value in lanes.drives.items()}
@@ -128,7 +158,9 @@ def _run(data: Data, kernel: TorchKernel, lanes: _Lanes, values: Values, setting
 def _repeat(value: Tensor, restarts: int, width: int) -> Tensor:
     if value.shape[-1] == 1:
         return value
-    return value.unsqueeze(-1).expand(*value.shape, width).reshape(*value.shape[:-1], restarts * width)
+    return (
+        value.unsqueeze(-1).expand(*value.shape, width).reshape(*value.shape[:-1], restarts * width)
+    )
 
 
 def _tile(value: Tensor, restarts: int) -> Tensor:
@@ -149,7 +181,9 @@ def _given(data: Data, kernel: TorchKernel, seed: int, copies: int = 1) -> dict[
 
 
 def _trials(data: Data, kernel: TorchKernel, seed: int, copies: int) -> _Lanes:
-    return _Lanes(data.n_steps, data.recording.n_trials * copies, _given(data, kernel, seed, copies), None)
+    return _Lanes(
+        data.n_steps, data.recording.n_trials * copies, _given(data, kernel, seed, copies), None
+    )
 
 
 def _windows(data: Data, kernel: TorchKernel, stage: Forced, seed: int) -> _Lanes:
@@ -166,7 +200,9 @@ def _windows(data: Data, kernel: TorchKernel, stage: Forced, seed: int) -> _Lane
     drives = {name: _cut(value, begins, length, trials) for name, value in given.items()}
     weights = torch.zeros(length, 1, len(starts) * trials, dtype=data.dtype)
     for k, (start, begin) in enumerate(zip(starts, begins, strict=True)):
-        weights[start - begin : min(start + window, total) - begin, :, k * trials : (k + 1) * trials] = 1.0
+        weights[
+            start - begin : min(start + window, total) - begin, :, k * trials : (k + 1) * trials
+        ] = 1.0
     return _Lanes(length, len(starts) * trials, drives, weights)
 
 

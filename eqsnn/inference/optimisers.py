@@ -40,6 +40,8 @@ def adam_step(
         g = torch.nan_to_num(gradient[name], nan=0.0, posinf=0.0, neginf=0.0)
         mean[name] = forget[0] * state.mean[name] + (1 - forget[0]) * g
         square[name] = forget[1] * state.square[name] + (1 - forget[1]) * g.square()
-        step = (mean[name] / (1 - forget[0] ** steps)) / ((square[name] / (1 - forget[1] ** steps)).sqrt() + 1e-12)
+        step = (mean[name] / (1 - forget[0] ** steps)) / (
+            (square[name] / (1 - forget[1] ** steps)).sqrt() + 1e-12
+        )
         moved[name] = value - learning_rate * step
     return moved, AdamState(mean, square, steps)

@@ -51,8 +51,15 @@ class Fit:
     def summary(self) -> str:
         """Return a table for people: each learned parameter over its elements and restarts, scores, warnings."""
         lines = self._table()
-        lines += ["", f"status: {self.status.value} after {self.seconds:.0f} s, {self.objective.size} restarts kept"]
-        lines += [f"held out: {name} = {value:.4g}" for name, value in self.scores.items() if isinstance(value, float)]
+        lines += [
+            "",
+            f"status: {self.status.value} after {self.seconds:.0f} s, {self.objective.size} restarts kept",
+        ]
+        lines += [
+            f"held out: {name} = {value:.4g}"
+            for name, value in self.scores.items()
+            if isinstance(value, float)
+        ]
         lines += [f"warning: {warning}" for warning in self.warnings]
         return "\n".join(lines)
 
@@ -61,12 +68,28 @@ class Fit:
         width = max([len(name) for name in self.learned], default=10)
         known = [name for name in self.learned if name in self.truth]
         head = f"{'parameter':<{width}}  {'unit':<6}"
-        lines = [head + "".join(f"{title:>11}" for title in ((("truth",) if known else ()) + ("start", "fitted", "spread")))]
+        lines = [
+            head
+            + "".join(
+                f"{title:>11}"
+                for title in ((("truth",) if known else ()) + ("start", "fitted", "spread"))
+            )
+        ]
         for name in self.learned:
             cells = [self.truth.get(name)] if known else []
-            cells += [self.start.get(name), self.parameters[name], np.nanstd(self.restarts[name], axis=-1)]
-            numbers = "".join(f"{'' if cell is None else f'{np.median(cell):.4g}':>11}" for cell in cells)
-            size = f"  median of {self.parameters[name].size}" if self.parameters[name].size > 1 else ""
+            cells += [
+                self.start.get(name),
+                self.parameters[name],
+                np.nanstd(self.restarts[name], axis=-1),
+            ]
+            numbers = "".join(
+                f"{'' if cell is None else f'{np.median(cell):.4g}':>11}" for cell in cells
+            )
+            size = (
+                f"  median of {self.parameters[name].size}"
+                if self.parameters[name].size > 1
+                else ""
+            )
             lines.append(f"{name:<{width}}  {units[name]:<6}{numbers}{size}")
         return lines
 
@@ -93,13 +116,22 @@ class Fit:
             "command": self.command,
             "warnings": list(self.warnings),
             "seconds": self.seconds,
-            "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
+            "versions": {
+                "python": platform.python_version(),
+                **{name: version(name) for name in PACKAGES},
+            },
         }
         arrays: dict[str, NDArray] = dict(self.restarts)
         arrays |= {f"history:{name}": values for name, values in self.history.items()}
-        arrays |= {"objective": self.objective, "history_places": self.history_places, "history_objective": self.history_objective}
+        arrays |= {
+            "objective": self.objective,
+            "history_places": self.history_places,
+            "history_objective": self.history_objective,
+        }
         write_arrays(folder / "fit.npz", arrays)
-        write_arrays(folder / "fitted.npz", {n: v for n, v in self.parameters.items() if v.size > 1})
+        write_arrays(
+            folder / "fitted.npz", {n: v for n, v in self.parameters.items() if v.size > 1}
+        )
         write_text(folder / "fitted.eqs", fitted_text(self.model, self.parameters, self.learned))
         # last, because a folder with a summary is a finished fit
         write_text(folder / "summary.json", json.dumps(summary, indent=2) + "\n")
@@ -129,7 +161,14 @@ def make_fit(
     best = {name: value[..., 0] / scale[name] for name, value in found.values.items()}
     known = {name: value / scale[name] for name, value in found.known.items()}
     names = list(found.values)
-    history = {name: np.stack([entry[4][name] for entry in found.history]) / scale[name] for name in names} if found.history else {}
+    history = (
+        {
+            name: np.stack([entry[4][name] for entry in found.history]) / scale[name]
+            for name in names
+        }
+        if found.history
+        else {}
+    )
     return Fit(
         model=model,
         parameters={name: (best | known)[name] for name in scale},
@@ -137,7 +176,9 @@ def make_fit(
         std=dict.fromkeys(scale),
         restarts={name: value / scale[name] for name, value in found.values.items()},
         objective=found.objective,
-        history_places=np.array([entry[:3] for entry in found.history], dtype=np.int64).reshape(-1, 3),
+        history_places=np.array([entry[:3] for entry in found.history], dtype=np.int64).reshape(
+            -1, 3
+        ),
         history_objective=np.array([entry[3] for entry in found.history]),
         history=history,
         scores=scores,
@@ -157,25 +198,46 @@ def read_fit(folder: str | Path) -> Fit:
     try:
         summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
     except (OSError, json.JSONDecodeError) as error:
-        raise InputError(f"{folder}: is no finished fit ({error}); give the folder that `eqsnn fit --out` wrote") from None
+        raise InputError(
+            f"{folder}: is no finished fit ({error}); give the folder that `eqsnn fit --out` wrote"
+        ) from None
     arrays = read_arrays(folder / "fit.npz")
-    parameters = {name: np.asarray(entry["value"], float) for name, entry in summary["parameters"].items()}
+    parameters = {
+        name: np.asarray(entry["value"], float) for name, entry in summary["parameters"].items()
+    }
     return Fit(
         model=load(folder / "fitted.eqs"),
         parameters=parameters,
         learned=tuple(name for name, entry in summary["parameters"].items() if entry["learned"]),
-        std={name: None if entry["std"] is None else np.asarray(entry["std"]) for name, entry in summary["parameters"].items()},
-        restarts={name: arrays[name] for name, entry in summary["parameters"].items() if entry["learned"]},
+        std={
+            name: None if entry["std"] is None else np.asarray(entry["std"])
+            for name, entry in summary["parameters"].items()
+        },
+        restarts={
+            name: arrays[name] for name, entry in summary["parameters"].items() if entry["learned"]
+        },
         objective=arrays["objective"],
         history_places=arrays["history_places"],
         history_objective=arrays["history_objective"],
-        history={name.removeprefix("history:"): value for name, value in arrays.items() if name.startswith("history:")},
+        history={
+            name.removeprefix("history:"): value
+            for name, value in arrays.items()
+            if name.startswith("history:")
+        },
         scores=summary["scores"],
         status=Status(summary["status"]),
         warnings=tuple(summary["warnings"]),
         seed=summary["seed"],
         seconds=summary["seconds"],
         command=summary["command"],
-        truth={n: np.asarray(entry["truth"]) for n, entry in summary["parameters"].items() if "truth" in entry},
-        start={n: np.asarray(entry["start"]) for n, entry in summary["parameters"].items() if "start" in entry},
+        truth={
+            n: np.asarray(entry["truth"])
+            for n, entry in summary["parameters"].items()
+            if "truth" in entry
+        },
+        start={
+            n: np.asarray(entry["start"])
+            for n, entry in summary["parameters"].items()
+            if "start" in entry
+        },
     )

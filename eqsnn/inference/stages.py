@@ -60,6 +60,17 @@ def default_stages(loss: str = "van_rossum", tau: float = 0.010) -> tuple[Stage,
     return Forced(), Free(loss=loss, tau=tau)
 
 
-def surrogate_only(loss: str = "van_rossum", tau: float = 0.010, iterations: int = 200) -> tuple[Stage, ...]:
+def surrogate_only(
+    loss: str = "van_rossum", tau: float = 0.010, iterations: int = 200
+) -> tuple[Stage, ...]:
     """The baseline: surrogate gradients of the free-running network alone."""
-    return (Free(loss=loss, tau=tau, iterations=iterations, learning_rate=0.05, detach_reset=False, keep=10**6),)
+    return (
+        Free(
+            loss=loss,
+            tau=tau,
+            iterations=iterations,
+            learning_rate=0.05,
+            detach_reset=False,
+            keep=10**6,
+        ),
+    )

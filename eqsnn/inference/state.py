@@ -48,10 +48,17 @@ def save_progress(path: Path, progress: Progress, fingerprint: str) -> None:
     """Write a checkpoint; `fingerprint` identifies model, data and settings."""
     arrays: dict[str, NDArray] = {
         "fingerprint": np.array(fingerprint),
-        "place": np.array([progress.stage, progress.level, progress.iteration, progress.adam.steps]),
+        "place": np.array(
+            [progress.stage, progress.level, progress.iteration, progress.adam.steps]
+        ),
         "alive": progress.alive,
     }
-    groups = {"z": progress.z, "mean": progress.adam.mean, "square": progress.adam.square, "before": progress.before}
+    groups = {
+        "z": progress.z,
+        "mean": progress.adam.mean,
+        "square": progress.adam.square,
+        "before": progress.before,
+    }
     for group, values in groups.items():
         arrays |= {f"{group}:{name}": value.numpy() for name, value in values.items()}
     for n, (stage, level, iteration, losses, values) in enumerate(progress.history):
@@ -65,14 +72,29 @@ def load_progress(path: Path, fingerprint: str) -> Progress:
     """Read a checkpoint. Raises InputError if it belongs to another model, recording or settings."""
     arrays = read_arrays(path)
     if "fingerprint" not in arrays or str(arrays["fingerprint"]) != fingerprint:
-        raise InputError(f"{path}: belongs to another model, recording or settings; choose another --out, or leave --resume out")
+        raise InputError(
+            f"{path}: belongs to another model, recording or settings; choose another --out, or leave --resume out"
+        )
     stage, level, iteration, steps = (int(v) for v in arrays["place"])
 
     def group(name: str) -> dict[str, Tensor]:
-        return {key.split(":", 1)[1]: torch.from_numpy(value) for key, value in arrays.items() if key.startswith(f"{name}:")}
+        return {
+            key.split(":", 1)[1]: torch.from_numpy(value)
+            for key, value in arrays.items()
+            if key.startswith(f"{name}:")
+        }
 
     adam = AdamState(group("mean"), group("square"), steps)
-    progress = Progress(group("z"), adam, arrays["alive"], group("before"), stage, level, iteration, _history(arrays))
+    progress = Progress(
+        group("z"),
+        adam,
+        arrays["alive"],
+        group("before"),
+        stage,
+        level,
+        iteration,
+        _history(arrays),
+    )
     return progress
 
 
@@ -80,7 +102,13 @@ def _history(arrays: Mapping[str, NDArray]) -> list:
     history, n = [], 0
     while f"history:{n}:place" in arrays:
         prefix = f"history:{n}:value:"
-        values = {key.removeprefix(prefix): value for key, value in arrays.items() if key.startswith(prefix)}
-        history.append((*(int(v) for v in arrays[f"history:{n}:place"]), arrays[f"history:{n}:loss"], values))
+        values = {
+            key.removeprefix(prefix): value
+            for key, value in arrays.items()
+            if key.startswith(prefix)
+        }
+        history.append(
+            (*(int(v) for v in arrays[f"history:{n}:place"]), arrays[f"history:{n}:loss"], values)
+        )
         n += 1
     return history

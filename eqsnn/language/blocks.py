@@ -69,12 +69,22 @@ def _declare(result: Draft, line: s.Line) -> None:
     _check_name(result, name, line.span)
     if isinstance(line, s.Ode):
         flags = _flags(line.flags, "ode")
-        variable = Variable(name, Role.STATE, _unit(line.unit), frozen_when_refractory="unless refractory" in flags, span=line.span)
+        variable = Variable(
+            name,
+            Role.STATE,
+            _unit(line.unit),
+            frozen_when_refractory="unless refractory" in flags,
+            span=line.span,
+        )
         result.odes[name] = line
     elif isinstance(line, s.Definition):
         flags = _flags(line.flags, "definition")
         if "summed" in flags and (result.block.kind != "synapse" or not name.endswith("_post")):
-            raise EqsError(line.span, f"only `x_post = ... (summed)` in a synapse can be summed, not `{name}`", "name the postsynaptic variable")
+            raise EqsError(
+                line.span,
+                f"only `x_post = ... (summed)` in a synapse can be summed, not `{name}`",
+                "name the postsynaptic variable",
+            )
         variable = Variable(
             name,
             Role.SUBEXPRESSION,
@@ -94,7 +104,11 @@ def _declaration(result: Draft, line: s.Declaration) -> Variable:
     flags = _flags(line.flags, "declaration")
     is_input = "input" in flags
     if is_input and line.value is not None:
-        raise EqsError(line.value.span, f"`{line.name}` is an input, so its values come with the data", "remove the value or the flag")
+        raise EqsError(
+            line.value.span,
+            f"`{line.name}` is an input, so its values come with the data",
+            "remove the value or the flag",
+        )
     variable = Variable(
         line.name,
         Role.INPUT if is_input else Role.PARAMETER,
@@ -116,15 +130,25 @@ def _check_name(result: Draft, name: str, span: Span) -> None:
         where = "" if first is None else f" (first in line {first.line})"
         raise EqsError(span, f"`{name}` is declared twice{where}", "rename or remove one of them")
     if name in RESERVED or name.startswith("xi_"):
-        raise EqsError(span, f"`{name}` is reserved for {RESERVED.get(name, 'white noise')}", "choose another name")
+        raise EqsError(
+            span,
+            f"`{name}` is reserved for {RESERVED.get(name, 'white noise')}",
+            "choose another name",
+        )
     if name in BUILTINS or name in DRAWS or name in DISTRIBUTIONS:
         raise EqsError(span, f"`{name}` is a function of the language", "choose another name")
     if name in CONSTANTS or name in ("True", "False"):
         raise EqsError(span, f"`{name}` is a constant of the language", "choose another name")
     if name in unit_table():
         raise EqsError(span, f"`{name}` is a unit", "choose another name")
-    if name.endswith(("_pre", "_post")) and not (result.block.kind == "synapse" and name.endswith("_post")):
-        raise EqsError(span, f"`{name}`: the endings `_pre` and `_post` are kept for synapses", "choose another name")
+    if name.endswith(("_pre", "_post")) and not (
+        result.block.kind == "synapse" and name.endswith("_post")
+    ):
+        raise EqsError(
+            span,
+            f"`{name}`: the endings `_pre` and `_post` are kept for synapses",
+            "choose another name",
+        )
 
 
 def _unit(unit: s.UnitText) -> Unit:
@@ -132,7 +156,11 @@ def _unit(unit: s.UnitText) -> Unit:
         return parse_unit(unit.text)
     except UnknownUnit as error:
         wrong = str(error) or unit.text
-        hint = suggest(wrong, set(unit_table()), "units are products of names such as mV, ms, nS, Hz; write `1` for none")
+        hint = suggest(
+            wrong,
+            set(unit_table()),
+            "units are products of names such as mV, ms, nS, Hz; write `1` for none",
+        )
         raise EqsError(unit.span, f"unknown unit `{wrong}`", hint) from None
 
 
@@ -141,12 +169,22 @@ def _flags(flags: tuple[s.Flag, ...], kind: str) -> set[str]:
     for flag in flags:
         if flag.text not in allowed:
             elsewhere = {f for names in FLAGS.values() for f in names}
-            message = f"flag `{flag.text}` has no meaning here" if flag.text in elsewhere else f"unknown flag `{flag.text}`"
-            raise EqsError(flag.span, message, suggest(flag.text, set(allowed)) or f"allowed here: {', '.join(allowed)}")
+            message = (
+                f"flag `{flag.text}` has no meaning here"
+                if flag.text in elsewhere
+                else f"unknown flag `{flag.text}`"
+            )
+            raise EqsError(
+                flag.span,
+                message,
+                suggest(flag.text, set(allowed)) or f"allowed here: {', '.join(allowed)}",
+            )
     return {flag.text for flag in flags}
 
 
-def in_order(expressions: Mapping[str, Expr], definitions: Mapping[str, s.Definition]) -> dict[str, Expr]:
+def in_order(
+    expressions: Mapping[str, Expr], definitions: Mapping[str, s.Definition]
+) -> dict[str, Expr]:
     """Sort subexpressions so that each follows what it uses. Raises EqsError naming a cycle."""
     ordered: dict[str, Expr] = {}
     path: list[str] = []
@@ -156,7 +194,11 @@ def in_order(expressions: Mapping[str, Expr], definitions: Mapping[str, s.Defini
             return
         if name in path:
             cycle = " -> ".join([*path[path.index(name) :], name])
-            raise EqsError(definitions[name].span, f"`{name}` is defined by itself: {cycle}", "one of them needs an equation d.../dt or a value")
+            raise EqsError(
+                definitions[name].span,
+                f"`{name}` is defined by itself: {cycle}",
+                "one of them needs an equation d.../dt or a value",
+            )
         path.append(name)
         for other in sorted(expressions):
             if symbol(other) in expressions[name].free_symbols:

@@ -69,7 +69,9 @@ def resolve(node: s.Expression, names: Names) -> Typed:
     try:
         return _resolve(node, names)
     except RecursionError:
-        raise EqsError(node.span, "this expression is too deeply nested", "split it into subexpressions") from None
+        raise EqsError(
+            node.span, "this expression is too deeply nested", "split it into subexpressions"
+        ) from None
 
 
 def value_of(node: s.Expression, names: Names, expected: Dimension, what: str) -> Expr:
@@ -83,7 +85,9 @@ def condition_of(node: s.Expression, names: Names, what: str) -> Boolean:
     """Return the expression if it is a condition."""
     typed = resolve(node, names)
     if typed.dimension is not None:
-        raise EqsError(node.span, f"{what} must be a condition, but this is a value", "compare it: `v > v_th`")
+        raise EqsError(
+            node.span, f"{what} must be a condition, but this is a value", "compare it: `v > v_th`"
+        )
     return typed.expression  # type: ignore[return-value]
 
 
@@ -93,14 +97,18 @@ def number_of(node: s.Expression, expected: Dimension, what: str) -> float:
     require(typed, expected, node.span, what)
     number = typed.expression
     if not number.is_number or not number.is_real or not number.is_finite:
-        raise EqsError(node.span, f"{what} must be a finite real number", "check for a division by zero")
+        raise EqsError(
+            node.span, f"{what} must be a finite real number", "check for a division by zero"
+        )
     return float(number)
 
 
 def require(typed: Typed, expected: Dimension, span: Span, what: str) -> None:
     """Raise EqsError unless `typed` is a value of the expected dimension; the literal 0 fits every unit."""
     if typed.dimension is None:
-        raise EqsError(span, f"{what} must be a value, but this is a condition", "`int(condition)` is 1 or 0")
+        raise EqsError(
+            span, f"{what} must be a value, but this is a condition", "`int(condition)` is 1 or 0"
+        )
     if typed.dimension == expected or (typed.expression == 0 and typed.is_literal):
         return
     hint = ""
@@ -108,7 +116,11 @@ def require(typed: Typed, expected: Dimension, span: Span, what: str) -> None:
         hint = f"write the unit, as in `10*{describe(expected).strip('[]')}`"
     elif typed.dimension == multiply(expected, TIME) or typed.dimension == divide(expected, TIME):
         hint = "a factor or divisor with the unit of time is missing or too much"
-    raise EqsError(span, f"{what} must have {_unit_words(expected)}, but this has {_unit_words(typed.dimension)}", hint)
+    raise EqsError(
+        span,
+        f"{what} must have {_unit_words(expected)}, but this has {_unit_words(typed.dimension)}",
+        hint,
+    )
 
 
 def suggest(name: str, known: list[str] | set[str], instead: str = "") -> str:
@@ -149,17 +161,25 @@ def _name(node: s.Name, names: Names) -> Typed:
     if name in unit_table():
         dimension, factor = unit_table()[name]
         scale = scale_of(dimension, factor)
-        return Typed(Rational(scale) if isinstance(scale, Fraction) else sympy.Float(scale), dimension)
+        return Typed(
+            Rational(scale) if isinstance(scale, Fraction) else sympy.Float(scale), dimension
+        )
     if name in BUILTINS or name in DRAWS:
         raise EqsError(node.span, f"`{name}` is a function", f"call it: `{name}(...)`")
     known = {*names.variables, *BUILTINS, *CONSTANTS, "t", "dt"}
-    hint = suggest(name, known) or suggest(name, set(unit_table())) or "declare it, as in `" + name + " : 1 = 2`"
+    hint = (
+        suggest(name, known)
+        or suggest(name, set(unit_table()))
+        or "declare it, as in `" + name + " : 1 = 2`"
+    )
     raise EqsError(node.span, f"unknown name `{name}`", hint)
 
 
 def _white_noise(node: s.Name, names: Names) -> Typed:
     if not names.white:
-        raise EqsError(node.span, f"white noise `{node.text}` may occur in differential equations only", "")
+        raise EqsError(
+            node.span, f"white noise `{node.text}` may occur in differential equations only", ""
+        )
     noise = Noise(symbol(node.text), NoiseKind.NORMAL, white=True)
     if noise not in names.noise:
         names.noise.append(noise)
@@ -170,7 +190,11 @@ def _unary(node: s.Unary, names: Names) -> Typed:
     operand = _resolve(node.operand, names)
     if node.operator == "not":
         if operand.dimension is not None:
-            raise EqsError(node.operand.span, "`not` needs a condition, but this is a value", "compare it with something")
+            raise EqsError(
+                node.operand.span,
+                "`not` needs a condition, but this is a value",
+                "compare it with something",
+            )
         return Typed(sympy.Not(operand.expression), None)
     _refuse_condition(operand, node.operand.span)
     value = operand.expression if node.operator == "+" else -operand.expression  # type: ignore[operator]
@@ -179,7 +203,9 @@ def _unary(node: s.Unary, names: Names) -> Typed:
 
 def _refuse_condition(typed: Typed, span: Span) -> None:
     if typed.dimension is None:
-        raise EqsError(span, "a value is needed, but this is a condition", "`int(condition)` is 1 or 0")
+        raise EqsError(
+            span, "a value is needed, but this is a condition", "`int(condition)` is 1 or 0"
+        )
 
 
 def _binary(node: s.Binary, names: Names) -> Typed:
@@ -187,8 +213,15 @@ def _binary(node: s.Binary, names: Names) -> Typed:
     if node.operator in ("and", "or"):
         for side, part in ((left, node.left), (right, node.right)):
             if side.dimension is not None:
-                raise EqsError(part.span, f"`{node.operator}` joins conditions, but this is a value", "compare it with something")
-        return Typed((sympy.And if node.operator == "and" else sympy.Or)(left.expression, right.expression), None)
+                raise EqsError(
+                    part.span,
+                    f"`{node.operator}` joins conditions, but this is a value",
+                    "compare it with something",
+                )
+        return Typed(
+            (sympy.And if node.operator == "and" else sympy.Or)(left.expression, right.expression),
+            None,
+        )
     _refuse_condition(left, node.left.span)
     _refuse_condition(right, node.right.span)
     literal = left.is_literal and right.is_literal
@@ -226,7 +259,9 @@ def _same_unit(node: s.Binary, left: Typed, right: Typed, *, zero_fits: bool) ->
                 return other.dimension
     words = {"+": "added to", "-": "subtracted from"}.get(node.operator, "compared with")
     first, second = (right, left) if node.operator in "+-" else (left, right)
-    first_node, second_node = (node.right, node.left) if node.operator in "+-" else (node.left, node.right)
+    first_node, second_node = (
+        (node.right, node.left) if node.operator in "+-" else (node.left, node.right)
+    )
     message = f"`{s.write_expression(first_node)}` ({_with(first)}) is {words} `{s.write_expression(second_node)}` ({_with(second)})"
     raise EqsError(first_node.span, message, _unit_hint(first, second))
 
@@ -238,16 +273,26 @@ def _with(typed: Typed) -> str:
 
 def _unit_hint(first: Typed, second: Typed) -> str:
     for literal, other in ((first, second), (second, first)):
-        if literal.is_literal and literal.dimension == DIMENSIONLESS and other.dimension is not None:
+        if (
+            literal.is_literal
+            and literal.dimension == DIMENSIONLESS
+            and other.dimension is not None
+        ):
             return f"write the number's unit, as in `10*{describe(other.dimension).strip('[]')}`"
     assert first.dimension is not None and second.dimension is not None
     ratio = describe(divide(second.dimension, first.dimension))
-    return "both sides of a sum or comparison need one unit" + ("" if ratio == "no unit" else f"; a factor {ratio} is missing")
+    return "both sides of a sum or comparison need one unit" + (
+        "" if ratio == "no unit" else f"; a factor {ratio} is missing"
+    )
 
 
 def _power(node: s.Binary, base: Typed, exponent: Typed) -> Typed:
     if exponent.dimension != DIMENSIONLESS:
-        raise EqsError(node.right.span, f"an exponent has no unit, but this has {_with(exponent)}", "divide by its unit")
+        raise EqsError(
+            node.right.span,
+            f"an exponent has no unit, but this has {_with(exponent)}",
+            "divide by its unit",
+        )
     b, e = base.expression, exponent.expression
     if e.is_number and (not e.is_real or abs(e) > LARGEST_EXPONENT):
         raise EqsError(node.right.span, f"an exponent beyond {LARGEST_EXPONENT}", "use `exp(...)`")
@@ -267,24 +312,36 @@ def _call(node: s.Call, names: Names) -> Typed:
     if builtin is None:
         known = {*BUILTINS, *DRAWS}
         if node.function in names.variables or node.function in unit_table():
-            raise EqsError(node.span, f"`{node.function}` is not a function", "write `*` for a product")
+            raise EqsError(
+                node.span, f"`{node.function}` is not a function", "write `*` for a product"
+            )
         hint = suggest(node.function, known, f"the functions are {', '.join(sorted(known))}")
         raise EqsError(node.span, f"unknown function `{node.function}`", hint)
     if len(node.arguments) != builtin.arity:
-        raise EqsError(node.span, f"`{node.function}` takes {_count(builtin.arity)}, not {len(node.arguments)}", "")
+        raise EqsError(
+            node.span,
+            f"`{node.function}` takes {_count(builtin.arity)}, not {len(node.arguments)}",
+            "",
+        )
     arguments = [_resolve(argument, names) for argument in node.arguments]
     if builtin.rule is UnitRule.CONDITION and arguments[0].dimension is None:
         return Typed(Where(arguments[0].expression, Integer(1), Integer(0)), DIMENSIONLESS)
     if builtin.rule is UnitRule.WHERE:
         if arguments[0].dimension is not None:
-            raise EqsError(node.arguments[0].span, "the first argument of `where` must be a condition", "compare it: `v > 0*mV`")
+            raise EqsError(
+                node.arguments[0].span,
+                "the first argument of `where` must be a condition",
+                "compare it: `v > 0*mV`",
+            )
         dimension = _common(node, arguments[1:], node.arguments[1:])
         return Typed(Where(*(a.expression for a in arguments)), dimension)
     for argument, part in zip(arguments, node.arguments, strict=True):
         _refuse_condition(argument, part.span)
     dimension = _dimension_of_call(node, arguments, builtin.rule)
     build = truncate if node.function == "int" else builtin.build
-    return Typed(build(*(a.expression for a in arguments)), dimension, all(a.is_literal for a in arguments))
+    return Typed(
+        build(*(a.expression for a in arguments)), dimension, all(a.is_literal for a in arguments)
+    )
 
 
 def _count(n: int) -> str:
@@ -324,7 +381,11 @@ def _draw(node: s.Call, names: Names) -> Typed:
     if not names.draws:
         raise EqsError(node.span, f"`{node.function}` is not allowed here", names.why_no_draws)
     if len(node.arguments) != rule.arity:
-        raise EqsError(node.span, f"`{node.function}` takes {_count(rule.arity)}, not {len(node.arguments)}", "")
+        raise EqsError(
+            node.span,
+            f"`{node.function}` takes {_count(rule.arity)}, not {len(node.arguments)}",
+            "",
+        )
     arguments = [_resolve(argument, names) for argument in node.arguments]
     for argument, part in zip(arguments, node.arguments, strict=True):
         _refuse_condition(argument, part.span)
@@ -336,7 +397,11 @@ def _draw(node: s.Call, names: Names) -> Typed:
     if node.function == "poisson":
         if arguments[0].dimension != DIMENSIONLESS:
             hint = "its argument is the mean count in one step: rate*dt"
-            raise EqsError(node.arguments[0].span, f"`poisson` takes a number without unit, but this has {_with(arguments[0])}", hint)
+            raise EqsError(
+                node.arguments[0].span,
+                f"`poisson` takes a number without unit, but this has {_with(arguments[0])}",
+                hint,
+            )
         return Typed(PoissonQuantile(draw, values[0]), DIMENSIONLESS)
     if node.function == "normal":
         return Typed(values[0] + values[1] * draw, dimension)  # type: ignore[operator]

@@ -62,7 +62,9 @@ class Variable:
     frozen_when_refractory: bool = False  # flag `(unless refractory)`
     constant_over_dt: bool = False  # a subexpression evaluated once at the start of each step
     summed: bool = False  # synapses: `x_post = ... (summed)`
-    value: Value | None = None  # of a parameter; None: to be given by the network block or the caller
+    value: Value | None = (
+        None  # of a parameter; None: to be given by the network block or the caller
+    )
     span: Span | None = field(default=None, compare=False, repr=False)
 
 
@@ -110,7 +112,9 @@ class NeuronModel:
     noise: tuple[Noise, ...] = ()
     threshold: Boolean | None = None
     reset: tuple[Statement, ...] = ()
-    refractory: Expr | Boolean | None = None  # a time, or a condition that keeps the neuron refractory
+    refractory: Expr | Boolean | None = (
+        None  # a time, or a condition that keeps the neuron refractory
+    )
     update: tuple[Statement, ...] = ()  # executed every step after integration
     initial: tuple[Statement, ...] = ()  # executed once before the first step
     method: str | None = None  # integrator, None: automatic
@@ -144,7 +148,9 @@ class Population:
     name: str
     neuron: str
     size: int | None
-    values: Mapping[str, Value] = field(default_factory=dict)  # overrides of the neuron model's values
+    values: Mapping[str, Value] = field(
+        default_factory=dict
+    )  # overrides of the neuron model's values
     span: Span | None = field(default=None, compare=False, repr=False)
 
 

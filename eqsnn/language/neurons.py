@@ -1,6 +1,5 @@
 """A neuron block, checked: equations, threshold, reset, refractoriness, statements."""
 
-
 from sympy import Expr
 from sympy.logic.boolalg import Boolean
 
@@ -17,7 +16,11 @@ NO_DRAWS = "give the random value a name in a subexpression `(constant over dt)`
 
 def check_neuron(draft: Draft) -> NeuronModel:
     """Return the checked neuron model; mistakes are added to the draft."""
-    names = Names({name: v.unit.dimension for name, v in draft.variables.items()}, why_no_draws=NO_DRAWS, prefix="noise")
+    names = Names(
+        {name: v.unit.dimension for name, v in draft.variables.items()},
+        why_no_draws=NO_DRAWS,
+        prefix="noise",
+    )
     names.variables |= {"i": DIMENSIONLESS, "N": DIMENSIONLESS}
     equations = check_equations(draft, names)
     subexpressions = check_definitions(draft, names)
@@ -51,7 +54,11 @@ def check_equations(draft: Draft, names: Names) -> dict[str, Expr]:
     equations = {}
     for state, ode in draft.odes.items():
         expected = divide(draft.variables[state].unit.dimension, TIME)
-        rate = draft.attempt(value_of, ode.rate, names, expected, f"d{state}/dt") if state in draft.variables else None
+        rate = (
+            draft.attempt(value_of, ode.rate, names, expected, f"d{state}/dt")
+            if state in draft.variables
+            else None
+        )
         if rate is not None:
             equations[state] = rate
     names.white = False
@@ -66,7 +73,9 @@ def check_definitions(draft: Draft, names: Names) -> dict[str, Expr]:
         if variable is None or variable.summed:
             continue
         names.draws = variable.constant_over_dt
-        value = draft.attempt(value_of, definition.expression, names, variable.unit.dimension, f"`{name}`")
+        value = draft.attempt(
+            value_of, definition.expression, names, variable.unit.dimension, f"`{name}`"
+        )
         if value is not None:
             found[name] = value
     names.draws = False
@@ -79,7 +88,10 @@ def check_statements(draft: Draft, keyword: str, names: Names) -> tuple[Statemen
     block = draft.statements.get(keyword)
     if block is None:
         return ()
-    checked = [draft.attempt(_statement, draft, assignment, names, keyword) for assignment in block.statements]
+    checked = [
+        draft.attempt(_statement, draft, assignment, names, keyword)
+        for assignment in block.statements
+    ]
     return tuple(statement for statement in checked if isinstance(statement, Statement))
 
 
@@ -91,7 +103,11 @@ def _statement(draft: Draft, assignment: s.Assignment, names: Names, keyword: st
         raise EqsError(assignment.span, f"`{keyword}` writes the unknown name `{target}`", hint)
     if variable.role not in (Role.STATE, Role.VARIABLE):
         hint = "only states (d.../dt) and variables declared without a value can change"
-        raise EqsError(assignment.span, f"`{keyword}` cannot write `{target}`: it is {_article(variable.role)}", hint)
+        raise EqsError(
+            assignment.span,
+            f"`{keyword}` cannot write `{target}`: it is {_article(variable.role)}",
+            hint,
+        )
     return write_out(assignment, names, variable.unit.dimension)
 
 
@@ -103,11 +119,15 @@ def write_out(assignment: s.Assignment, names: Names, dimension: Dimension) -> S
     """Return `x += e` as `x = x + e`, units checked."""
     target = symbol(assignment.target)
     if assignment.operator in ("=", "+=", "-="):
-        value = value_of(assignment.expression, names, dimension, f"what is assigned to `{assignment.target}`")
+        value = value_of(
+            assignment.expression, names, dimension, f"what is assigned to `{assignment.target}`"
+        )
         full = {"=": value, "+=": target + value, "-=": target - value}[assignment.operator]
     else:
         typed = resolve(assignment.expression, names)
-        require(typed, DIMENSIONLESS, assignment.expression.span, f"a factor of `{assignment.target}`")
+        require(
+            typed, DIMENSIONLESS, assignment.expression.span, f"a factor of `{assignment.target}`"
+        )
         factor: Expr = typed.expression  # type: ignore[assignment]
         full = target * factor if assignment.operator == "*=" else target / factor
     return Statement(assignment.target, full, assignment.span)
@@ -158,7 +178,11 @@ def _refractory(draft: Draft, names: Names) -> Expr | Boolean | None:
             return typed.expression
         require(typed, TIME, setting.expression.span, "the refractory period")
         if typed.expression.is_number and typed.expression < 0:  # type: ignore[operator]
-            raise EqsError(setting.expression.span, "the refractory period is negative", "write a time such as `2*ms`")
+            raise EqsError(
+                setting.expression.span,
+                "the refractory period is negative",
+                "write a time such as `2*ms`",
+            )
         return typed.expression
 
     return draft.attempt(check)  # type: ignore[return-value]
@@ -170,11 +194,13 @@ def _check_events(draft: Draft) -> None:
         line = draft.statements.get(keyword) or draft.settings.get(keyword)
         if line is not None and not has_threshold:
             message = f"`{keyword}` is given, but the neuron has no threshold"
-            draft.errors.append(EqsError(line.span, message, "add a line such as `threshold: v > v_th`"))
+            draft.errors.append(
+                EqsError(line.span, message, "add a line such as `threshold: v > v_th`")
+            )
     if "refractory" not in draft.settings:
         for variable in draft.variables.values():
             if variable.frozen_when_refractory and variable.span is not None:
                 message = f"`{variable.name}` is marked (unless refractory), but there is no refractory period"
-                draft.errors.append(EqsError(variable.span, message, "add a line such as `refractory: 2*ms`"))
-
-
+                draft.errors.append(
+                    EqsError(variable.span, message, "add a line such as `refractory: 2*ms`")
+                )

@@ -6,7 +6,15 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from lark import Lark, Token, Transformer, UnexpectedCharacters, UnexpectedInput, UnexpectedToken, v_args
+from lark import (
+    Lark,
+    Token,
+    Transformer,
+    UnexpectedCharacters,
+    UnexpectedInput,
+    UnexpectedToken,
+    v_args,
+)
 from lark.exceptions import VisitError
 from lark.indenter import DedentError, Indenter
 from lark.tree import Meta
@@ -58,9 +66,13 @@ def read_model_text(path: str | Path) -> str:
     try:
         text = Path(path).read_bytes().decode("utf-8")
     except OSError as error:
-        raise ModelError(f"{path}: cannot be read ({error.strerror}); give the path of an .eqs file") from error
+        raise ModelError(
+            f"{path}: cannot be read ({error.strerror}); give the path of an .eqs file"
+        ) from error
     except UnicodeDecodeError as error:
-        raise ModelError(f"{path}: byte {error.start} is not UTF-8 text; save the file as UTF-8") from error
+        raise ModelError(
+            f"{path}: byte {error.start} is not UTF-8 text; save the file as UTF-8"
+        ) from error
     return text
 
 
@@ -77,21 +89,27 @@ def parse(text: str, path: str = "<model>") -> s.Syntax:
         raise _indentation_error(path, lines) from None
     except AssertionError:  # lark's Indenter asserts that parentheses balance
         span = Span(path, len(lines), len(lines[-1]) + 1, 1, lines[-1])
-        raise EqsError(span, "a closing parenthesis or bracket has no partner", "remove it, or open it first") from None
+        raise EqsError(
+            span, "a closing parenthesis or bracket has no partner", "remove it, or open it first"
+        ) from None
     try:
         return _Build(path, text, lines).transform(tree)
     except VisitError as error:
         raise error.orig_exc from None
     except RecursionError:
         span = Span(path, 1, 1, 1, lines[0])
-        raise EqsError(span, "an expression is too long or too deeply nested", "split it into subexpressions") from None
+        raise EqsError(
+            span, "an expression is too long or too deeply nested", "split it into subexpressions"
+        ) from None
 
 
 def _refuse_what_is_not_a_model(text: str, path: str, lines: list[str]) -> None:
     if not text.strip():
         raise ModelError(f"{path}: the file is empty; write at least one `neuron NAME:` block")
     if len(text) > LONGEST:
-        raise ModelError(f"{path}: {len(text)} characters is too long for a model file (at most {LONGEST})")
+        raise ModelError(
+            f"{path}: {len(text)} characters is too long for a model file (at most {LONGEST})"
+        )
     depth = 0
     for number, line in enumerate(lines, start=1):
         code = line.split("#", 1)[0]
@@ -99,7 +117,9 @@ def _refuse_what_is_not_a_model(text: str, path: str, lines: list[str]) -> None:
             depth += (character in "([") - (character in ")]")
             if depth > DEEPEST:
                 span = Span(path, number, column, 1, line)
-                raise EqsError(span, f"more than {DEEPEST} nested parentheses", "split it into subexpressions")
+                raise EqsError(
+                    span, f"more than {DEEPEST} nested parentheses", "split it into subexpressions"
+                )
             if depth < 0:
                 span = Span(path, number, column, 1, line)
                 raise EqsError(span, f"`{character}` closes nothing", "remove it, or open it first")
@@ -129,7 +149,18 @@ PUNCTUATION = {
     "COMPARE": "a comparison",
     "__ANON_0": "`->`",
 }
-OPERATORS = {"PLUS", "MINUS", "STAR", "SLASH", "POWER", "FLOORDIV", "PERCENT", "COMPARE", "AND", "OR"}
+OPERATORS = {
+    "PLUS",
+    "MINUS",
+    "STAR",
+    "SLASH",
+    "POWER",
+    "FLOORDIV",
+    "PERCENT",
+    "COMPARE",
+    "AND",
+    "OR",
+}
 
 
 def _syntax_error(error: UnexpectedInput, path: str, lines: list[str]) -> EqsError:
@@ -147,8 +178,14 @@ def _syntax_error(error: UnexpectedInput, path: str, lines: list[str]) -> EqsErr
         span = _span_at(path, lines, line, len(_code(lines, line)) + 1, 1)
         if token.type == "_INDENT":
             span = _span_at(path, lines, line + 1, 1, 1)
-            return EqsError(span, "this line is indented more than its block", "give lines of one block one indentation")
-        return EqsError(span, "the line ends too early", _hint_at_line_end(span.text, error.expected))
+            return EqsError(
+                span,
+                "this line is indented more than its block",
+                "give lines of one block one indentation",
+            )
+        return EqsError(
+            span, "the line ends too early", _hint_at_line_end(span.text, error.expected)
+        )
     span = _span_at(path, lines, token.line or 1, token.column or 1, len(token.strip()))
     return EqsError(span, f"unexpected `{token}`", _hint_for_token(token, span, error.expected))
 
@@ -193,7 +230,9 @@ def _hint_for_token(token: Token, span: Span, expected: set[str]) -> str:
 
 
 def _expected(types: set[str]) -> str:
-    named = sorted({PUNCTUATION.get(t, f"`{t.lower()}`") for t in types if t not in OPERATORS} - {""})
+    named = sorted(
+        {PUNCTUATION.get(t, f"`{t.lower()}`") for t in types if t not in OPERATORS} - {""}
+    )
     if types & OPERATORS:
         named.append("an operator")
     return ", ".join(named[:8]) or "the end of the file"
@@ -222,8 +261,12 @@ def _indentation_error(path: str, lines: list[str]) -> EqsError:
             levels.pop()
         if indent != levels[-1]:
             span = Span(path, number, 1, max(1, indent), line)
-            return EqsError(span, "this indentation matches no block above", "align the line with its block")
-    return EqsError(Span(path, 1, 1, 1, lines[0]), "inconsistent indentation", "indent with spaces only")
+            return EqsError(
+                span, "this indentation matches no block above", "align the line with its block"
+            )
+    return EqsError(
+        Span(path, 1, 1, 1, lines[0]), "inconsistent indentation", "indent with spaces only"
+    )
 
 
 def _split(children: list, *kinds: type) -> Iterator[tuple]:
@@ -242,7 +285,11 @@ class _Build(Transformer):
     def span(self, meta: Meta | Token) -> Span:
         """Return the place of a node, cut at the end of its first line."""
         text = self.lines[meta.line - 1]
-        end = meta.end_column if meta.end_line == meta.line else len(text.split("#", 1)[0].rstrip()) + 1
+        end = (
+            meta.end_column
+            if meta.end_line == meta.line
+            else len(text.split("#", 1)[0].rstrip()) + 1
+        )
         return Span(self.path, meta.line, meta.column, max(1, end - meta.column), text)
 
     def start(self, meta: Meta, children: list) -> s.Syntax:
@@ -339,9 +386,15 @@ class _Build(Transformer):
     def population(self, meta: Meta, children: list) -> s.PopulationLine:
         name, neuron, size, overrides = children
         if size is not None and not re.fullmatch(r"[1-9]\d*", size):
-            raise EqsError(self.span(size), f"`{size}` is not a number of neurons", "write a whole number from 1 on")
+            raise EqsError(
+                self.span(size),
+                f"`{size}` is not a number of neurons",
+                "write a whole number from 1 on",
+            )
         count = None if size is None else int(size)
-        return s.PopulationLine(self.span(name), str(name), str(neuron), count, overrides[1] if overrides else ())
+        return s.PopulationLine(
+            self.span(name), str(name), str(neuron), count, overrides[1] if overrides else ()
+        )
 
     def projection(self, meta: Meta, children: list) -> s.ProjectionLine:
         pre, post, synapse, *clauses = children
@@ -430,7 +483,9 @@ class _Build(Transformer):
 
     def call(self, meta: Meta, children: list) -> s.Call:
         function, *arguments = children
-        return s.Call(self.span(function), str(function), tuple(a for a in arguments if a is not None))
+        return s.Call(
+            self.span(function), str(function), tuple(a for a in arguments if a is not None)
+        )
 
     def group(self, meta: Meta, children: list) -> s.Expression:
         return children[0]

@@ -46,15 +46,23 @@ def _block(block: NeuronModel | SynapseModel) -> Iterator[str]:
     yield from (f"  d{state}/dt = {rate}" for state, rate in block.equations.items())
     yield from (f"  {name} := {expression}" for name, expression in block.subexpressions.items())
     if isinstance(block, SynapseModel):
-        yield from (f"  {name}_post = sum of {expression}" for name, expression in block.summed.items())
-        yield from (f"  on_pre: {statement.target} = {statement.expression}" for statement in block.on_pre)
+        yield from (
+            f"  {name}_post = sum of {expression}" for name, expression in block.summed.items()
+        )
+        yield from (
+            f"  on_pre: {statement.target} = {statement.expression}" for statement in block.on_pre
+        )
         return
     if block.threshold is not None:
         yield f"  threshold: {block.threshold}"
-    yield from (f"  reset: {statement.target} = {statement.expression}" for statement in block.reset)
+    yield from (
+        f"  reset: {statement.target} = {statement.expression}" for statement in block.reset
+    )
     if block.refractory is not None:
         yield f"  refractory: {block.refractory}"
-    yield from (f"  update: {statement.target} = {statement.expression}" for statement in block.update)
+    yield from (
+        f"  update: {statement.target} = {statement.expression}" for statement in block.update
+    )
 
 
 def variables_of(model: Model, role: Role) -> list[str]:

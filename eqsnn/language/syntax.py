@@ -211,7 +211,18 @@ class Syntax:
     networks: tuple[NetworkBlock, ...]
 
 
-BINDING = {"or": 1, "and": 2, "compare": 4, "+": 5, "-": 5, "*": 6, "/": 6, "//": 6, "%": 6, "**": 8}
+BINDING = {
+    "or": 1,
+    "and": 2,
+    "compare": 4,
+    "+": 5,
+    "-": 5,
+    "*": 6,
+    "/": 6,
+    "//": 6,
+    "%": 6,
+    "**": 8,
+}
 
 
 def write_expression(node: Expression, within: int = 0) -> str:
@@ -229,7 +240,11 @@ def write_expression(node: Expression, within: int = 0) -> str:
         right_first = node.operator == "**"
         left = write_expression(node.left, binding + 1 if right_first else binding)
         right = write_expression(node.right, 7 if right_first else binding + 1)
-        text = f"{left}{node.operator}{right}" if binding >= BINDING["*"] else f"{left} {node.operator} {right}"
+        text = (
+            f"{left}{node.operator}{right}"
+            if binding >= BINDING["*"]
+            else f"{left} {node.operator} {right}"
+        )
     return f"({text})" if binding < within else text
 
 
@@ -253,7 +268,9 @@ def _write_line(line: Line) -> list[str]:
     if isinstance(line, Setting):
         return [f"{line.keyword}: {write_expression(line.expression)}"]
     if isinstance(line, Statements):
-        body = [f"    {s.target} {s.operator} {write_expression(s.expression)}" for s in line.statements]
+        body = [
+            f"    {s.target} {s.operator} {write_expression(s.expression)}" for s in line.statements
+        ]
         return [f"{line.keyword}:", *body]
     flags = f" ({', '.join(flag.text for flag in line.flags)})" if line.flags else ""
     if isinstance(line, Ode):
@@ -281,7 +298,11 @@ def _write_network_line(line: NetworkLine) -> str:
         size = "" if line.size is None else f"[{line.size}]"
         return f"{line.name} : {line.neuron}{size}{_write_overrides(line.overrides)}"
     text = f"{line.pre} -> {line.post} : {line.synapse}{_write_overrides(line.overrides)}"
-    for keyword, clause in (("if", line.condition), ("probability", line.probability), ("delay", line.delay)):
+    for keyword, clause in (
+        ("if", line.condition),
+        ("probability", line.probability),
+        ("delay", line.delay),
+    ):
         if clause is not None:
             text += f" {keyword} {write_expression(clause)}"
     return text
@@ -290,4 +311,6 @@ def _write_network_line(line: NetworkLine) -> str:
 def _write_overrides(overrides: tuple[Override, ...]) -> str:
     if not overrides:
         return ""
-    return " with " + ", ".join(f"{override.name}{_write_given(override.value)}" for override in overrides)
+    return " with " + ", ".join(
+        f"{override.name}{_write_given(override.value)}" for override in overrides
+    )

@@ -17,7 +17,15 @@ Dimension = tuple[Fraction, ...]  # exponents of kg, m, s, A, K, mol, cd
 
 BASES = ("kilogram", "meter", "second", "ampere", "kelvin", "mole", "candela")
 # how many coherent units make one SI base unit: mass and amount follow from mV and mM
-COHERENT = (Fraction(10**12), Fraction(10**6), Fraction(10**3), Fraction(10**12), Fraction(1), Fraction(10**18), Fraction(1))
+COHERENT = (
+    Fraction(10**12),
+    Fraction(10**6),
+    Fraction(10**3),
+    Fraction(10**12),
+    Fraction(1),
+    Fraction(10**18),
+    Fraction(1),
+)
 DIMENSIONLESS: Dimension = (Fraction(0),) * len(BASES)
 TIME: Dimension = tuple(Fraction(base == "second") for base in BASES)
 
@@ -25,7 +33,18 @@ LONG_NAMES = (
     "second metre meter amp ampere volt ohm siemens farad hertz gram gramme mole mol molar kelvin coulomb joule watt "
     "newton pascal henry weber tesla"
 ).split()
-LONG_PREFIXES = {"": 0, "f": -15, "p": -12, "n": -9, "u": -6, "m": -3, "c": -2, "k": 3, "M": 6, "G": 9}
+LONG_PREFIXES = {
+    "": 0,
+    "f": -15,
+    "p": -12,
+    "n": -9,
+    "u": -6,
+    "m": -3,
+    "c": -2,
+    "k": 3,
+    "M": 6,
+    "G": 9,
+}
 SHORT_NAMES = {
     "second": ("ns", "us", "ms"),
     "volt": ("nV", "uV", "mV", "kV"),
@@ -59,16 +78,24 @@ def unit_table() -> Mapping[str, tuple[Dimension, Fraction]]:
     registry = pint.UnitRegistry(non_int_type=Fraction, cache_folder=None)
     table: dict[str, tuple[Dimension, Fraction]] = {}
     for long in LONG_NAMES:
-        factor, dimension = _from_pint(registry, "ampere" if long == "amp" else "gram" if long == "gramme" else long)
+        factor, dimension = _from_pint(
+            registry, "ampere" if long == "amp" else "gram" if long == "gramme" else long
+        )
         for prefix, power in LONG_PREFIXES.items():
             table[prefix + long] = (dimension, factor * Fraction(10) ** power)
     for long, shorts in SHORT_NAMES.items():
         factor, dimension = _from_pint(registry, long)
         for short in shorts:
-            table[short] = (dimension, factor * Fraction(10) ** LONG_PREFIXES[short[0] if short != "Hz" else ""])
+            table[short] = (
+                dimension,
+                factor * Fraction(10) ** LONG_PREFIXES[short[0] if short != "Hz" else ""],
+            )
     for names, exponent in ((AREAS, 2), (VOLUMES, 3)):
         for name, power in names.items():
-            table[name] = (tuple(Fraction(exponent * (b == "meter")) for b in BASES), Fraction(10) ** (power * exponent))
+            table[name] = (
+                tuple(Fraction(exponent * (b == "meter")) for b in BASES),
+                Fraction(10) ** (power * exponent),
+            )
     return table
 
 
@@ -87,7 +114,11 @@ def scale_of(dimension: Dimension, factor: Fraction) -> Fraction | float:
     """Return how many coherent units `factor` SI units of this dimension are; exact unless powers are fractional."""
     result: Fraction | float = factor
     for coherent, exponent in zip(COHERENT, dimension, strict=True):
-        result = result * (coherent ** int(exponent) if exponent.denominator == 1 else float(coherent) ** float(exponent))
+        result = result * (
+            coherent ** int(exponent)
+            if exponent.denominator == 1
+            else float(coherent) ** float(exponent)
+        )
     return result
 
 
@@ -106,7 +137,9 @@ def divide(a: Dimension, b: Dimension) -> Dimension:
     return multiply(a, raise_to(b, Fraction(-1)))
 
 
-_TOKEN = re.compile(r"\s*(?:(?P<name>[A-Za-z_]\w*)|(?P<number>\d+(?:\.\d+)?)|(?P<operator>\*\*|[*/()-]))")
+_TOKEN = re.compile(
+    r"\s*(?:(?P<name>[A-Za-z_]\w*)|(?P<number>\d+(?:\.\d+)?)|(?P<operator>\*\*|[*/()-]))"
+)
 
 
 def parse_unit(text: str) -> Unit:
@@ -173,7 +206,24 @@ def _after(tokens: list[str], expected: str) -> list[str]:
     return tokens[1:]
 
 
-PREFERRED = ("mV", "ms", "pA", "nS", "pF", "Hz", "um", "mM", "1/ms", "mV/ms", "Mohm", "pA/um2", "mV*ms", "nS/ms", "pA/ms", "kelvin")
+PREFERRED = (
+    "mV",
+    "ms",
+    "pA",
+    "nS",
+    "pF",
+    "Hz",
+    "um",
+    "mM",
+    "1/ms",
+    "mV/ms",
+    "Mohm",
+    "pA/um2",
+    "mV*ms",
+    "nS/ms",
+    "pA/ms",
+    "kelvin",
+)
 
 
 def describe(dimension: Dimension) -> str:

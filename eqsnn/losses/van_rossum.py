@@ -18,7 +18,9 @@ def exponential_filter(spikes: Tensor, *, tau: float, dt: float) -> Tensor:
     decay = math.exp(-dt / tau)
     lags = torch.arange(BLOCK, dtype=spikes.dtype, device=spikes.device)
     difference = lags[:, None] - lags[None, :]
-    kernel = torch.where(difference >= 0, decay ** difference.clamp(min=0), torch.zeros_like(difference))
+    kernel = torch.where(
+        difference >= 0, decay ** difference.clamp(min=0), torch.zeros_like(difference)
+    )
     onward = decay ** (lags + 1)
     flat = spikes.reshape(n_steps, -1)
     carried = torch.zeros_like(flat[0])
@@ -32,7 +34,9 @@ def exponential_filter(spikes: Tensor, *, tau: float, dt: float) -> Tensor:
     return torch.cat(blocks).reshape(spikes.shape)
 
 
-def van_rossum(spikes: Tensor, target: Tensor, *, tau: float | Sequence[float], dt: float) -> Tensor:
+def van_rossum(
+    spikes: Tensor, target: Tensor, *, tau: float | Sequence[float], dt: float
+) -> Tensor:
     """Squared distance D^2 = (1/tau) * integral of (f - g)^2 dt of each neuron and lane: (neuron, lane).
 
     spikes: (time, neuron, lane), target broadcastable to it; f and g are the trains filtered by exp(-t/tau), t >= 0;
@@ -43,7 +47,9 @@ def van_rossum(spikes: Tensor, target: Tensor, *, tau: float | Sequence[float], 
     return _inner(spikes - target, spikes - target, tau, dt)
 
 
-def debiased_van_rossum(first: Tensor, second: Tensor, target: Tensor, *, tau: float | Sequence[float], dt: float) -> Tensor:
+def debiased_van_rossum(
+    first: Tensor, second: Tensor, target: Tensor, *, tau: float | Sequence[float], dt: float
+) -> Tensor:
     """Unbiased D^2 under independent noise, from two independent runs of the model: (neuron, lane).
 
     <h*x1 - h*y, h*x2 - h*y>/tau has expectation |E h*x - h*y|^2/tau: unlike the plain distance it does not reward low
@@ -58,7 +64,9 @@ def _inner(a: Tensor, b: Tensor, tau: float | Sequence[float], dt: float) -> Ten
     total = torch.zeros((), dtype=a.dtype, device=a.device)
     for each in taus:
         if each < dt:
-            raise ValueError(f"tau = {each:g} is shorter than one step of {dt:g}; simulate on a finer grid or raise tau")
+            raise ValueError(
+                f"tau = {each:g} is shorter than one step of {dt:g}; simulate on a finer grid or raise tau"
+            )
         f = exponential_filter(a, tau=each, dt=dt)
         g = f if b is a else exponential_filter(b, tau=each, dt=dt)
         kept = math.exp(-2 * dt / each)

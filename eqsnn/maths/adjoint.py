@@ -47,7 +47,9 @@ def of_input(given: Symbol) -> str:
 class _Reverse:
     """Accumulates the contributions to each cotangent, and the statements that compute them."""
 
-    def __init__(self, program: Program, active: set[Symbol], partials: dict[tuple[Symbol, Symbol], Expr]) -> None:
+    def __init__(
+        self, program: Program, active: set[Symbol], partials: dict[tuple[Symbol, Symbol], Expr]
+    ) -> None:
         self.spaces = program.space_of()
         self.surrogate = program.surrogate
         self.active = active
@@ -92,7 +94,9 @@ class _Reverse:
                 self.contribute(statement.source, target)
         elif isinstance(statement, Reduce):
             target = symbol(f"bar.{statement.target}.spread")
-            self.statements.append(Gather(target, statement.projection, bar, from_post=statement.to_post))
+            self.statements.append(
+                Gather(target, statement.projection, bar, from_post=statement.to_post)
+            )
             self.contribute(statement.source, target)
         else:
             raise AssertionError(f"{statement} occurs in adjoints only")
@@ -108,12 +112,16 @@ class _Reverse:
         if statement.source in self.active:
             target = symbol(f"bar.{statement.target}.back")
             place = self.spaces[statement.source]
-            back = Couple(target, place, statement.projection, statement.weight, bar, not statement.transposed)
+            back = Couple(
+                target, place, statement.projection, statement.weight, bar, not statement.transposed
+            )
             self.statements.append(back)
             self.contribute(statement.source, target)
         if statement.weight in self.active:
             target = symbol(f"bar.{statement.target}.outer")
-            before, after = (bar, statement.source) if statement.transposed else (statement.source, bar)
+            before, after = (
+                (bar, statement.source) if statement.transposed else (statement.source, bar)
+            )
             self.statements.append(Outer(target, statement.projection, before, after))
             self.contribute(statement.weight, target)
 
@@ -137,11 +145,15 @@ def adjoint(program: Program, wrt: Iterable[Symbol]) -> Program:
         live |= reached
 
 
-def _reverse(program: Program, wanted: list[Symbol], reverse: _Reverse, live: set[Symbol]) -> Program:
+def _reverse(
+    program: Program, wanted: list[Symbol], reverse: _Reverse, live: set[Symbol]
+) -> Program:
     """Reverse one step. A state outside `live` has no influence on any output, so its cotangent is always zero."""
     cotangents: list[Input] = []
     spaces = program.space_of()
-    leaving = [(value, of_next(state)) for state, value in program.next_states.items() if state in live]
+    leaving = [
+        (value, of_next(state)) for state, value in program.next_states.items() if state in live
+    ]
     leaving += [(value, of_output(name)) for name, value in program.outputs.items()]
     leaving += [(delay.sent, of_sent(delay.arrival)) for delay in program.delays]
     for value, bar in leaving:
@@ -165,7 +177,8 @@ def _entering(program: Program) -> tuple[Input, ...]:
     """The inputs of the step, as plain values: nothing is carried or delivered by an adjoint step itself."""
     plain = {Kind.STATE: Kind.DRIVE, Kind.ARRIVAL: Kind.DRIVE}
     return tuple(
-        Input(given.symbol, given.space, plain.get(given.kind, given.kind), given.shared) for given in program.inputs
+        Input(given.symbol, given.space, plain.get(given.kind, given.kind), given.shared)
+        for given in program.inputs
     )
 
 

@@ -82,7 +82,11 @@ class Builder:
     def gather(self, projection: str, source: Symbol, *, from_post: bool) -> Symbol:
         """Return the pairwise copy of a population's value, made once."""
         for statement in self.statements:
-            if isinstance(statement, Gather) and (statement.projection, statement.source, statement.from_post) == (
+            if isinstance(statement, Gather) and (
+                statement.projection,
+                statement.source,
+                statement.from_post,
+            ) == (
                 projection,
                 source,
                 from_post,
@@ -94,7 +98,11 @@ class Builder:
 
     def block(self, name: str) -> Block:
         """Return the neuron or synapse model of a population or projection."""
-        return self.model.neuron_of(name) if name in self.model.populations else self.model.synapse_of(name)
+        return (
+            self.model.neuron_of(name)
+            if name in self.model.populations
+            else self.model.synapse_of(name)
+        )
 
     def enter(self, name: str) -> None:
         """Open the scope of a population or projection and declare its inputs."""
@@ -105,7 +113,9 @@ class Builder:
         for variable in block.variables.values():
             if variable.role in KIND_OF_ROLE and variable.name not in overwritten:
                 kind = KIND_OF_ROLE[variable.role]
-                current[symbol(variable.name)] = self.read(f"{name}.{variable.name}", name, kind, variable.shared)
+                current[symbol(variable.name)] = self.read(
+                    f"{name}.{variable.name}", name, kind, variable.shared
+                )
         for noise in block.noise:
             current[noise.symbol] = self._draw(name, noise)
         current |= indices(self, name, block)
@@ -130,7 +140,11 @@ def stored(block: Block) -> list[str]:
 
 def abbreviations(block: Block) -> dict[str, Expr]:
     """Return the subexpressions that are evaluated wherever they are used."""
-    return {name: e for name, e in block.subexpressions.items() if not block.variables[name].constant_over_dt}
+    return {
+        name: e
+        for name, e in block.subexpressions.items()
+        if not block.variables[name].constant_over_dt
+    }
 
 
 def summed_into(model: Model, population: str) -> set[str]:
@@ -143,12 +157,18 @@ def indices(build: Builder, name: str, block: Block) -> Names:
     """Bind i and N (a synapse: i, j, N_pre, N_post) where the block mentions them."""
     space, used = build.spaces[name], _mentioned(block)
     bound: Names = {}
-    for local, population in ({"i": space.pre, "j": space.post} if space.is_projection else {"i": name}).items():
+    for local, population in (
+        {"i": space.pre, "j": space.post} if space.is_projection else {"i": name}
+    ).items():
         if symbol(local) in used:
             index = build.read(f"{population}.i", population, Kind.SETTING)
             pairwise = space.is_projection
-            bound[symbol(local)] = build.gather(name, index, from_post=local == "j") if pairwise else index
-    for local, population in ({"N_pre": space.pre, "N_post": space.post} if space.is_projection else {"N": name}).items():
+            bound[symbol(local)] = (
+                build.gather(name, index, from_post=local == "j") if pairwise else index
+            )
+    for local, population in (
+        {"N_pre": space.pre, "N_post": space.post} if space.is_projection else {"N": name}
+    ).items():
         if symbol(local) in used:
             bound[symbol(local)] = build.read(f"{population}.N", NETWORK, Kind.SETTING)
     return bound

@@ -21,7 +21,11 @@ LONG_AGO = 1.0e6  # steps since the last spike of a neuron that never fired
 
 
 def discretise(
-    model: Model, *, method: str | None = None, surrogate: str = "fast_sigmoid", detach_reset: bool = False
+    model: Model,
+    *,
+    method: str | None = None,
+    surrogate: str = "fast_sigmoid",
+    detach_reset: bool = False,
 ) -> Program:
     """Return the Program of one step of the whole network.
 
@@ -51,7 +55,12 @@ def discretise(
     for projection in model.projections.values():
         spike = spikes[projection.pre]
         if spike is not None:
-            deliver(build, projection, spike, _still_active(active[projection.post], spikes[projection.post]))
+            deliver(
+                build,
+                projection,
+                spike,
+                _still_active(active[projection.post], spikes[projection.post]),
+            )
     for name, spike in spikes.items():
         if spike is not None:
             _reset(build, name, spike, detach_reset)
@@ -72,7 +81,9 @@ def _hold_over_dt(build: Builder, name: str) -> None:
     neuron, scope = build.model.neuron_of(name), build.scopes[name]
     for local, definition in neuron.subexpressions.items():
         if neuron.variables[local].constant_over_dt:
-            scope.current[symbol(local)] = build.assign(f"{name}.{local}", name, scope.resolve(definition))
+            scope.current[symbol(local)] = build.assign(
+                f"{name}.{local}", name, scope.resolve(definition)
+            )
 
 
 def _activity(build: Builder, name: str) -> Symbol | None:
@@ -84,7 +95,9 @@ def _activity(build: Builder, name: str) -> Symbol | None:
     if neuron.refractory is None:
         return None
     condition = build.scopes[name].resolve(neuron.refractory)
-    if not isinstance(neuron.refractory, Expr):  # a Symbol is both Expr and Boolean, a condition only the latter
+    if not isinstance(
+        neuron.refractory, Expr
+    ):  # a Symbol is both Expr and Boolean, a condition only the latter
         was_active = build.read(f"{name}.was_active", name, Kind.STATE)
         active = Where(sympy.Or(was_active > HALF, sympy.Not(condition)), Integer(1), Integer(0))
     else:
@@ -105,7 +118,9 @@ def _output_start_of_step(build: Builder, name: str) -> None:
     for variable in build.block(name).variables.values():
         if variable.role is not Role.PARAMETER:
             value = scope.resolve(symbol(variable.name))
-            build.outputs[f"{name}.{variable.name}"] = build.assign(f"{name}.{variable.name}", name, value)
+            build.outputs[f"{name}.{variable.name}"] = build.assign(
+                f"{name}.{variable.name}", name, value
+            )
 
 
 def _integrate(build: Builder, name: str, active: Symbol | None, method: str | None) -> None:
@@ -136,7 +151,9 @@ def _gathered(build: Builder, name: str, rate: Expr, own: tuple[Symbol, ...]) ->
     hidden: Names = {s: sympy.Dummy(s.name, real=True) for s in own}
     declared = {dummy: s for s, dummy in hidden.items()}
     names = {s for s in rate.free_symbols if str(s).endswith(("_pre", "_post")) and s not in own}
-    resolved = {s: pairwise(build, build.model.projections[name], s) for s in sorted(names, key=str)}  # type: ignore[arg-type]
+    resolved = {
+        s: pairwise(build, build.model.projections[name], s) for s in sorted(names, key=str)
+    }  # type: ignore[arg-type]
     return rate.xreplace(hidden).xreplace(resolved).xreplace(declared)
 
 
@@ -151,7 +168,9 @@ def _advance(build: Builder, block: Block, name: str, system: System, method: st
     try:
         return INTEGRATORS[chosen].advance(system)
     except NotApplicable as refusal:
-        advice = f"write `method: {choose(system)[0]}`, or leave the line out for the automatic choice"
+        advice = (
+            f"write `method: {choose(system)[0]}`, or leave the line out for the automatic choice"
+        )
         if block.span is None:
             raise ModelError(f"{name}: {refusal}; {advice}") from refusal
         raise EqsError(block.span, f"`{block.name}`: {refusal}", advice) from refusal
@@ -182,7 +201,11 @@ def _threshold(build: Builder, name: str, active: Symbol | None) -> Symbol | Non
         fires = Where(active > HALF, fires, Integer(0))
         build.outputs[f"{name}.active"] = active
     spike = build.assign(f"{name}.spike", name, fires)
-    build.outputs |= {f"{name}.spike": spike, f"{name}.margin": above, f"{name}.threshold_to_reset": scale}
+    build.outputs |= {
+        f"{name}.spike": spike,
+        f"{name}.margin": above,
+        f"{name}.threshold_to_reset": scale,
+    }
     return spike
 
 

@@ -4,7 +4,17 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from eqsnn.language.functions import symbol
-from eqsnn.maths.program import Assign, Couple, Gather, Input, Kind, Outer, Program, Reduce, Statement
+from eqsnn.maths.program import (
+    Assign,
+    Couple,
+    Gather,
+    Input,
+    Kind,
+    Outer,
+    Program,
+    Reduce,
+    Statement,
+)
 
 
 def force(program: Program, populations: Iterable[str]) -> Program:
@@ -24,8 +34,12 @@ def force(program: Program, populations: Iterable[str]) -> Program:
         program,
         inputs=(*program.inputs, *inputs),
         statements=statements,
-        next_states={state: observed.get(value, value) for state, value in program.next_states.items()},
-        delays=tuple(replace(delay, sent=observed.get(delay.sent, delay.sent)) for delay in program.delays),
+        next_states={
+            state: observed.get(value, value) for state, value in program.next_states.items()
+        },
+        delays=tuple(
+            replace(delay, sent=observed.get(delay.sent, delay.sent)) for delay in program.delays
+        ),
     )
 
 

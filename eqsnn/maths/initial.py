@@ -23,12 +23,16 @@ def initial_state(model: Model) -> Program:
         for variable in block.variables.values():
             if variable.role is Role.PARAMETER:
                 full = f"{name}.{variable.name}"
-                current[symbol(variable.name)] = build.read(full, name, Kind.PARAMETER, variable.shared)
+                current[symbol(variable.name)] = build.read(
+                    full, name, Kind.PARAMETER, variable.shared
+                )
             elif variable.role in (Role.STATE, Role.VARIABLE):
                 current[symbol(variable.name)] = Integer(0)
         scope = Scope(name, current | indices(build, name, block), abbreviations(block))
         for statement in block.initial:
-            value = build.assign(f"{name}.{statement.target}", name, scope.resolve(statement.expression))
+            value = build.assign(
+                f"{name}.{statement.target}", name, scope.resolve(statement.expression)
+            )
             scope.current[symbol(statement.target)] = value
         for local in stored(block):
             start = scope.current[symbol(local)]

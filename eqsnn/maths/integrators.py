@@ -91,7 +91,9 @@ def exact(system: System) -> Step:
         if matrix.has(*block):
             matrix = matrix.applyfunc(sympy.simplify)
         if matrix.has(*block):
-            raise NotApplicable(f"exact needs linear equations; {', '.join(map(str, block))} are not")
+            raise NotApplicable(
+                f"exact needs linear equations; {', '.join(map(str, block))} are not"
+            )
         at_rest = dict.fromkeys(block, sympy.Integer(0))
         constant = [rate.xreplace(at_rest) for rate in rates]
         if len(block) == 1:
@@ -159,7 +161,10 @@ def choose(system: System) -> tuple[str, str]:
         if system.noise_is_multiplicative:
             return "heun", "its noise is multiplied by a state"
         return "euler", "it has additive noise"
-    for name, reason in (("exact", "it is linear"), ("exponential_euler", "each equation is linear in its own state")):
+    for name, reason in (
+        ("exact", "it is linear"),
+        ("exponential_euler", "each equation is linear in its own state"),
+    ):
         try:
             INTEGRATORS[name].advance(system)
         except NotApplicable:
@@ -170,7 +175,9 @@ def choose(system: System) -> tuple[str, str]:
 
 def _refuse_noise(system: System, method: str) -> None:
     if system.white:
-        raise NotApplicable(f"{method} cannot integrate white noise ({', '.join(map(str, system.white))})")
+        raise NotApplicable(
+            f"{method} cannot integrate white noise ({', '.join(map(str, system.white))})"
+        )
 
 
 def _stage(system: System, shift: Step, later: Expr) -> Step:
@@ -182,7 +189,9 @@ def _independent_blocks(rates: Mapping[Symbol, Expr]) -> list[tuple[Symbol, ...]
     """Group states that act on each other, in either direction, in the order of the file."""
     blocks: list[list[Symbol]] = []
     for x in rates:
-        linked = [block for block in blocks if any(rates[x].has(y) or rates[y].has(x) for y in block)]
+        linked = [
+            block for block in blocks if any(rates[x].has(y) or rates[y].has(x) for y in block)
+        ]
         merged = [y for block in linked for y in block] + [x]
         blocks = [block for block in blocks if block not in linked] + [merged]
     return [tuple(x for x in rates if x in block) for block in blocks]
@@ -222,7 +231,9 @@ def _chain_of_two(block: tuple[Symbol, ...], matrix: Matrix, constant: list[Expr
     y_rate = c * y + d * x + constant[second]
     solved = {
         first: x + x_rate * DT * Phi(1, a * DT),
-        second: y + y_rate * DT * Phi(1, c * DT) + d * x_rate * DT**2 * _divided_difference_of_phi(a * DT, c * DT),
+        second: y
+        + y_rate * DT * Phi(1, c * DT)
+        + d * x_rate * DT**2 * _divided_difference_of_phi(a * DT, c * DT),
     }
     return [solved[0], solved[1]]
 

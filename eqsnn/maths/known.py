@@ -14,4 +14,6 @@ def know(program: Program, names: Iterable[str]) -> Program:
     spaces = {statement.target: statement.space for statement in program.statements}
     drives = tuple(Input(s, spaces[s], Kind.DRIVE) for s in sorted(given & spaces.keys(), key=str))
     kept = tuple(statement for statement in program.statements if statement.target not in given)
-    return select(replace(program, inputs=(*program.inputs, *drives), statements=kept), program.outputs)
+    return select(
+        replace(program, inputs=(*program.inputs, *drives), statements=kept), program.outputs
+    )

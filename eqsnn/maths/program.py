@@ -212,13 +212,21 @@ class Program:
             missing = statement.reads - known.keys()
             assert not missing, f"{statement}: reads {missing} before assignment"
             assert statement.target not in known, f"{statement}: assigned twice"
-            assert statement.space == NETWORK or statement.space in self.spaces, f"{statement}: unknown space"
+            assert statement.space == NETWORK or statement.space in self.spaces, (
+                f"{statement}: unknown space"
+            )
             known[statement.target] = statement.space
-        leaving = [*self.next_states.values(), *self.outputs.values(), *(delay.sent for delay in self.delays)]
+        leaving = [
+            *self.next_states.values(),
+            *self.outputs.values(),
+            *(delay.sent for delay in self.delays),
+        ]
         unknown = set(leaving) - known.keys()
         assert not unknown, f"outputs {unknown} are never assigned"
         states = {given.symbol for given in self.inputs if given.kind is Kind.STATE}
-        assert states == set(self.next_states), f"states and next states differ: {states ^ set(self.next_states)}"
+        assert states == set(self.next_states), (
+            f"states and next states differ: {states ^ set(self.next_states)}"
+        )
         arrivals = {given.symbol for given in self.inputs if given.kind is Kind.ARRIVAL}
         assert arrivals == {delay.arrival for delay in self.delays}, "arrivals and delays differ"
 
@@ -237,12 +245,18 @@ class Program:
     def _lines(self) -> Iterator[str]:
         for kind in Kind:
             for given in self.of_kind(kind):
-                place = f" [{given.space}{', shared' if given.shared else ''}]" if given.space else ""
+                place = (
+                    f" [{given.space}{', shared' if given.shared else ''}]" if given.space else ""
+                )
                 yield f"{kind.value:>15}  {given.symbol}{place}"
-        yield from (f"{'delay':>15}  {d.arrival} = {d.sent} {d.steps} steps ago" for d in self.delays)
+        yield from (
+            f"{'delay':>15}  {d.arrival} = {d.sent} {d.steps} steps ago" for d in self.delays
+        )
         yield ""
         yield from (str(statement) for statement in self.statements)
         yield ""
-        yield from (f"{'next':>15}  {state} <- {value}" for state, value in self.next_states.items())
+        yield from (
+            f"{'next':>15}  {state} <- {value}" for state, value in self.next_states.items()
+        )
         yield from (f"{'output':>15}  {name} = {value}" for name, value in self.outputs.items())
         yield from (f"{'note':>15}  {note}" for note in self.notes)

@@ -15,7 +15,9 @@ from eqsnn.maths.separate import Factors, separate
 SPIKE = "(spike)"  # the local name of a population's spikes; no model file can spell it
 HALF = Rational(1, 2)
 
-Source = tuple[str, Symbol]  # the side a value lives on (pre, post, synapse, all), and its symbol in the Program
+Source = tuple[
+    str, Symbol
+]  # the side a value lives on (pre, post, synapse, all), and its symbol in the Program
 
 
 def sum_over_synapses(build: Builder, projection: Projection) -> None:
@@ -28,7 +30,9 @@ def sum_over_synapses(build: Builder, projection: Projection) -> None:
     if projection.name == _last_into(build.model, projection.post):
         for target in sorted(summed_into(build.model, projection.post)):
             full = f"{projection.post}.{target}"
-            scope.current[symbol(target)] = build.assign(full, projection.post, scope.current[symbol(target)])
+            scope.current[symbol(target)] = build.assign(
+                full, projection.post, scope.current[symbol(target)]
+            )
 
 
 def deliver(build: Builder, projection: Projection, spike: Symbol, active: Expr | None) -> None:
@@ -47,7 +51,9 @@ def pairwise(build: Builder, projection: Projection, expression: Expr) -> Expr:
     names: Names = {}
     for local, (side, source) in _sources(build, projection, expression).items():
         outside = side in ("pre", "post")
-        names[local] = build.gather(projection.name, source, from_post=side == "post") if outside else source
+        names[local] = (
+            build.gather(projection.name, source, from_post=side == "post") if outside else source
+        )
     return expression.xreplace(names)
 
 
@@ -64,17 +70,25 @@ def _total(build: Builder, projection: Projection, expression: Expr, label: str)
     terms = separate(expression, {local: side for local, (side, _) in sources.items()})
     if terms is not None:
         return sum((_couple(build, projection, term, sources, label) for term in terms), Integer(0))
-    pair = build.assign(f"{projection.name}.{label}", projection.name, pairwise(build, projection, expression))
+    pair = build.assign(
+        f"{projection.name}.{label}", projection.name, pairwise(build, projection, expression)
+    )
     target = build.fresh(f"{projection.name}.{label}.total")
     build.statements.append(Reduce(target, projection.post, projection.name, pair, to_post=True))
     return target
 
 
 def _couple(
-    build: Builder, projection: Projection, term: Factors, sources: Mapping[Symbol, Source], label: str
+    build: Builder,
+    projection: Projection,
+    term: Factors,
+    sources: Mapping[Symbol, Source],
+    label: str,
 ) -> Expr:
     outside = {local: source for local, (_, source) in sources.items()}
-    source = build.assign(f"{projection.name}.{label}.source", projection.pre, term.pre.xreplace(outside))
+    source = build.assign(
+        f"{projection.name}.{label}.source", projection.pre, term.pre.xreplace(outside)
+    )
     weight = None
     if term.synapse != 1:
         full = f"{projection.name}.{label}.weight"
@@ -93,12 +107,18 @@ def _sources(build: Builder, projection: Projection, expression: Expr) -> dict[S
     for local in sorted(expression.free_symbols, key=str):
         text = str(local)
         if local in spaces:
-            found[local] = ("all" if spaces[local] == NETWORK or local in shared else "synapse", local)
+            found[local] = (
+                "all" if spaces[local] == NETWORK or local in shared else "synapse",
+                local,
+            )
         elif text.endswith("_pre"):
             found[local] = ("pre", _presynaptic(build, projection, text.removesuffix("_pre")))
         else:
             value = build.scopes[projection.post].resolve(symbol(text.removesuffix("_post")))
-            found[local] = ("post", build.assign(f"{projection.post}.{text}", projection.post, value))
+            found[local] = (
+                "post",
+                build.assign(f"{projection.post}.{text}", projection.post, value),
+            )
     return found
 
 
@@ -106,7 +126,9 @@ def _presynaptic(build: Builder, projection: Projection, local: str) -> Symbol:
     """Return the symbol of a presynaptic value, delayed if the projection has a delay."""
     value = build.scopes[projection.pre].resolve(symbol(local))
     sent = build.assign(f"{projection.pre}.{local}.sent", projection.pre, value)
-    steps = int(projection.delay / build.model.dt + 0.5)  # Brian2's rounding: half up of the quotient in double
+    steps = int(
+        projection.delay / build.model.dt + 0.5
+    )  # Brian2's rounding: half up of the quotient in double
     if steps == 0:
         return sent
     arrival = build.read(f"{projection.name}.{sent}.arrived", projection.pre, Kind.ARRIVAL)
@@ -126,7 +148,9 @@ def _write_synapse(build: Builder, projection: Projection, statement: Statement)
     scope.current[symbol(statement.target)] = build.assign(full, projection.name, mixed)
 
 
-def _write_postsynaptic(build: Builder, projection: Projection, statement: Statement, active: Expr | None) -> None:
+def _write_postsynaptic(
+    build: Builder, projection: Projection, statement: Statement, active: Expr | None
+) -> None:
     target = symbol(statement.target)
     increment = statement.expression - target
     if increment.has(target):
@@ -146,7 +170,9 @@ def _write_postsynaptic(build: Builder, projection: Projection, statement: State
         total = Where(active > HALF, total, Integer(0))
     post = build.scopes[projection.post]
     value = post.current[symbol(local)] + total
-    post.current[symbol(local)] = build.assign(f"{projection.post}.{local}.received", projection.post, value)
+    post.current[symbol(local)] = build.assign(
+        f"{projection.post}.{local}.received", projection.post, value
+    )
 
 
 def _refusal(statement: Statement, message: str, hint: str) -> ModelError:

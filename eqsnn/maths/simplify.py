@@ -15,7 +15,11 @@ from eqsnn.maths.program import CONSTANT, NETWORK, Assign, Input, Kind, Program,
 def select(program: Program, outputs: Iterable[str]) -> Program:
     """Keep these outputs only, and the statements and inputs that they and the next states need."""
     kept = {name: program.outputs[name] for name in outputs}
-    needed = {*program.next_states.values(), *kept.values(), *(delay.sent for delay in program.delays)}
+    needed = {
+        *program.next_states.values(),
+        *kept.values(),
+        *(delay.sent for delay in program.delays),
+    }
     statements: list[Statement] = []
     for statement in reversed(program.statements):
         if statement.target in needed:
@@ -29,7 +33,9 @@ def select(program: Program, outputs: Iterable[str]) -> Program:
 def share(program: Program) -> Program:
     """Compute each subexpression that occurs more than once only once (dead code goes too)."""
     assigns = [statement for statement in program.statements if isinstance(statement, Assign)]
-    taken = {given.symbol for given in program.inputs} | {statement.target for statement in program.statements}
+    taken = {given.symbol for given in program.inputs} | {
+        statement.target for statement in program.statements
+    }
     names = (s for count in _naturals() if (s := symbol(f"x{count}")) not in taken)
     found, reduced = sympy.cse([a.expression for a in assigns], symbols=names, order="none")
     parts = dict(found)
@@ -47,7 +53,11 @@ def share(program: Program) -> Program:
             statements.append(Assign(part, spaces[part], expression))
 
     for statement in program.statements:
-        simplified = replace(statement, expression=next(rewritten)) if isinstance(statement, Assign) else statement
+        simplified = (
+            replace(statement, expression=next(rewritten))
+            if isinstance(statement, Assign)
+            else statement
+        )
         emit(simplified.reads)
         statements.append(simplified)
     return select(replace(program, statements=tuple(statements)), program.outputs)
@@ -66,7 +76,9 @@ def hoist(program: Program) -> Hoisted:
     The outputs of `once` are named like the parameters they become in `step`. A symbol keeps the space of the
     statement it came from, and is shared if everything it depends on is.
     """
-    constant = {given.symbol: given.shared or given.space == NETWORK for given in program.of_kind(*CONSTANT)}
+    constant = {
+        given.symbol: given.shared or given.space == NETWORK for given in program.of_kind(*CONSTANT)
+    }
     spaces = program.space_of()
     once: list[Statement] = []
     step: list[Statement] = []
@@ -88,7 +100,9 @@ def hoist(program: Program) -> Hoisted:
             once.append(statement)
             constant[statement.target] = all(constant[s] for s in statement.reads)
         elif isinstance(statement, Assign):
-            step.append(replace(statement, expression=_lift_constants(statement.expression, constant, lift)))
+            step.append(
+                replace(statement, expression=_lift_constants(statement.expression, constant, lift))
+            )
         else:
             step.append(statement)
     return _cut(program, once, step, constant, spaces)
@@ -102,7 +116,11 @@ def _cut(
     spaces: Mapping[Symbol, str],
 ) -> Hoisted:
     made = {statement.target for statement in once}
-    leaving = {*program.next_states.values(), *program.outputs.values(), *(delay.sent for delay in program.delays)}
+    leaving = {
+        *program.next_states.values(),
+        *program.outputs.values(),
+        *(delay.sent for delay in program.delays),
+    }
     read = {s for statement in step for s in statement.reads} | leaving
     crossing = sorted(made & read, key=str)
     given = tuple(Input(s, spaces[s], Kind.PARAMETER, constant[s]) for s in crossing)
@@ -123,7 +141,9 @@ def _lift_constants(expression: Expr, constant: Mapping[Symbol, bool], lift) -> 
     if expression.is_Atom:
         return expression
     if isinstance(expression, Boolean):
-        return expression.func(*(_lift_constants(argument, constant, lift) for argument in expression.args))  # type: ignore[arg-type]
+        return expression.func(
+            *(_lift_constants(argument, constant, lift) for argument in expression.args)
+        )  # type: ignore[arg-type]
     if expression.free_symbols and expression.free_symbols <= constant.keys():
         return lift(expression)
     args = []

@@ -19,12 +19,19 @@ BLUE, ORANGE, YELLOW, GREY = "#0072B2", "#D55E00", "#E69F00", "#666666"
 RASTER_S = 4.0  # seconds shown of a trial
 PANELS = 6  # parameters in the grid of densities
 
-STYLE = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "svg.hashsalt": "eqsnn"}
+STYLE = {
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "svg.hashsalt": "eqsnn",
+}
 
 
 def save(figure: Figure, path: Path) -> Path:
     """Write a figure as PNG, atomically."""
-    write_atomically(path, lambda stream: figure.savefig(stream, format="png", dpi=150, bbox_inches="tight"))
+    write_atomically(
+        path, lambda stream: figure.savefig(stream, format="png", dpi=150, bbox_inches="tight")
+    )
     return path
 
 
@@ -33,10 +40,19 @@ def plot_rasters(recordings: Sequence[Recording], labels: Sequence[str]) -> Figu
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(8, 1.2 + 1.6 * len(recordings)))
         axes = figure.subplots(len(recordings), 1, sharex=True, squeeze=False)[:, 0]
-        for ax, recording, label, colour in zip(axes, recordings, labels, (BLUE, ORANGE, GREY, YELLOW), strict=False):
+        for ax, recording, label, colour in zip(
+            axes, recordings, labels, (BLUE, ORANGE, GREY, YELLOW), strict=False
+        ):
             first = (recording.trial_ids == 0) & (recording.spike_times < RASTER_S)
             size = max(1.0, min(40.0, 400 / max(recording.n_units, 1)))
-            ax.scatter(recording.spike_times[first], recording.unit_ids[first], marker="|", s=size, linewidths=0.8, c=colour)
+            ax.scatter(
+                recording.spike_times[first],
+                recording.unit_ids[first],
+                marker="|",
+                s=size,
+                linewidths=0.8,
+                c=colour,
+            )
             ax.set(ylabel="neuron", title=f"{label}: {recording.rates().mean():.1f} Hz")
             ax.set_ylim(-0.5, recording.n_units - 0.5)
         axes[-1].set_xlabel("time (s)")
@@ -54,7 +70,11 @@ def plot_convergence(fit: Fit) -> Figure:
             rows = fit.history_places[:, 0] == stage
             losses, levels = fit.history_objective[rows], fit.history_places[rows, 1]
             ax.plot(losses, color=BLUE, alpha=0.4, linewidth=0.8)
-            ax.plot(np.nanmin(np.where(np.isfinite(losses), losses, np.inf), axis=1), color=ORANGE, linewidth=1.5)
+            ax.plot(
+                np.nanmin(np.where(np.isfinite(losses), losses, np.inf), axis=1),
+                color=ORANGE,
+                linewidth=1.5,
+            )
             for border in np.flatnonzero(np.diff(levels)):
                 ax.axvline(border + 0.5, color=GREY, linewidth=0.5, linestyle=":")
             ax.set(xlabel="entry of the history", ylabel="objective", title=f"stage {stage + 1}")
@@ -82,10 +102,19 @@ def plot_densities(fit: Fit) -> Figure:
                     ax.set_axis_off()
                     continue
                 _density(ax, best[column], best[row + 1])
-                for marker, source, colour in (("o", fit.truth, YELLOW), ("x", fit.parameters, ORANGE)):
+                for marker, source, colour in (
+                    ("o", fit.truth, YELLOW),
+                    ("x", fit.parameters, ORANGE),
+                ):
                     if names[column] in source and names[row + 1] in source:
                         point = (np.mean(source[names[column]]), np.mean(source[names[row + 1]]))
-                        ax.plot(*point, marker, color=colour, markersize=7, markeredgecolor="black" if marker == "o" else colour)
+                        ax.plot(
+                            *point,
+                            marker,
+                            color=colour,
+                            markersize=7,
+                            markeredgecolor="black" if marker == "o" else colour,
+                        )
                 if row == n - 1:
                     ax.set_xlabel(names[column])
                 if column == 0:
@@ -107,7 +136,10 @@ def _density(ax: Axes, x: np.ndarray, y: np.ndarray) -> None:
     if len(x) < 5 or np.ptp(x) == 0 or np.ptp(y) == 0 or abs(np.corrcoef(x, y)[0, 1]) > 1 - 1e-9:
         return
     pad_x, pad_y = 0.2 * np.ptp(x), 0.2 * np.ptp(y)
-    grid = np.meshgrid(np.linspace(x.min() - pad_x, x.max() + pad_x, 40), np.linspace(y.min() - pad_y, y.max() + pad_y, 40))
+    grid = np.meshgrid(
+        np.linspace(x.min() - pad_x, x.max() + pad_x, 40),
+        np.linspace(y.min() - pad_y, y.max() + pad_y, 40),
+    )
     values = gaussian_kde(np.vstack([x, y]))(np.vstack([g.ravel() for g in grid])).reshape(40, 40)
     ax.contourf(*grid, values, levels=8, cmap="Blues")
 
@@ -121,7 +153,13 @@ def plot_ensembles(match: EnsembleMatch, labels: tuple[str, str] = ("target", "m
         for k in range(modules):
             neurons = np.arange(match.first.modules.shape[1])
             axes[0, k].bar(neurons - 0.2, match.first.modules[k], 0.4, color=BLUE, label=labels[0])
-            axes[0, k].bar(neurons + 0.2, match.second.modules[match.order[k]], 0.4, color=ORANGE, label=labels[1])
+            axes[0, k].bar(
+                neurons + 0.2,
+                match.second.modules[match.order[k]],
+                0.4,
+                color=ORANGE,
+                label=labels[1],
+            )
             axes[0, k].set(title=f"module {k + 1}", xlabel="neuron")
             shown = slice(0, 300)
             times = np.arange(match.first.activations.shape[0])[shown] * match.first.bin_s
@@ -132,7 +170,10 @@ def plot_ensembles(match: EnsembleMatch, labels: tuple[str, str] = ("target", "m
         axes[0, 0].set_ylabel("weight")
         axes[1, 0].set_ylabel("activation")
         axes[0, 0].legend(frameon=False, fontsize=7)
-        figure.suptitle(f"cosine {match.cosine:.2f}, ceiling {match.ceiling:.2f}, floor {match.floor:.2f}", fontsize=9)
+        figure.suptitle(
+            f"cosine {match.cosine:.2f}, ceiling {match.ceiling:.2f}, floor {match.floor:.2f}",
+            fontsize=9,
+        )
         figure.tight_layout()
     return figure
 

@@ -37,7 +37,9 @@ class StepModule(nn.Module):
         super().__init__()
         self.definition = definition
         outputs = [f"{name}.spike" for name in setup.spiking_populations(self.definition)]
-        self.kernel = compile_torch(select(free_program(self.definition), outputs), by_autograd=True)
+        self.kernel = compile_torch(
+            select(free_program(self.definition), outputs), by_autograd=True
+        )
         self.outputs = tuple(outputs)
         self.names: dict[str, str] = {}
         rng = np.random.default_rng(seed)
@@ -58,7 +60,9 @@ class StepModule(nn.Module):
 
     def initial_state(self, batch: int = 1) -> State:
         """Return the state before the first step; `t` counts the steps taken."""
-        states = setup.initial_states(self.definition, self.kernel.step, self._values(), self.synapses, batch)
+        states = setup.initial_states(
+            self.definition, self.kernel.step, self._values(), self.synapses, batch
+        )
         state = {name: _batch_first(value) for name, value in states.items()}
         for delay in self.kernel.step.delays:
             sent = states.get(str(delay.sent), torch.zeros(1, 1, dtype=self.dtype))
@@ -66,12 +70,18 @@ class StepModule(nn.Module):
                 state[f"{delay.arrival}@{k}"] = _batch_first(sent)
         return state | {"t": torch.zeros((), dtype=torch.float64)}
 
-    def forward(self, state: Mapping[str, Tensor], inputs: Mapping[str, Tensor] | None = None) -> tuple[State, Tensor]:
+    def forward(
+        self, state: Mapping[str, Tensor], inputs: Mapping[str, Tensor] | None = None
+    ) -> tuple[State, Tensor]:
         """Advance by one step of dt. `inputs` by `population.name`, in coherent units."""
-        batch = max(value.shape[0] for name, value in state.items() if name != "t" and "@" not in name)
+        batch = max(
+            value.shape[0] for name, value in state.items() if name != "t" and "@" not in name
+        )
         drives = {name: _lane_last(value).unsqueeze(0) for name, value in (inputs or {}).items()}
         generator = torch.Generator().manual_seed(int(torch.randint(2**62, ())))
-        drives |= setup.draw_noise(self.kernel.step, self.definition, 1, batch, generator, self.dtype)
+        drives |= setup.draw_noise(
+            self.kernel.step, self.definition, 1, batch, generator, self.dtype
+        )
         drives["t"] = (state["t"] * self.definition.dt).to(self.dtype).reshape(1, 1, 1)
         pending = {
             str(d.arrival): tuple(_lane_last(state[f"{d.arrival}@{k}"]) for k in range(d.steps))

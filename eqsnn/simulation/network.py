@@ -44,7 +44,9 @@ class SpikingModel:
     @property
     def is_sized(self) -> bool:
         """Whether every population has a size."""
-        return all(population.size is not None for population in self.definition.populations.values())
+        return all(
+            population.size is not None for population in self.definition.populations.values()
+        )
 
     def parameters(self) -> dict[str, Parameter]:
         """Return every parameter; the sizes of all populations must be known."""
@@ -59,7 +61,9 @@ class SpikingModel:
             return {}
         return read_arrays(Path(self.definition.path).parent / self.definition.values_file)
 
-    def near(self, values: Mapping[str, ArrayLike], share: float, starts: int, seed: int) -> dict[str, NDArray]:
+    def near(
+        self, values: Mapping[str, ArrayLike], share: float, starts: int, seed: int
+    ) -> dict[str, NDArray]:
         """Return starts around given values, (start, ...): each element times 1 + share*U(-1, 1).
 
         Weights of projections move by share times the standard deviation of all their values instead, so that zero
@@ -78,10 +82,16 @@ class SpikingModel:
             found[name] = np.clip(value + scale * scatter, low, high)
         return found
 
-    def step_module(self, *, seed: int = 0, dtype: torch.dtype = torch.float32, surrogate_width: float = 0.1) -> StepModule:
+    def step_module(
+        self, *, seed: int = 0, dtype: torch.dtype = torch.float32, surrogate_width: float = 0.1
+    ) -> StepModule:
         """Return one time step as a torch.nn.Module: (state, inputs) -> (state, spikes), unknown parameters learnable."""
         return StepModule(
-            self.definition, self.parameters(), seed=seed, dtype=dtype, surrogate_width=surrogate_width
+            self.definition,
+            self.parameters(),
+            seed=seed,
+            dtype=dtype,
+            surrogate_width=surrogate_width,
         )
 
     def show(self, stage: str) -> str:

@@ -42,7 +42,11 @@ class Parameter:
 
 
 def draw(
-    distribution: Distribution, low: float, high: float, shape: tuple[int, ...], rng: np.random.Generator
+    distribution: Distribution,
+    low: float,
+    high: float,
+    shape: tuple[int, ...],
+    rng: np.random.Generator,
 ) -> NDArray[np.float64]:
     """Draw from a distribution truncated to [low, high], by rejection."""
     values = _draw(distribution, shape, rng)
@@ -51,10 +55,14 @@ def draw(
         if not outside.any():
             return values
         values[outside] = _draw(distribution, (int(outside.sum()),), rng)
-    raise InputError(f"{distribution.name}{distribution.arguments} hardly ever lies in [{low:g}, {high:g}]; widen the bounds")
+    raise InputError(
+        f"{distribution.name}{distribution.arguments} hardly ever lies in [{low:g}, {high:g}]; widen the bounds"
+    )
 
 
-def _draw(distribution: Distribution, shape: tuple[int, ...], rng: np.random.Generator) -> NDArray[np.float64]:
+def _draw(
+    distribution: Distribution, shape: tuple[int, ...], rng: np.random.Generator
+) -> NDArray[np.float64]:
     first, *rest = distribution.arguments
     if distribution.name == "normal":
         return rng.normal(first, rest[0], shape)
@@ -83,7 +91,9 @@ def parameters_of(model: Model) -> dict[str, Parameter]:
     return found
 
 
-def _parameter(name: str, unit: Unit, shape: tuple[int, ...], value: Value, declared: Value | None) -> Parameter:
+def _parameter(
+    name: str, unit: Unit, shape: tuple[int, ...], value: Value, declared: Value | None
+) -> Parameter:
     """A known value in the network block keeps the distribution and bounds of the declaration, for `learn`."""
     source = value if value.learned or declared is None else declared
     prior = source.given if isinstance(source.given, Distribution) else None
@@ -100,7 +110,9 @@ def sizes_of(model: Model, name: str) -> tuple[int, ...]:
     return sizes_of(model, projection.pre) + sizes_of(model, projection.post)
 
 
-def set_values(parameters: Mapping[str, Parameter], values: Mapping[str, ArrayLike]) -> dict[str, Parameter]:
+def set_values(
+    parameters: Mapping[str, Parameter], values: Mapping[str, ArrayLike]
+) -> dict[str, Parameter]:
     """Return the parameters with these values, given in the units of the model file, known from now on.
 
     A name without its group (`tau_m`) means that parameter of every group that has it. Raises InputError.
@@ -114,7 +126,9 @@ def set_values(parameters: Mapping[str, Parameter], values: Mapping[str, ArrayLi
                 array = np.broadcast_to(array, parameter.shape).copy()
             except ValueError:
                 shape = "x".join(map(str, parameter.shape))
-                raise InputError(f"`{full}` needs one value or {shape} values, but {array.shape} were given") from None
+                raise InputError(
+                    f"`{full}` needs one value or {shape} values, but {array.shape} were given"
+                ) from None
             changed[full] = replace(parameter, given=array, learned=False)
     return changed
 
@@ -128,7 +142,9 @@ def _as_array(name: str, value: ArrayLike) -> NDArray[np.float64]:
     return array.astype(float)
 
 
-def learn(parameters: Mapping[str, Parameter], names: list[str] | tuple[str, ...]) -> dict[str, Parameter]:
+def learn(
+    parameters: Mapping[str, Parameter], names: list[str] | tuple[str, ...]
+) -> dict[str, Parameter]:
     """Return the parameters with these unknown, drawn from the distribution the model file gives them."""
     changed = dict(parameters)
     for name in names:
@@ -150,5 +166,7 @@ def matching(parameters: Mapping[str, Parameter], name: str) -> list[str]:
     found = [full for full in parameters if full.rsplit(".", 1)[1] == name]
     if not found:
         known = {*parameters, *(full.rsplit(".", 1)[1] for full in parameters)}
-        raise InputError(f"there is no parameter `{name}`; {suggest(name, known) or 'the parameters are ' + ', '.join(parameters)}")
+        raise InputError(
+            f"there is no parameter `{name}`; {suggest(name, known) or 'the parameters are ' + ', '.join(parameters)}"
+        )
     return found

@@ -12,7 +12,18 @@ from eqsnn.files import read_arrays, write_arrays
 
 Array = NDArray[np.float64]
 PARAMETER = "parameter:"  # what the names of parameter values begin with in a file
-RESERVED = {"spike_times", "unit_ids", "trial_ids", "duration", "n_units", "n_trials", "dt", "spikes", "unit_names", "description"}
+RESERVED = {
+    "spike_times",
+    "unit_ids",
+    "trial_ids",
+    "duration",
+    "n_units",
+    "n_trials",
+    "dt",
+    "spikes",
+    "unit_names",
+    "description",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +82,14 @@ class Recording:
     def window(self, start: float, stop: float) -> "Recording":
         """Return the part from `start` to `stop` seconds of every trial, with its drives and traces; times from 0."""
         if not 0 <= start < stop <= self.duration + 1e-9:
-            raise InputError(f"the window {start} to {stop} s is not within the {self.duration} s of a trial")
+            raise InputError(
+                f"the window {start} to {stop} s is not within the {self.duration} s of a trial"
+            )
         inside = (self.spike_times >= start - 1e-9) & (self.spike_times < stop - 1e-9)
-        cut = {name: _cut(values, self.input_dt.get(name, self.dt), start, stop) for name, values in self.inputs.items()}
+        cut = {
+            name: _cut(values, self.input_dt.get(name, self.dt), start, stop)
+            for name, values in self.inputs.items()
+        }
         return replace(
             self,
             spike_times=np.maximum(self.spike_times[inside] - start, 0.0),
@@ -81,7 +97,9 @@ class Recording:
             trial_ids=self.trial_ids[inside],
             duration=stop - start,
             inputs=cut,
-            traces={name: _cut(values, self.dt, start, stop) for name, values in self.traces.items()},
+            traces={
+                name: _cut(values, self.dt, start, stop) for name, values in self.traces.items()
+            },
         )
 
     def trials(self, wanted: Sequence[int]) -> "Recording":
@@ -96,7 +114,10 @@ class Recording:
             unit_ids=self.unit_ids[inside],
             trial_ids=numbers,
             n_trials=len(index),
-            inputs={name: values[index] if values.ndim == 3 else values for name, values in self.inputs.items()},
+            inputs={
+                name: values[index] if values.ndim == 3 else values
+                for name, values in self.inputs.items()
+            },
             traces={name: values[index] for name, values in self.traces.items()},
         )
 
@@ -121,7 +142,9 @@ class Recording:
         A coarser drive is held constant between its samples; a finer one is averaged within each step.
         """
         values = _three_dimensional(self.inputs[name])
-        own = self.input_dt.get(name, self.dt) or dt  # a file of drives alone may leave the step to the model
+        own = (
+            self.input_dt.get(name, self.dt) or dt
+        )  # a file of drives alone may leave the step to the model
         ratio = dt / own
         if ratio > 1.5:
             edges = np.round(np.arange(n_steps + 1) * ratio).astype(int)
@@ -146,7 +169,9 @@ class Recording:
         for name, values in {**self.inputs, **self.traces}.items():
             arrays[name] = values
         arrays |= {f"{name}_dt": np.array(step) for name, step in self.input_dt.items()}
-        arrays |= {f"{PARAMETER}{name}": np.asarray(value) for name, value in self.parameters.items()}
+        arrays |= {
+            f"{PARAMETER}{name}": np.asarray(value) for name, value in self.parameters.items()
+        }
         if self.unit_names:
             arrays["unit_names"] = np.array(self.unit_names)
         if self.description:
@@ -183,7 +208,9 @@ def _three_dimensional(values: Array) -> Array:
 
 def _require_length(name: str, found: int, needed: int) -> None:
     if found < needed:
-        raise InputError(f"the drive `{name}` has {found} samples, but {needed} are needed for the duration; extend it")
+        raise InputError(
+            f"the drive `{name}` has {found} samples, but {needed} are needed for the duration; extend it"
+        )
 
 
 def load_targets(path: str | Path) -> Recording:
@@ -200,7 +227,9 @@ def load_targets(path: str | Path) -> Recording:
         recording = _from_sparse_arrays(path, arrays)
     else:
         found = ", ".join(sorted(arrays)) or "nothing"
-        raise InputError(f"{path}: holds {found}; expected `spike_times` and `unit_ids`, or `spikes` (trial, time, neuron)")
+        raise InputError(
+            f"{path}: holds {found}; expected `spike_times` and `unit_ids`, or `spikes` (trial, time, neuron)"
+        )
     return _with_drives(path, arrays, recording)
 
 
@@ -211,7 +240,11 @@ def load_inputs(path: str | Path) -> Recording:
     if "spikes" in arrays or "spike_times" in arrays:
         return load_targets(path)
     _refuse_non_numeric(path, arrays)
-    drives = [values for name, values in arrays.items() if name not in RESERVED and not name.endswith("_dt")]
+    drives = [
+        values
+        for name, values in arrays.items()
+        if name not in RESERVED and not name.endswith("_dt")
+    ]
     trials = max([values.shape[0] for values in drives if values.ndim == 3], default=1)
     units = max([values.shape[-1] for values in drives if values.ndim >= 2], default=1)
     step = _positive(path, arrays, "dt") if "dt" in arrays else 0.0
@@ -226,7 +259,9 @@ def _refuse_non_numeric(path: Path, arrays: Mapping[str, NDArray]) -> None:
         if values.dtype.kind not in "iufb":
             raise InputError(f"{path}: `{name}` is of type {values.dtype}; numbers are expected")
         if values.dtype.kind == "f" and not np.isfinite(values).all():
-            raise InputError(f"{path}: `{name}` contains NaN or infinity; remove or mask these values first")
+            raise InputError(
+                f"{path}: `{name}` contains NaN or infinity; remove or mask these values first"
+            )
 
 
 def _scalar(path: Path, arrays: Mapping[str, NDArray], name: str) -> float:
@@ -246,27 +281,39 @@ def _positive(path: Path, arrays: Mapping[str, NDArray], name: str) -> float:
 def _from_dense_arrays(path: Path, arrays: Mapping[str, NDArray]) -> Recording:
     spikes = arrays["spikes"]
     if spikes.ndim != 3:
-        raise InputError(f"{path}: `spikes` has shape {spikes.shape}; (trial, time, neuron) is expected")
+        raise InputError(
+            f"{path}: `spikes` has shape {spikes.shape}; (trial, time, neuron) is expected"
+        )
     if "dt" not in arrays:
         raise InputError(f"{path}: dense `spikes` need `dt`, the seconds of one step")
     if not np.isin(spikes, (0, 1)).all():
-        raise InputError(f"{path}: `spikes` holds other values than 0 and 1; use a finer dt so that a bin has at most one spike")
+        raise InputError(
+            f"{path}: `spikes` holds other values than 0 and 1; use a finer dt so that a bin has at most one spike"
+        )
     return from_dense(spikes, _positive(path, arrays, "dt"))
 
 
 def _from_sparse_arrays(path: Path, arrays: Mapping[str, NDArray]) -> Recording:
     times = arrays["spike_times"].astype(float)
     if times.ndim != 1:
-        raise InputError(f"{path}: `spike_times` has shape {times.shape}; one dimension is expected")
+        raise InputError(
+            f"{path}: `spike_times` has shape {times.shape}; one dimension is expected"
+        )
     for name in ("unit_ids", "duration"):
         if name not in arrays:
             raise InputError(f"{path}: `{name}` is missing; it belongs to `spike_times`")
     units = _ids(path, arrays, "unit_ids", len(times))
-    trials = _ids(path, arrays, "trial_ids", len(times)) if "trial_ids" in arrays else np.zeros(len(times), np.int64)
+    trials = (
+        _ids(path, arrays, "trial_ids", len(times))
+        if "trial_ids" in arrays
+        else np.zeros(len(times), np.int64)
+    )
     duration = _positive(path, arrays, "duration")
     if len(times) and (times.min() < 0 or times.max() > duration):
         wrong = times.min() if times.min() < 0 else times.max()
-        raise InputError(f"{path}: a spike at {wrong:g} s is outside the trial of {duration:g} s; times are seconds from its start")
+        raise InputError(
+            f"{path}: a spike at {wrong:g} s is outside the trial of {duration:g} s; times are seconds from its start"
+        )
     n_units = _count(path, arrays, "n_units", units)
     n_trials = _count(path, arrays, "n_trials", trials)
     order = np.lexsort((times, units, trials))
@@ -277,7 +324,9 @@ def _from_sparse_arrays(path: Path, arrays: Mapping[str, NDArray]) -> Recording:
 def _ids(path: Path, arrays: Mapping[str, NDArray], name: str, n: int) -> NDArray[np.int64]:
     values = arrays[name]
     if values.shape != (n,):
-        raise InputError(f"{path}: `{name}` has shape {values.shape}, but there are {n} spike times")
+        raise InputError(
+            f"{path}: `{name}` has shape {values.shape}, but there are {n} spike times"
+        )
     if (values != np.floor(values)).any() or (values < 0).any():
         raise InputError(f"{path}: `{name}` must be whole numbers from 0 on")
     return values.astype(np.int64)
@@ -304,9 +353,13 @@ def _with_drives(path: Path, arrays: Mapping[str, NDArray], recording: Recording
         if name in RESERVED or (name.endswith("_dt") and name.removesuffix("_dt") in arrays):
             continue
         if values.ndim not in (1, 2, 3):
-            raise InputError(f"{path}: drive `{name}` has shape {values.shape}; (time,), (time, neuron) or (trial, time, neuron) is expected")
+            raise InputError(
+                f"{path}: drive `{name}` has shape {values.shape}; (time,), (time, neuron) or (trial, time, neuron) is expected"
+            )
         if values.ndim == 3 and values.shape[0] != recording.n_trials:
-            raise InputError(f"{path}: drive `{name}` has {values.shape[0]} trials, but there are {recording.n_trials}")
+            raise InputError(
+                f"{path}: drive `{name}` has {values.shape[0]} trials, but there are {recording.n_trials}"
+            )
         inputs[name] = values.astype(float)
         if f"{name}_dt" in arrays:
             steps[name] = _positive(path, arrays, f"{name}_dt")

@@ -50,7 +50,9 @@ def simulate_model(
     kernel = compile_program(program, [*spikes, *recorded])
     rng = np.random.default_rng(seed)
     drawn = {name: parameter.draw(rng) for name, parameter in parameters.items()}
-    values: dict[str, Tensor | float] = {name: torch.from_numpy(v).to(dtype).unsqueeze(-1) for name, v in drawn.items()}
+    values: dict[str, Tensor | float] = {
+        name: torch.from_numpy(v).to(dtype).unsqueeze(-1) for name, v in drawn.items()
+    }
     values |= setup.settings_of(model) | {"surrogate_width": SURROGATE_WIDTH}
     synapses = setup.synapses_of(model)
     skipped, n_steps = setup.steps_in(burn_in, model.dt), setup.steps_in(duration, model.dt)
@@ -73,10 +75,14 @@ def simulate_model(
             for name, value in outcome.recorded.items():
                 kept[name].append(value[max(0, skipped - first) :].numpy())
     recording = _recording(model, kept, spikes, recorded, trials, duration, seed)
-    return replace(recording, parameters={name: v / parameters[name].unit.scale for name, v in drawn.items()})
+    return replace(
+        recording, parameters={name: v / parameters[name].unit.scale for name, v in drawn.items()}
+    )
 
 
-def empty_inputs(model: Model, trials: int, inputs: Mapping[str, ArrayLike] | None = None) -> Recording:
+def empty_inputs(
+    model: Model, trials: int, inputs: Mapping[str, ArrayLike] | None = None
+) -> Recording:
     """Return a recording without spikes that carries known drives on the model's own step."""
     arrays = {name: _drive_array(name, values) for name, values in (inputs or {}).items()}
     none = np.zeros(0)
@@ -87,7 +93,9 @@ def empty_inputs(model: Model, trials: int, inputs: Mapping[str, ArrayLike] | No
 def _drive_array(name: str, values: ArrayLike) -> NDArray[np.float64]:
     array = np.asarray(values, dtype=float)
     if array.ndim not in (1, 2, 3):
-        raise InputError(f"the input `{name}` has shape {array.shape}; (time,), (time, neuron) or (trial, time, neuron) is expected")
+        raise InputError(
+            f"the input `{name}` has shape {array.shape}; (time,), (time, neuron) or (trial, time, neuron) is expected"
+        )
     if not np.isfinite(array).all():
         raise InputError(f"the input `{name}` contains NaN or infinity")
     return array
@@ -96,7 +104,11 @@ def _drive_array(name: str, values: ArrayLike) -> NDArray[np.float64]:
 def _recorded(program: Program, record: Sequence[str]) -> list[str]:
     found: list[str] = []
     for name in record:
-        full = [output for output in program.outputs if output == name or output.split(".", 1)[1] == name]
+        full = [
+            output
+            for output in program.outputs
+            if output == name or output.split(".", 1)[1] == name
+        ]
         if not full:
             known = {*program.outputs, *(output.split(".", 1)[1] for output in program.outputs)}
             raise InputError(f"there is no variable `{name}` to record; {suggest(name, known)}")
@@ -105,7 +117,13 @@ def _recorded(program: Program, record: Sequence[str]) -> list[str]:
 
 
 def _recording(
-    model: Model, kept: Mapping[str, list[NDArray]], spikes: list[str], recorded: list[str], trials: int, duration: float, seed: int
+    model: Model,
+    kept: Mapping[str, list[NDArray]],
+    spikes: list[str],
+    recorded: list[str],
+    trials: int,
+    duration: float,
+    seed: int,
 ) -> Recording:
     dt = model.dt * 1e-3
     n_steps = setup.steps_in(duration, model.dt)
@@ -119,7 +137,11 @@ def _recording(
     dense = np.concatenate(trains, axis=2) if trains else np.zeros((trials, n_steps, 0), np.uint8)
     trial, step, unit = np.nonzero(dense)
     order = np.lexsort((step, unit, trial))
-    names = tuple(f"{name.split('.', 1)[0]}[{k}]" for name in spikes for k in range(setup.sizes_of(model, name.split(".", 1)[0])[0]))
+    names = tuple(
+        f"{name.split('.', 1)[0]}[{k}]"
+        for name in spikes
+        for k in range(setup.sizes_of(model, name.split(".", 1)[0])[0])
+    )
     return Recording(
         spike_times=(step * dt)[order],
         unit_ids=unit[order].astype(np.int64),

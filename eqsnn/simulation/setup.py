@@ -30,17 +30,23 @@ def with_size(model: Model, n_units: int) -> Model:
     spiking = spiking_populations(model) or list(model.populations)
     open_ended = [name for name in model.populations if model.populations[name].size is None]
     if len(open_ended) > 1:
-        raise InputError(f"populations {', '.join(open_ended)} have no size; write it for all but one, as in `{open_ended[0]} : ...[10]`")
+        raise InputError(
+            f"populations {', '.join(open_ended)} have no size; write it for all but one, as in `{open_ended[0]} : ...[10]`"
+        )
     known = sum(model.populations[name].size or 0 for name in spiking)
     if not open_ended:
         if known != n_units:
-            raise InputError(f"the model has {known} spiking neurons, but {n_units} units are given")
+            raise InputError(
+                f"the model has {known} spiking neurons, but {n_units} units are given"
+            )
         return model
     size = n_units - known
     if size < 1:
         raise InputError(f"the model needs more than {known} units, but {n_units} are given")
     name = open_ended[0]
-    return replace(model, populations={**model.populations, name: replace(model.populations[name], size=size)})
+    return replace(
+        model, populations={**model.populations, name: replace(model.populations[name], size=size)}
+    )
 
 
 def synapses_of(model: Model) -> dict[str, Tensor]:
@@ -66,15 +72,30 @@ def _evaluate_condition(model: Model, name: str) -> np.ndarray:
     projection = model.projections[name]
     pre, post = sizes_of(model, name)
     ends = {"i": symbol("(pre).i"), "j": symbol("(post).i")}
-    spaces = {"(pre)": Space("(pre)"), "(post)": Space("(post)"), name: Space(name, "(pre)", "(post)")}
+    spaces = {
+        "(pre)": Space("(pre)"),
+        "(post)": Space("(post)"),
+        name: Space(name, "(pre)", "(post)"),
+    }
     inputs = tuple(Input(s, str(s)[:-2], Kind.SETTING) for s in ends.values())
     inputs += tuple(Input(symbol(n), NETWORK, Kind.SETTING) for n in ("N_pre", "N_post"))
-    gathers = tuple(Gather(symbol(local), name, s, from_post=local == "j") for local, s in ends.items())
-    holds = Assign(symbol("holds"), name, Where(projection.condition, symbol("i") * 0 + 1, symbol("i") * 0))
+    gathers = tuple(
+        Gather(symbol(local), name, s, from_post=local == "j") for local, s in ends.items()
+    )
+    holds = Assign(
+        symbol("holds"), name, Where(projection.condition, symbol("i") * 0 + 1, symbol("i") * 0)
+    )
     program = Program(spaces, inputs, (*gathers, holds), {}, {"holds": holds.target})
-    given = {"(pre).i": _indices(pre), "(post).i": _indices(post), "N_pre": float(pre), "N_post": float(post)}
+    given = {
+        "(pre).i": _indices(pre),
+        "(post).i": _indices(post),
+        "N_pre": float(pre),
+        "N_post": float(post),
+    }
     result = compile_once(program)(given, {}, torch.float64)["holds"]
-    return np.broadcast_to(torch.as_tensor(result).reshape(*np.shape(result)[:2]).numpy() > 0.5, (pre, post))
+    return np.broadcast_to(
+        torch.as_tensor(result).reshape(*np.shape(result)[:2]).numpy() > 0.5, (pre, post)
+    )
 
 
 def _indices(n: int) -> Tensor:
@@ -91,10 +112,17 @@ def settings_of(model: Model) -> dict[str, Tensor | float]:
 
 
 def initial_states(
-    model: Model, program: Program, values: Mapping[str, Tensor | float], synapses: Mapping[str, Tensor], lanes: int
+    model: Model,
+    program: Program,
+    values: Mapping[str, Tensor | float],
+    synapses: Mapping[str, Tensor],
+    lanes: int,
 ) -> dict[str, Tensor]:
     """Return every state of `program` before the first step, (neuron, lane); differentiable in the parameters."""
-    dtype = next((v.dtype for v in values.values() if isinstance(v, Tensor) and v.is_floating_point()), torch.float64)
+    dtype = next(
+        (v.dtype for v in values.values() if isinstance(v, Tensor) and v.is_floating_point()),
+        torch.float64,
+    )
     found = compile_once(initial_state(model))(values, synapses, dtype)
     states = {}
     for given in program.of_kind(Kind.STATE):
@@ -110,7 +138,14 @@ def initial_states(
     return states
 
 
-def draw_noise(program: Program, model: Model, n_steps: int, lanes: int, rng: torch.Generator, dtype: torch.dtype) -> dict[str, Tensor]:
+def draw_noise(
+    program: Program,
+    model: Model,
+    n_steps: int,
+    lanes: int,
+    rng: torch.Generator,
+    dtype: torch.dtype,
+) -> dict[str, Tensor]:
     """Draw the private noise of `n_steps` steps, (time, neuron, lane)."""
     noise = {}
     for given in program.of_kind(Kind.NORMAL, Kind.UNIFORM):
@@ -123,7 +158,9 @@ def draw_noise(program: Program, model: Model, n_steps: int, lanes: int, rng: to
 
 def times(first: int, n_steps: int, dt: float, dtype: torch.dtype) -> Tensor:
     """Return t = n dt (ms) of each step, (time, 1, 1): a product, never an accumulated sum."""
-    return (torch.arange(first, first + n_steps, dtype=torch.float64) * dt).to(dtype).reshape(-1, 1, 1)
+    return (
+        (torch.arange(first, first + n_steps, dtype=torch.float64) * dt).to(dtype).reshape(-1, 1, 1)
+    )
 
 
 def given_names(model: Model, available: Iterable[str]) -> list[str]:
@@ -139,7 +176,9 @@ def given_names(model: Model, available: Iterable[str]) -> list[str]:
     ]
 
 
-def drives_of(model: Model, program: Program, source: Recording, n_steps: int, dtype: torch.dtype) -> dict[str, Tensor]:
+def drives_of(
+    model: Model, program: Program, source: Recording, n_steps: int, dtype: torch.dtype
+) -> dict[str, Tensor]:
     """Return the DRIVE inputs of a Program from the arrays of a recording, (time, neuron or 1, trial or 1).
 
     An array is found by `population.name` or by `name`; one that covers several populations is split in the order of
@@ -153,23 +192,31 @@ def drives_of(model: Model, program: Program, source: Recording, n_steps: int, d
         name = full if full in source.inputs else local
         if name not in source.inputs:
             known = ", ".join(sorted(source.inputs)) or "none"
-            raise InputError(f"the model needs the input `{local}` of `{given.space}`, but the data has {known}; add an array `{local}`")
+            raise InputError(
+                f"the model needs the input `{local}` of `{given.space}`, but the data has {known}; add an array `{local}`"
+            )
         values = source.drive(name, n_steps, model.dt * 1e-3)
         sharing = [g.space for g in wanted if str(g.symbol).removeprefix(f"{g.space}.") == local]
         part = _part(model, given.space, sharing if name == local else [given.space], values, name)
         unit = model.neuron_of(given.space).variables[local].unit
-        drives[full] = torch.from_numpy(np.ascontiguousarray(part.transpose(1, 2, 0)) * unit.scale).to(dtype)
+        drives[full] = torch.from_numpy(
+            np.ascontiguousarray(part.transpose(1, 2, 0)) * unit.scale
+        ).to(dtype)
     return drives
 
 
-def _part(model: Model, population: str, sharing: list[str], values: np.ndarray, name: str) -> np.ndarray:
+def _part(
+    model: Model, population: str, sharing: list[str], values: np.ndarray, name: str
+) -> np.ndarray:
     """Return the columns of a population from an array for one neuron, one population or all that share the name."""
     sizes = [sizes_of(model, other)[0] for other in sharing]
     width, own = values.shape[2], sizes_of(model, population)[0]
     if width == 1 or (width == own and len(sharing) == 1):
         return values
     if width != sum(sizes):
-        raise InputError(f"the drive `{name}` is for {width} neurons, but {' + '.join(sharing)} have {sum(sizes)}; give 1 or {sum(sizes)} columns")
+        raise InputError(
+            f"the drive `{name}` is for {width} neurons, but {' + '.join(sharing)} have {sum(sizes)}; give 1 or {sum(sizes)} columns"
+        )
     start = sum(sizes[: sharing.index(population)])
     return values[:, :, start : start + own]
 

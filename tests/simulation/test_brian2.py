@@ -22,13 +22,29 @@ def our_spikes(text, steps, drive, values):
     parameters = with_values(model, values)
     duration = steps * model.dt * 1e-3
     recording = simulate_model(
-        model, duration, parameters=parameters, inputs=empty_inputs(model, 1, {"drive": drive}), seed=0
+        model,
+        duration,
+        parameters=parameters,
+        inputs=empty_inputs(model, 1, {"drive": drive}),
+        seed=0,
     )
-    return set(zip(np.round(recording.spike_times / recording.dt).astype(int), recording.unit_ids, strict=True))
+    return set(
+        zip(
+            np.round(recording.spike_times / recording.dt).astype(int),
+            recording.unit_ids,
+            strict=True,
+        )
+    )
 
 
 def brian_spikes(monitor, dt_ms):
-    return set(zip(np.round(np.asarray(monitor.t / b.ms) / dt_ms).astype(int), np.asarray(monitor.i), strict=True))
+    return set(
+        zip(
+            np.round(np.asarray(monitor.t / b.ms) / dt_ms).astype(int),
+            np.asarray(monitor.i),
+            strict=True,
+        )
+    )
 
 
 def assert_same(ours, theirs):
@@ -177,7 +193,9 @@ network:
         namespace={"waveform": waveform},
     )
     group.v = -70 * b.mV
-    synapses = b.Synapses(group, group, "weight : siemens", on_pre="g_e_post += weight", delay=1.5 * b.ms)
+    synapses = b.Synapses(
+        group, group, "weight : siemens", on_pre="g_e_post += weight", delay=1.5 * b.ms
+    )
     synapses.connect(condition="i != j")
     synapses.weight = weights[np.asarray(synapses.i), np.asarray(synapses.j)] * b.nS
     monitor = b.SpikeMonitor(group)
