@@ -146,7 +146,9 @@ def _scores(
         objective = ForcedObjective(
             prepare(model.definition, held, torch.float64), forced, fitted.seed
         )
-        scores["forced_log_likelihood_per_step"] = -float(objective(values, forced.widths[-1])[0])
+        by_width = {width: -float(objective(values, width)[0]) for width in forced.widths}
+        scores["escape_width"] = max(by_width, key=lambda width: by_width[width])
+        scores["forced_log_likelihood_per_step"] = max(by_width.values())
     if len(held.spike_times) == 0:
         return scores
     own = simulate(

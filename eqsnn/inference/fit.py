@@ -118,7 +118,9 @@ def search(
         progress = load_progress(checkpoint, fingerprint)
     else:
         z = _starts(unknown, coordinates, settings, start, rng)
-        progress = Progress(z, adam_init(z), np.arange(settings.starts), dict(z), history=[])
+        progress = Progress(
+            z, adam_init(z), np.arange(settings.starts), dict(z), dict(z), history=[]
+        )
     walk = _Search(
         model,
         coordinates,
@@ -245,7 +247,8 @@ class _Search:
             for number in range(progress.stage, len(self.settings.stages)):
                 if progress.stage != number:
                     progress.stage, progress.level, progress.iteration = number, 0, 0
-                    progress.before = dict(progress.z)
+                    progress.before, progress.level_start = dict(progress.z), dict(progress.z)
+                    progress.score = float("inf")
                 status = self.run_stage(progress, self.settings.stages[number])
                 if status is not None:
                     return status
@@ -262,11 +265,14 @@ class _Search:
         for level in range(progress.level, len(stage.levels)):
             if progress.level != level:
                 progress.level, progress.iteration = level, 0
+                progress.level_start = dict(progress.z)
             while progress.iteration < stage.iterations:
                 self.iterate(progress, stage, objective, stage.levels[level])
                 if time.monotonic() - self.began > self.settings.max_time:
                     return Status.OUT_OF_TIME
-            self.select(progress, stage, stage.levels[level], last=level == len(stage.levels) - 1)
+            last = level == len(stage.levels) - 1
+            if not self.select(progress, stage, stage.levels[level], last=last):
+                break
         return None
 
     def iterate(
@@ -339,36 +345,42 @@ class _Search:
                 (progress.stage, progress.level, progress.iteration, losses_by_start, spread)
             )
 
-    def select(self, progress: Progress, stage: Stage, width: float, *, last: bool) -> None:
-        """After a level: drop the worse restarts; after a free stage also undo it where it made things worse."""
+    def select(self, progress: Progress, stage: Stage, width: float, *, last: bool) -> bool:
+        """After a level, drop the worse restarts; return whether to go on to a narrower threshold.
+
+        Noisy spikes are best predicted by a threshold of finite width: a level that predicts the held-out spikes worse
+        than the one before is undone, and annealing ends. So is a free stage, for each restart that it made worse.
+        """
         objective = self.objective(stage, "held_out")
         with torch.no_grad():
             losses = objective(self.values(progress.z), width)
-            if last and isinstance(stage, Free):
+            if isinstance(stage, Forced):
+                best = float(torch.where(torch.isfinite(losses), losses, torch.inf).min())
+                if best > progress.score:
+                    progress.z = dict(progress.level_start)
+                    return False
+                progress.score = best
+            elif last:
                 before = objective(self.values(progress.before), width)
                 worse = ~(losses <= before)
-                pick = {n: torch.where(worse, progress.before[n], z) for n, z in progress.z.items()}
-                progress.z, losses = pick, torch.where(worse, before, losses)
-        ranking = np.argsort(
-            np.where(np.isfinite(losses.numpy()), losses.numpy(), np.inf), kind="stable"
-        )
+                progress.z = {n: torch.where(worse, progress.before[n], z) for n, z in progress.z.items()}
+                losses = torch.where(worse, before, losses)
+        ranking = np.argsort(np.where(np.isfinite(losses.numpy()), losses.numpy(), np.inf), kind="stable")
         kept = max(min(stage.keep, len(ranking)), (len(ranking) + 1) // 2)
         progress.keep(np.sort(ranking[:kept]))
+        return True
 
     def rank(self, progress: Progress) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """Return the surviving restarts, best on the held-out part first, and what they were ranked by."""
-        stages = self.settings.stages
-        stage = stages[min(progress.stage, len(stages) - 1)]
-        level = (
-            len(stage.levels) - 1
-            if progress.stage >= len(stages)
-            else min(progress.level, len(stage.levels) - 1)
-        )
+        stage = self.settings.stages[min(progress.stage, len(self.settings.stages) - 1)]
         with torch.no_grad():
-            losses = self.objective(stage, "held_out")(
-                self.values(progress.z), stage.levels[level]
-            ).numpy()
-        return np.argsort(np.where(np.isfinite(losses), losses, np.inf), kind="stable"), losses
+            values = self.values(progress.z)
+            objective = self.objective(stage, "held_out")
+            # the width that serves best is the one the annealing settled at
+            by_level = [objective(values, width).numpy() for width in stage.levels]
+        finite = [np.where(np.isfinite(losses), losses, np.inf) for losses in by_level]
+        level = int(np.argmin([losses.min() for losses in finite]))
+        return np.argsort(finite[level], kind="stable"), by_level[level]
 
     def judge(self, progress: Progress) -> Status:
         """Converged: over the last fifth of the last stage the best objective moved less than 2 % of its size."""

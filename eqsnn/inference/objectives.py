@@ -9,7 +9,7 @@ from torch import Tensor
 from eqsnn.backends.kernel import Run
 from eqsnn.backends.pytorch import TorchKernel
 from eqsnn.compiler import compile_program, forced_program, free_program
-from eqsnn.inference.stages import Forced, Free
+from eqsnn.inference.stages import Forced, Free, Stage
 from eqsnn.language.model import Model
 from eqsnn.losses import LOSSES
 from eqsnn.losses.van_rossum import debiased_van_rossum
@@ -66,6 +66,7 @@ class _Lanes:
     width: int
     drives: dict[str, Tensor]  # (time, neuron or 1, width or 1)
     weights: Tensor | None  # (time, 1, width)
+    begins: list[int]  # first step of each window in its trial
 
 
 class ForcedObjective:
@@ -103,8 +104,14 @@ class FreeObjective:
         self.kernel = compile_program(program, self.outputs)
         # two independent draws of unknown noise make the distance unbiased
         self.copies = 2 if self.kernel.step.of_kind(Kind.NORMAL, Kind.UNIFORM) else 1
-        self.lanes = _trials(data, self.kernel, seed, self.copies)
-        self.target = torch.cat(list(data.observed().values()), dim=1)
+        self.lanes = _windows(data, self.kernel, stage, seed, self.copies)
+        whole = torch.cat(list(data.observed().values()), dim=1)
+        self.target = _cut(whole, self.lanes.begins, self.lanes.n_steps, data.recording.n_trials) * self._counted()
+
+    def _counted(self) -> Tensor:
+        """Return 1 in the steps of each window that count, (time, 1, window)."""
+        assert self.lanes.weights is not None
+        return self.lanes.weights[..., : self.lanes.width // self.copies]
 
     def __call__(self, values: Values, width: float) -> Tensor:
         """Return the mean loss of each restart over its trials, (restart,)."""
@@ -117,8 +124,10 @@ class FreeObjective:
             record=self.outputs,
         )
         spikes = torch.cat([outcome.recorded[name] for name in self.outputs], dim=1)
+        assert self.lanes.weights is not None
+        spikes = spikes * self.lanes.weights.repeat(1, 1, restarts)
         trials, dt = self.lanes.width // self.copies, self.data.model.dt * 1e-3
-        target = self.target.expand(*self.target.shape[:2], trials).repeat(1, 1, restarts)
+        target = self.target.repeat(1, 1, restarts)
         if self.copies == 1:
             per_lane = LOSSES[self.stage.loss](spikes, target, self.stage.tau, dt)
         elif self.stage.loss == "van_rossum":
@@ -167,27 +176,25 @@ def _tile(value: Tensor, restarts: int) -> Tensor:
     return value if value.shape[-1] == 1 else value.repeat(*([1] * (value.dim() - 1)), restarts)
 
 
-def _given(data: Data, kernel: TorchKernel, seed: int, copies: int = 1) -> dict[str, Tensor]:
-    """Return every per-step input over whole trials, `copies` times with noise of their own."""
+def _given(data: Data, kernel: TorchKernel, seed: int) -> dict[str, Tensor]:
+    """Return every per-step input over whole trials: drives, observed spikes, noise, time."""
     drives = setup.drives_of(data.model, kernel.step, data.recording, data.n_steps, data.dtype)
     drives |= {f"{name}.observed": spikes for name, spikes in data.observed().items()}
-    drives = {name: _tile(value, copies) for name, value in drives.items()}
     generator = torch.Generator().manual_seed(seed)
-    lanes = data.recording.n_trials * copies
-    drives |= setup.draw_noise(kernel.step, data.model, data.n_steps, lanes, generator, data.dtype)
+    trials = data.recording.n_trials
+    drives |= setup.draw_noise(
+        kernel.step, data.model, data.n_steps, trials, generator, data.dtype
+    )
     drives["t"] = setup.times(0, data.n_steps, data.model.dt, data.dtype)
     needed = {str(given.symbol) for given in kernel.step.inputs}
     return {name: value for name, value in drives.items() if name in needed}
 
 
-def _trials(data: Data, kernel: TorchKernel, seed: int, copies: int) -> _Lanes:
-    return _Lanes(
-        data.n_steps, data.recording.n_trials * copies, _given(data, kernel, seed, copies), None
-    )
+def _windows(data: Data, kernel: TorchKernel, stage: Stage, seed: int, copies: int = 1) -> _Lanes:
+    """Cut trials into overlapping windows; only the part of a window after its warm-up counts.
 
-
-def _windows(data: Data, kernel: TorchKernel, stage: Forced, seed: int) -> _Lanes:
-    """Cut trials into overlapping windows; only the part of a window after its warm-up counts."""
+    Lanes are ordered copy, window, trial, the last fastest.
+    """
     dt = data.model.dt * 1e-3
     total = data.n_steps
     warm = min(round(stage.warm_up / dt), total // 4)
@@ -195,15 +202,17 @@ def _windows(data: Data, kernel: TorchKernel, stage: Forced, seed: int) -> _Lane
     starts = list(range(warm, total, window))
     length = warm + window
     trials = data.recording.n_trials
-    given = _given(data, kernel, seed)
     begins = [max(0, min(start - warm, total - length)) for start in starts]
-    drives = {name: _cut(value, begins, length, trials) for name, value in given.items()}
+    draws = [_given(data, kernel, seed + copy) for copy in range(copies)]
+    drives = {
+        name: torch.cat([_cut(draw[name], begins, length, trials) for draw in draws], dim=2)
+        for name in draws[0]
+    }
     weights = torch.zeros(length, 1, len(starts) * trials, dtype=data.dtype)
     for k, (start, begin) in enumerate(zip(starts, begins, strict=True)):
-        weights[
-            start - begin : min(start + window, total) - begin, :, k * trials : (k + 1) * trials
-        ] = 1.0
-    return _Lanes(length, len(starts) * trials, drives, weights)
+        weights[start - begin : min(start + window, total) - begin, :, k * trials : (k + 1) * trials] = 1.0
+    width = len(starts) * trials * copies
+    return _Lanes(length, width, drives, weights.repeat(1, 1, copies), begins)
 
 
 def _cut(value: Tensor, begins: list[int], length: int, trials: int) -> Tensor:

@@ -33,7 +33,8 @@ class Free:
     """The network runs on its own spikes; minimise a distance between its spikes and the target's.
 
     The gradient passes through spikes by the surrogate derivative, `width` relative to the distance from reset to
-    threshold; `detach_reset` leaves the resets out of it.
+    threshold; `detach_reset` leaves the resets out of it. Trials longer than `window` seconds are cut into windows that
+    run side by side, each after `warm_up` seconds of its own.
     """
 
     loss: str = "van_rossum"
@@ -43,6 +44,8 @@ class Free:
     final_rate: float = 0.1
     width: float = 0.1
     detach_reset: bool = True
+    window: float = 1.0
+    warm_up: float = 0.25
     keep: int = 1
     name: str = "free"
 

@@ -20,7 +20,8 @@ HISTORY_EVERY = 5  # iterations between two entries of the history
 class Progress:
     """Coordinates of the surviving restarts and the optimiser's state, at an iteration of a level of a stage.
 
-    `alive`: original numbers of the surviving restarts. `before`: coordinates when the stage began, to go back to.
+    `alive`: original numbers of the surviving restarts. `before`, `level_start`: coordinates when the stage
+    and the level began, to go back to. `score`: the best held-out objective of the level before.
     history: objective and values every few iterations; entries are (stage, level, iteration, ...).
     """
 
@@ -28,6 +29,8 @@ class Progress:
     adam: AdamState
     alive: NDArray[np.int64]
     before: dict[str, Tensor]
+    level_start: dict[str, Tensor]
+    score: float = float("inf")
     stage: int = 0
     level: int = 0
     iteration: int = 0
@@ -38,6 +41,7 @@ class Progress:
         index = torch.from_numpy(places)
         self.z = {name: value[..., index] for name, value in self.z.items()}
         self.before = {name: value[..., index] for name, value in self.before.items()}
+        self.level_start = {name: value[..., index] for name, value in self.level_start.items()}
         mean = {name: value[..., index] for name, value in self.adam.mean.items()}
         square = {name: value[..., index] for name, value in self.adam.square.items()}
         self.adam = AdamState(mean, square, self.adam.steps)
@@ -52,12 +56,14 @@ def save_progress(path: Path, progress: Progress, fingerprint: str) -> None:
             [progress.stage, progress.level, progress.iteration, progress.adam.steps]
         ),
         "alive": progress.alive,
+        "score": np.array(progress.score),
     }
     groups = {
         "z": progress.z,
         "mean": progress.adam.mean,
         "square": progress.adam.square,
         "before": progress.before,
+        "level_start": progress.level_start,
     }
     for group, values in groups.items():
         arrays |= {f"{group}:{name}": value.numpy() for name, value in values.items()}
@@ -85,17 +91,18 @@ def load_progress(path: Path, fingerprint: str) -> Progress:
         }
 
     adam = AdamState(group("mean"), group("square"), steps)
-    progress = Progress(
+    return Progress(
         group("z"),
         adam,
         arrays["alive"],
         group("before"),
+        group("level_start"),
+        float(arrays["score"]),
         stage,
         level,
         iteration,
         _history(arrays),
     )
-    return progress
 
 
 def _history(arrays: Mapping[str, NDArray]) -> list:
