@@ -3,7 +3,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check --constraint constraints.txt
 REQUIREMENTS := pyproject.toml constraints.txt
 # one thread for each worker: small networks gain nothing from more, and workers would fight for the cores
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MPLBACKEND=Agg
@@ -38,7 +38,7 @@ bench: $(VENV)/.installed-test  ## run every script in benchmarks/, one after th
 	@set -e; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
 
 clean:  ## remove what make, the tests and the demo wrote, the virtual environment included
-	rm -rf $(VENV) runs build dist .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) runs/demo build dist .pytest_cache .ruff_cache .hypothesis
 	find eqsnn tests examples -name __pycache__ -type d -prune -exec rm -rf {} +
 
 help:  ## this list
