@@ -1,6 +1,7 @@
 """The public face: `simulate` and `fit` on models as `eqsnn.load` returns them."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -49,7 +50,7 @@ def simulate(
         )
     sized = _sized(model.with_values(parameters or {}), inputs, parameters)
     definition = with_dt(sized.definition, dt)
-    given = inputs if isinstance(inputs, Recording) else empty_inputs(definition, trials, inputs)
+    given = _drives(inputs) if isinstance(inputs, Recording) else empty_inputs(definition, trials, inputs)
     return simulate_model(
         definition,
         duration,
@@ -62,6 +63,11 @@ def simulate(
         dtype=dtype,
         method=method,
     )
+
+
+def _drives(recording: Recording) -> Recording:
+    """Return the recording with its traces among its drives, so that recorded noise can be given back to a model."""
+    return replace(recording, inputs={**recording.traces, **recording.inputs}, traces={})
 
 
 def _sized(
@@ -108,6 +114,7 @@ def fit(
     if starts < 1:
         raise InputError(f"{starts} starts; at least 1 is expected")
     sized = model.sized(targets.n_units)
+    targets = _drives(targets)
     chosen = default_stages(loss, tau) if stages is None else stages
     settings = Settings(chosen, starts, seed, validation, max_time, dtype)
     found = search(

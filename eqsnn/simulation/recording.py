@@ -3,42 +3,37 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from warnings import warn
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from eqsnn.errors import InputError
-from eqsnn.files import read_arrays, write_arrays
+from eqsnn.files import write_arrays
+from eqsnn.simulation.recording_file import NUMBERS, PARAMETER, TEXTS, Contents, read_contents
+from eqsnn.simulation.resample import cut, resample, whole_steps
 
 Array = NDArray[np.float64]
-PARAMETER = "parameter:"  # what the names of parameter values begin with in a file
-RESERVED = {
-    "spike_times",
-    "unit_ids",
-    "trial_ids",
-    "duration",
-    "n_units",
-    "n_trials",
-    "dt",
-    "spikes",
-    "unit_names",
-    "description",
-}
+RESERVED = {*TEXTS, *NUMBERS, "file", "allow_pickle"}  # the last two are arguments of numpy's savez
+STORED = ("spike_times", "unit_ids", "trial_ids", "duration", "dt", "n_units", "n_trials")
+LARGEST = 2**33  # bins; more would not fit into the memory of a usual machine
+GRID_SLACK = 1e-3  # of a step: how far rounding may push a stamp below the edge of its bin
 
 
 @dataclass(frozen=True, slots=True)
 class Recording:
     """Spike trains on a grid of `dt` seconds.
 
-    spike_times (s, within the trial), unit_ids and trial_ids are parallel; duration is that of each trial (s).
-    traces: recorded variables, (trial, time, neuron), at the start of each step, in the units of the model file.
-    inputs: known drives by name, (time,), (time, neuron) or (trial, time, neuron); their step is `input_dt[name]` or dt.
-    parameters: of a simulation, the values it had, by `group.parameter` in the units of the model file.
+    spike_times (s, within the trial), unit_ids and trial_ids are parallel, in any order; duration is that of each
+    trial (s). traces: recorded variables, (trial, time, neuron), at the start of each step, in the units of the model
+    file. inputs: known drives by name, (time,), (time, neuron) or (trial, time, neuron), with step `input_dt[name]` or
+    dt. parameters: of a simulated recording, the values it was made with, in the units of the model file. Raises
+    InputError if the parts contradict each other.
     """
 
-    spike_times: Array
-    unit_ids: NDArray[np.int64]
-    trial_ids: NDArray[np.int64]
+    spike_times: Array = field(repr=False)
+    unit_ids: NDArray[np.int64] = field(repr=False)
+    trial_ids: NDArray[np.int64] = field(repr=False)
     duration: float
     dt: float
     n_units: int
@@ -50,328 +45,308 @@ class Recording:
     unit_names: tuple[str, ...] = ()
     description: str = ""
 
+    def __post_init__(self) -> None:
+        times = np.asarray(self.spike_times, dtype=np.float64)
+        units, trials = (np.asarray(ids, dtype=np.int64) for ids in (self.unit_ids, self.trial_ids))
+        if times.ndim != 1 or not times.shape == units.shape == trials.shape:
+            raise InputError(
+                f"spike_times, unit_ids and trial_ids have shapes {times.shape}, {units.shape}, {trials.shape}; "
+                "they must be lists of equal length"
+            )
+        if not self.dt > 0:
+            raise InputError(f"dt is {self.dt:g} s; a positive number is expected")
+        inside = (times >= 0) & (times <= self.duration)
+        if not inside.all():
+            raise InputError(
+                f"a spike at {times[~inside][0]:g} s is outside the trial of {self.duration:g} s; "
+                "times are seconds from its start"
+            )
+        _require_ids("unit_ids", units, self.n_units)
+        _require_ids("trial_ids", trials, self.n_trials)
+        for name, array in (("spike_times", times), ("unit_ids", units), ("trial_ids", trials)):
+            object.__setattr__(self, name, array)
+
     @property
     def n_steps(self) -> int:
-        """Number of steps of dt in a trial."""
-        return round(self.duration / self.dt)
+        """Number of steps of dt in a trial, an incomplete last one included."""
+        return whole_steps(self.duration, self.dt)
 
     def dense(self, dt: float | None = None) -> NDArray[np.uint8]:
-        """Return spikes as 0/1, (trial, time, neuron); several spikes in one bin count once.
+        """Return spikes as 0/1, (trial, time, neuron), on steps of `dt` seconds (default: the recording's own).
 
-        A spike at time t belongs to bin floor(t/dt), where t may fall short of a bin's edge by 1e-3 dt (rounding).
+        A spike at t belongs to step floor(t/dt), where t may fall 1e-3 of a step short of an edge (rounding), so stamps
+        n*dt come back exactly. A spike at the very end of a trial belongs to its last step. Warns if several spikes
+        of a neuron share a step: they count once.
         """
-        return np.minimum(self.counts(dt or self.dt), 1).astype(np.uint8)
+        step = dt or self.dt
+        shape = (self.n_trials, whole_steps(self.duration, step), self.n_units)
+        spikes = np.zeros(_affordable(shape, step), dtype=np.uint8)
+        spikes[self.trial_ids, self._bins(step, shape[1]), self.unit_ids] = 1
+        lost = len(self.spike_times) - int(spikes.sum(dtype=np.int64))
+        if lost:
+            warn(
+                f"{lost} of {len(self.spike_times)} spikes share a step of {step:g} s with another spike of the same "
+                "neuron and are counted once; use a finer dt",
+                stacklevel=2,
+            )
+        return spikes
 
     def counts(self, bin_s: float) -> NDArray[np.int64]:
-        """Return spike counts, (trial, bin, neuron); a last incomplete bin is left out."""
-        n_bins = int(self.duration / bin_s + 1e-3)
-        bins = np.floor(self.spike_times / bin_s + 1e-3).astype(np.int64)
-        inside = bins < n_bins
-        counts = np.zeros((self.n_trials, n_bins, self.n_units), dtype=np.int64)
-        np.add.at(counts, (self.trial_ids[inside], bins[inside], self.unit_ids[inside]), 1)
-        return counts
+        """Return spike counts, (trial, bin, neuron), in bins of `bin_s` seconds; an incomplete last bin is left out.
+
+        Raises InputError if not even one bin fits into a trial.
+        """
+        n_bins = int((self.duration + GRID_SLACK * self.dt) / bin_s) if bin_s > 0 else 0
+        if n_bins == 0:
+            raise InputError(
+                f"no bin of {bin_s:g} s fits into a trial of {self.duration:g} s; choose a shorter bin"
+            )
+        shape = _affordable((self.n_trials, n_bins, self.n_units), bin_s)
+        # a spike at the very end belongs to the last bin, as in numpy.histogram
+        whole = n_bins * bin_s >= self.duration - GRID_SLACK * self.dt
+        bins = self._bins(bin_s, n_bins if whole else n_bins + 1)
+        kept = bins < n_bins
+        places = np.ravel_multi_index(
+            (self.trial_ids[kept], bins[kept], self.unit_ids[kept]), shape
+        )
+        return np.bincount(places, minlength=int(np.prod(shape))).reshape(shape)
+
+    def _bins(self, bin_s: float, n_bins: int) -> NDArray[np.int64]:
+        """Return the bin of each spike, at most n_bins - 1."""
+        slack = GRID_SLACK * min(self.dt, bin_s)
+        return np.minimum(((self.spike_times + slack) / bin_s).astype(np.int64), n_bins - 1)
 
     def rates(self) -> Array:
-        """Return firing rates in Hz, (neuron,)."""
+        """Return firing rates in Hz, (neuron,), over all trials."""
         return np.bincount(self.unit_ids, minlength=self.n_units) / (self.duration * self.n_trials)
 
     def train(self, unit: int, trial: int = 0) -> Array:
         """Return the sorted spike times of one neuron in one trial."""
         return np.sort(self.spike_times[(self.unit_ids == unit) & (self.trial_ids == trial)])
 
+    def trains(self) -> list[list[Array]]:
+        """Return the sorted spike times of every neuron in every trial: `trains()[trial][unit]`."""
+        order = np.lexsort((self.spike_times, self.unit_ids, self.trial_ids))
+        places = (self.trial_ids * self.n_units + self.unit_ids)[order]
+        borders = np.searchsorted(places, np.arange(1, self.n_trials * self.n_units))
+        parts = np.split(self.spike_times[order], borders)
+        return [parts[k * self.n_units : (k + 1) * self.n_units] for k in range(self.n_trials)]
+
     def window(self, start: float, stop: float) -> "Recording":
-        """Return the part from `start` to `stop` seconds of every trial, with its drives and traces; times from 0."""
-        if not 0 <= start < stop <= self.duration + 1e-9:
+        """Return the part from `start` to `stop` seconds of every trial, with its drives and traces; times from 0.
+
+        A spike at `stop` belongs to what follows, unless `stop` is the end of the trial. Raises InputError if the
+        window is not within the trial, or starts between two steps while there are traces or drives to cut.
+        """
+        slack = GRID_SLACK * self.dt
+        if not 0 <= start < stop <= self.duration + slack:
             raise InputError(
-                f"the window {start} to {stop} s is not within the {self.duration} s of a trial"
+                f"the window {start:g} to {stop:g} s is not within the {self.duration:g} s of a trial"
             )
-        inside = (self.spike_times >= start - 1e-9) & (self.spike_times < stop - 1e-9)
-        cut = {
-            name: _cut(values, self.input_dt.get(name, self.dt), start, stop)
+        to_the_end = stop >= self.duration - slack
+        before_stop = (self.spike_times < stop - slack) | to_the_end
+        inside = (self.spike_times >= start - slack) & before_stop
+        drives = {
+            name: cut(values, self.input_dt.get(name, self.dt), self.dt, start, stop)
             for name, values in self.inputs.items()
         }
         return replace(
-            self,
-            spike_times=np.maximum(self.spike_times[inside] - start, 0.0),
-            unit_ids=self.unit_ids[inside],
-            trial_ids=self.trial_ids[inside],
+            self._of_spikes(np.flatnonzero(inside)),
+            spike_times=np.clip(self.spike_times[inside] - start, 0.0, stop - start),
             duration=stop - start,
-            inputs=cut,
-            traces={
-                name: _cut(values, self.dt, start, stop) for name, values in self.traces.items()
-            },
+            inputs={name: values for name, (values, _) in drives.items()},
+            input_dt={name: own for name, (_, own) in drives.items() if own != self.dt},
+            traces={n: cut(v, self.dt, self.dt, start, stop)[0] for n, v in self.traces.items()},
         )
 
     def trials(self, wanted: Sequence[int]) -> "Recording":
-        """Return some trials, renumbered from 0 in the order given."""
-        places = {trial: n for n, trial in enumerate(wanted)}
-        inside = np.isin(self.trial_ids, list(wanted))
-        numbers = np.array([places[t] for t in self.trial_ids[inside]], dtype=np.int64)
-        index = list(wanted)
+        """Return some trials, renumbered from 0 in the order given; a trial named twice is there twice."""
+        index = np.asarray(wanted, dtype=np.int64)
+        _require_ids("the wanted trials", index, self.n_trials)
+        found = [np.flatnonzero(self.trial_ids == trial) for trial in index]
         return replace(
-            self,
-            spike_times=self.spike_times[inside],
-            unit_ids=self.unit_ids[inside],
-            trial_ids=numbers,
+            self._of_spikes(_joined(found)),
+            trial_ids=np.repeat(np.arange(len(index)), [len(part) for part in found]),
             n_trials=len(index),
             inputs={
-                name: values[index] if values.ndim == 3 else values
+                name: values[index] if values.ndim == 3 and len(values) == self.n_trials else values
                 for name, values in self.inputs.items()
             },
             traces={name: values[index] for name, values in self.traces.items()},
         )
 
     def select(self, units: Sequence[int]) -> "Recording":
-        """Return some neurons, renumbered from 0 in the order given; drives and traces are kept as they are."""
-        places = {unit: n for n, unit in enumerate(units)}
-        inside = np.isin(self.unit_ids, list(units))
-        numbers = np.array([places[u] for u in self.unit_ids[inside]], dtype=np.int64)
-        names = tuple(self.unit_names[u] for u in units) if self.unit_names else ()
+        """Return some neurons, renumbered from 0 in the order given.
+
+        Drives and traces with one column for each neuron are cut likewise; others are kept as they are.
+        """
+        index = np.asarray(units, dtype=np.int64)
+        _require_ids("the wanted units", index, self.n_units)
+        found = [np.flatnonzero(self.unit_ids == unit) for unit in index]
+
+        def columns(values: Array) -> Array:
+            by_unit = values.ndim > 1 and values.shape[-1] == self.n_units
+            return values[..., index] if by_unit else values
+
+        return replace(
+            self._of_spikes(_joined(found)),
+            unit_ids=np.repeat(np.arange(len(index)), [len(part) for part in found]),
+            n_units=len(index),
+            unit_names=tuple(self.unit_names[unit] for unit in index) if self.unit_names else (),
+            inputs={name: columns(values) for name, values in self.inputs.items()},
+            traces={name: columns(values) for name, values in self.traces.items()},
+        )
+
+    def _of_spikes(self, index: NDArray[np.int64]) -> "Recording":
         return replace(
             self,
-            spike_times=self.spike_times[inside],
-            unit_ids=numbers,
-            trial_ids=self.trial_ids[inside],
-            n_units=len(units),
-            unit_names=names,
+            spike_times=self.spike_times[index],
+            unit_ids=self.unit_ids[index],
+            trial_ids=self.trial_ids[index],
         )
 
     def drive(self, name: str, n_steps: int, dt: float) -> Array:
-        """Return a known drive on steps of `dt`, (trial or 1, time, neuron or 1).
+        """Return a known drive on `n_steps` steps of `dt` seconds, (trial or 1, time, neuron or 1).
 
-        A coarser drive is held constant between its samples; a finer one is averaged within each step.
+        A coarser drive is held constant between its samples; a finer one is averaged within each step. Raises
+        InputError for an unknown name or too few samples.
         """
-        values = _three_dimensional(self.inputs[name])
-        own = (
-            self.input_dt.get(name, self.dt) or dt
-        )  # a file of drives alone may leave the step to the model
-        ratio = dt / own
-        if ratio > 1.5:
-            edges = np.round(np.arange(n_steps + 1) * ratio).astype(int)
-            _require_length(name, values.shape[1], int(edges[-1]))
-            sums = np.concatenate([np.zeros_like(values[:, :1]), np.cumsum(values, axis=1)], axis=1)
-            return (sums[:, edges[1:]] - sums[:, edges[:-1]]) / np.diff(edges)[None, :, None]
-        samples = np.floor(np.arange(n_steps) * ratio + 1e-6).astype(int)
-        _require_length(name, values.shape[1], int(samples[-1]) + 1 if n_steps else 0)
-        return values[:, samples]
+        if name not in self.inputs:
+            known = ", ".join(sorted(self.inputs)) or "none"
+            raise InputError(f"there is no drive `{name}`; the recording has {known}")
+        try:
+            return resample(
+                _by_trial(self.inputs[name]), self.input_dt.get(name, self.dt), dt, n_steps
+            )
+        except IndexError as error:
+            raise InputError(
+                f"the drive `{name}` is too short: {error}; extend it or choose a shorter duration"
+            ) from None
 
     def save(self, path: str | Path) -> None:
-        """Write the recording as an .npz file that `load_targets` reads."""
-        arrays: dict[str, NDArray] = {
-            "spike_times": self.spike_times,
-            "unit_ids": self.unit_ids,
-            "trial_ids": self.trial_ids,
-            "duration": np.array(self.duration),
-            "dt": np.array(self.dt),
-            "n_units": np.array(self.n_units),
-            "n_trials": np.array(self.n_trials),
+        """Write the recording as an .npz file that `load_targets` reads back equal.
+
+        Raises InputError if the name of a drive or trace is one of the file's own, or the place cannot be written.
+        """
+        names = [*self.inputs, *self.traces]
+        for name in names:
+            step_of_another = name.removesuffix("_dt") in {*names} - {name}
+            if name in RESERVED or names.count(name) > 1 or step_of_another:
+                raise InputError(
+                    f"the drive or trace `{name}` would collide in the file; rename it"
+                )
+        steps = {n: own for n, own in self.input_dt.items() if n in self.inputs}
+        numbers = {name: getattr(self, name) for name in STORED}
+        numbers |= {**self.inputs, **self.traces, **{f"{n}_dt": own for n, own in steps.items()}}
+        numbers |= {f"{PARAMETER}{name}": value for name, value in self.parameters.items()}
+        texts = {
+            "unit_names": self.unit_names,
+            "trace_names": tuple(self.traces),
+            "description": self.description,
         }
-        for name, values in {**self.inputs, **self.traces}.items():
-            arrays[name] = values
-        arrays |= {f"{name}_dt": np.array(step) for name, step in self.input_dt.items()}
-        arrays |= {
-            f"{PARAMETER}{name}": np.asarray(value) for name, value in self.parameters.items()
-        }
-        if self.unit_names:
-            arrays["unit_names"] = np.array(self.unit_names)
-        if self.description:
-            arrays["description"] = np.array(self.description)
-        write_arrays(Path(path), arrays)
+        arrays = numbers | {name: text for name, text in texts.items() if text}
+        write_arrays(Path(path), {name: np.asarray(value) for name, value in arrays.items()})
 
 
-def from_dense(spikes: NDArray, dt: float, **more: object) -> Recording:
-    """Return the recording of 0/1 spikes, (trial, time, neuron), on steps of `dt` seconds."""
-    trial, step, unit = np.nonzero(spikes)
-    n_trials, n_steps, n_units = spikes.shape
+def from_dense(
+    spikes: ArrayLike,
+    dt: float,
+    *,
+    inputs: Mapping[str, Array] | None = None,
+    input_dt: Mapping[str, float] | None = None,
+    unit_names: Sequence[str] = (),
+    description: str = "",
+) -> Recording:
+    """Return the recording of 0/1 spikes, (trial, time, neuron), on steps of `dt` seconds; step n is stamped n*dt.
+
+    Raises InputError for another shape or other values.
+    """
+    grid = np.asarray(spikes)
+    if grid.ndim != 3 or 0 in grid.shape:
+        raise InputError(
+            f"`spikes` has shape {grid.shape}; (trial, time, neuron) is expected, none of them empty"
+        )
+    if not ((grid == 0) | (grid == 1)).all():
+        raise InputError(
+            "`spikes` holds other values than 0 and 1; use a finer dt so that a bin has at most one spike"
+        )
+    trial, unit, step = np.nonzero(grid.transpose(0, 2, 1))
+    n_trials, n_steps, n_units = grid.shape
     return Recording(
-        spike_times=step * dt,
-        unit_ids=unit.astype(np.int64),
-        trial_ids=trial.astype(np.int64),
+        spike_times=step.astype(np.float64) * dt,
+        unit_ids=unit,
+        trial_ids=trial,
         duration=n_steps * dt,
         dt=dt,
         n_units=n_units,
         n_trials=n_trials,
-        **more,  # type: ignore[arg-type]
+        inputs=dict(inputs or {}),
+        input_dt=dict(input_dt or {}),
+        unit_names=tuple(unit_names),
+        description=description,
     )
-
-
-def _cut(values: Array, dt: float, start: float, stop: float) -> Array:
-    first, last = int(start / dt + 1e-3), round(stop / dt)
-    return values[first:last] if values.ndim < 3 else values[:, first:last]
-
-
-def _three_dimensional(values: Array) -> Array:
-    if values.ndim == 1:
-        return values[None, :, None]
-    return values[None] if values.ndim == 2 else values
-
-
-def _require_length(name: str, found: int, needed: int) -> None:
-    if found < needed:
-        raise InputError(
-            f"the drive `{name}` has {found} samples, but {needed} are needed for the duration; extend it"
-        )
 
 
 def load_targets(path: str | Path) -> Recording:
-    """Read spikes and known drives from an .npz file, sparse or dense (see docs/files.md).
+    """Read spikes, known drives and traces from an .npz file, sparse or dense (see docs/files.md).
 
-    Raises InputError with one clear message for a missing, damaged, empty, wrongly shaped or NaN-carrying file.
+    Spike times without `dt` are put on steps of 1 ms. Nothing is unpickled. Raises InputError with one clear message
+    for a missing, damaged, empty, wrongly shaped, NaN-carrying or contradictory file.
     """
-    path = Path(path)
-    arrays = read_arrays(path)
-    _refuse_non_numeric(path, arrays)
-    if "spikes" in arrays:
-        recording = _from_dense_arrays(path, arrays)
-    elif "spike_times" in arrays:
-        recording = _from_sparse_arrays(path, arrays)
-    else:
-        found = ", ".join(sorted(arrays)) or "nothing"
-        raise InputError(
-            f"{path}: holds {found}; expected `spike_times` and `unit_ids`, or `spikes` (trial, time, neuron)"
-        )
-    return _with_drives(path, arrays, recording)
+    return _recording_of(read_contents(Path(path)))
 
 
 def load_inputs(path: str | Path) -> Recording:
-    """Read known drives from an .npz file that may, but need not, hold spikes too. Raises InputError."""
-    path = Path(path)
-    arrays = read_arrays(path)
-    if "spikes" in arrays or "spike_times" in arrays:
-        return load_targets(path)
-    _refuse_non_numeric(path, arrays)
-    drives = [
-        values
-        for name, values in arrays.items()
-        if name not in RESERVED and not name.endswith("_dt")
-    ]
-    trials = max([values.shape[0] for values in drives if values.ndim == 3], default=1)
-    units = max([values.shape[-1] for values in drives if values.ndim >= 2], default=1)
-    step = _positive(path, arrays, "dt") if "dt" in arrays else 0.0
-    none, ids = np.zeros(0), np.zeros(0, dtype=np.int64)
-    return _with_drives(path, arrays, Recording(none, ids, ids, 0.0, step, units, trials))
+    """Read known drives from an .npz file, which need not hold spikes; errors as in `load_targets`."""
+    return _recording_of(read_contents(Path(path), spikes_needed=False))
 
 
-def _refuse_non_numeric(path: Path, arrays: Mapping[str, NDArray]) -> None:
-    for name, values in arrays.items():
-        if name in ("unit_names", "description"):
-            continue
-        if values.dtype.kind not in "iufb":
-            raise InputError(f"{path}: `{name}` is of type {values.dtype}; numbers are expected")
-        if values.dtype.kind == "f" and not np.isfinite(values).all():
-            raise InputError(
-                f"{path}: `{name}` contains NaN or infinity; remove or mask these values first"
-            )
-
-
-def _scalar(path: Path, arrays: Mapping[str, NDArray], name: str) -> float:
-    values = arrays[name]
-    if values.size != 1:
-        raise InputError(f"{path}: `{name}` has shape {values.shape}; one number is expected")
-    return float(values.reshape(()))
-
-
-def _positive(path: Path, arrays: Mapping[str, NDArray], name: str) -> float:
-    value = _scalar(path, arrays, name)
-    if value <= 0:
-        raise InputError(f"{path}: `{name}` is {value:g}; a positive number of seconds is expected")
-    return value
-
-
-def _from_dense_arrays(path: Path, arrays: Mapping[str, NDArray]) -> Recording:
-    spikes = arrays["spikes"]
-    if spikes.ndim != 3:
-        raise InputError(
-            f"{path}: `spikes` has shape {spikes.shape}; (trial, time, neuron) is expected"
-        )
-    if "dt" not in arrays:
-        raise InputError(f"{path}: dense `spikes` need `dt`, the seconds of one step")
-    if not np.isin(spikes, (0, 1)).all():
-        raise InputError(
-            f"{path}: `spikes` holds other values than 0 and 1; use a finer dt so that a bin has at most one spike"
-        )
-    return from_dense(spikes, _positive(path, arrays, "dt"))
-
-
-def _from_sparse_arrays(path: Path, arrays: Mapping[str, NDArray]) -> Recording:
-    times = arrays["spike_times"].astype(float)
-    if times.ndim != 1:
-        raise InputError(
-            f"{path}: `spike_times` has shape {times.shape}; one dimension is expected"
-        )
-    for name in ("unit_ids", "duration"):
-        if name not in arrays:
-            raise InputError(f"{path}: `{name}` is missing; it belongs to `spike_times`")
-    units = _ids(path, arrays, "unit_ids", len(times))
-    trials = (
-        _ids(path, arrays, "trial_ids", len(times))
-        if "trial_ids" in arrays
-        else np.zeros(len(times), np.int64)
+def _recording_of(found: Contents) -> Recording:
+    if found.spikes is None:
+        times, units, trials = found.spike_times, found.unit_ids, found.trial_ids
+    else:
+        trials, units, steps = np.nonzero(found.spikes.transpose(0, 2, 1))
+        times = steps.astype(np.float64) * found.dt
+    return Recording(
+        spike_times=times,
+        unit_ids=units,
+        trial_ids=trials,
+        duration=found.duration,
+        dt=found.dt,
+        n_units=found.n_units,
+        n_trials=found.n_trials,
+        traces=found.traces,
+        inputs=found.drives,
+        input_dt=found.drive_dt,
+        parameters=found.parameters,
+        unit_names=found.unit_names,
+        description=found.description,
     )
-    duration = _positive(path, arrays, "duration")
-    if len(times) and (times.min() < 0 or times.max() > duration):
-        wrong = times.min() if times.min() < 0 else times.max()
-        raise InputError(
-            f"{path}: a spike at {wrong:g} s is outside the trial of {duration:g} s; times are seconds from its start"
-        )
-    n_units = _count(path, arrays, "n_units", units)
-    n_trials = _count(path, arrays, "n_trials", trials)
-    order = np.lexsort((times, units, trials))
-    dt = _positive(path, arrays, "dt") if "dt" in arrays else 1e-3
-    return Recording(times[order], units[order], trials[order], duration, dt, n_units, n_trials)
 
 
-def _ids(path: Path, arrays: Mapping[str, NDArray], name: str, n: int) -> NDArray[np.int64]:
-    values = arrays[name]
-    if values.shape != (n,):
-        raise InputError(
-            f"{path}: `{name}` has shape {values.shape}, but there are {n} spike times"
-        )
-    if (values != np.floor(values)).any() or (values < 0).any():
-        raise InputError(f"{path}: `{name}` must be whole numbers from 0 on")
-    return values.astype(np.int64)
+def _joined(parts: list[NDArray[np.int64]]) -> NDArray[np.int64]:
+    return np.concatenate([np.zeros(0, dtype=np.int64), *parts])
 
 
-def _count(path: Path, arrays: Mapping[str, NDArray], name: str, ids: NDArray[np.int64]) -> int:
-    least = int(ids.max()) + 1 if len(ids) else 1
-    if name not in arrays:
-        return least
-    given = int(_scalar(path, arrays, name))
-    if given < least:
-        raise InputError(f"{path}: `{name}` is {given}, but ids go up to {least - 1}")
-    return given
-
-
-def _with_drives(path: Path, arrays: Mapping[str, NDArray], recording: Recording) -> Recording:
-    inputs: dict[str, Array] = {}
-    steps: dict[str, float] = {}
-    values_of_parameters: dict[str, Array] = {}
-    for name, values in arrays.items():
-        if name.startswith(PARAMETER):
-            values_of_parameters[name.removeprefix(PARAMETER)] = values.astype(float)
-            continue
-        if name in RESERVED or (name.endswith("_dt") and name.removesuffix("_dt") in arrays):
-            continue
-        if values.ndim not in (1, 2, 3):
-            raise InputError(
-                f"{path}: drive `{name}` has shape {values.shape}; (time,), (time, neuron) or (trial, time, neuron) is expected"
-            )
-        if values.ndim == 3 and values.shape[0] != recording.n_trials:
-            raise InputError(
-                f"{path}: drive `{name}` has {values.shape[0]} trials, but there are {recording.n_trials}"
-            )
-        inputs[name] = values.astype(float)
-        if f"{name}_dt" in arrays:
-            steps[name] = _positive(path, arrays, f"{name}_dt")
-    names = tuple(map(str, arrays["unit_names"])) if "unit_names" in arrays else ()
-    if names and len(names) != recording.n_units:
-        raise InputError(f"{path}: {len(names)} unit_names for {recording.n_units} units")
-    description = str(arrays["description"]) if "description" in arrays else ""
-    return replace(
-        recording,
-        inputs=inputs,
-        input_dt=steps,
-        parameters=values_of_parameters,
-        unit_names=names,
-        description=description,
+def _by_trial(values: Array) -> Array:
+    """Return (time,) or (time, neuron) as (trial, time, neuron)."""
+    return (
+        values[None, :, None] if values.ndim == 1 else values[None] if values.ndim == 2 else values
     )
+
+
+def _require_ids(name: str, ids: NDArray[np.int64], below: int) -> None:
+    wrong = ids[(ids < 0) | (ids >= below)]
+    if len(wrong):
+        raise InputError(
+            f"{name} contains {wrong[0]}; whole numbers from 0 to {below - 1} are expected"
+        )
+
+
+def _affordable(shape: tuple[int, int, int], bin_s: float) -> tuple[int, int, int]:
+    if np.prod(shape, dtype=float) > LARGEST:
+        raise InputError(
+            f"{shape[0]} trials of {shape[1]} bins of {bin_s:g} s for {shape[2]} neurons do not fit into memory; "
+            "number the neurons from 0 without gaps, use longer bins, or cut a window"
+        )
+    return shape
