@@ -50,7 +50,11 @@ def simulate(
         )
     sized = _sized(model.with_values(parameters or {}), inputs, parameters)
     definition = with_dt(sized.definition, dt)
-    given = _drives(inputs) if isinstance(inputs, Recording) else empty_inputs(definition, trials, inputs)
+    given = (
+        _drives(inputs)
+        if isinstance(inputs, Recording)
+        else empty_inputs(definition, trials, inputs)
+    )
     return simulate_model(
         definition,
         duration,

@@ -61,7 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_check(commands) -> None:  # noqa: ANN001 (argparse gives its subparsers no public type)
+def _add_check(commands) -> None:
     command = commands.add_parser("check", help="report every mistake of a model file")
     command.add_argument("model", type=Path)
     command.set_defaults(run=run_check)
@@ -88,7 +88,7 @@ def run_check(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _add_show(commands) -> None:  # noqa: ANN001
+def _add_show(commands) -> None:
     command = commands.add_parser("show", help="print a stage of compilation")
     command.add_argument("model", type=Path)
     command.add_argument("--stage", choices=list(STAGES), default="model")
@@ -101,7 +101,7 @@ def run_show(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _add_simulate(commands) -> None:  # noqa: ANN001
+def _add_simulate(commands) -> None:
     command = commands.add_parser("simulate", help="simulate a model and write its spikes")
     command.add_argument("model", type=Path)
     command.add_argument("--duration", required=True, help="seconds of each trial, e.g. 10s")
@@ -147,7 +147,8 @@ def run_simulate(arguments: argparse.Namespace) -> int:
     rates = recording.rates()
     spread = f"{rates.min():.1f} to {rates.max():.1f} Hz" if len(rates) else "no spiking neurons"
     print(
-        f"{arguments.out}: {len(recording.spike_times)} spikes of {recording.n_units} neurons in {recording.n_trials} x {recording.duration:g} s, {spread}"
+        f"{arguments.out}: {len(recording.spike_times)} spikes of {recording.n_units} neurons "
+        f"in {recording.n_trials} x {recording.duration:g} s, {spread}"
     )
     return 0
 
@@ -169,7 +170,7 @@ def _assignments(model: SpikingModel, texts: Sequence[str]) -> dict[str, float]:
     return values
 
 
-def _add_fit(commands) -> None:  # noqa: ANN001
+def _add_fit(commands) -> None:
     command = commands.add_parser(
         "fit", help="fit the unknown parameters of a model to spike trains"
     )
@@ -303,7 +304,7 @@ def _near(model: SpikingModel, targets: Recording, arguments: argparse.Namespace
     )
 
 
-def _add_compare(commands) -> None:  # noqa: ANN001
+def _add_compare(commands) -> None:
     command = commands.add_parser("compare", help="score recording B against the target A")
     command.add_argument("a", type=Path, metavar="A.npz")
     command.add_argument("b", type=Path, metavar="B.npz")
@@ -354,7 +355,7 @@ def run_compare(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _add_plot(commands) -> None:  # noqa: ANN001
+def _add_plot(commands) -> None:
     command = commands.add_parser("plot", help="draw a fit's folder or a recording")
     command.add_argument("what", type=Path, metavar="RUN_OR_RECORDING")
     command.add_argument("--out", type=Path, metavar="DIR")

@@ -23,7 +23,7 @@ from eqsnn.language.show import format_model
 from eqsnn.language.syntax import format_syntax
 from eqsnn.maths.discretise import discretise
 from eqsnn.maths.escape import escape
-from eqsnn.maths.force import force
+from eqsnn.maths.force import force, is_regenerative
 from eqsnn.maths.known import know
 from eqsnn.maths.program import Program
 from eqsnn.maths.simplify import select
@@ -51,7 +51,9 @@ def forced_program(
 ) -> Program:
     """Return the Program of a network that follows observed spikes and outputs their log-likelihood."""
     spiking = [name for name in model.populations if model.neuron_of(name).threshold is not None]
-    return escape(force(free_program(model, known=known, method=method), spiking), spiking)
+    runaway = [name for name in spiking if is_regenerative(model.neuron_of(name))]
+    free = free_program(model, known=known, method=method)
+    return escape(force(free, spiking, self_resetting=runaway), spiking)
 
 
 def compile_program(program: Program, outputs: Iterable[str]) -> TorchKernel:

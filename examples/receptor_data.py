@@ -1,9 +1,11 @@
 """Write the auditory receptor of a grasshopper, which ships with nitime, as targets for `eqsnn fit`.
 
-Usage: python examples/receptor_data.py OUT_DIR. A Locusta receptor neuron heard a tone of 20 kHz whose amplitude was
-modulated at random up to 200 Hz for 10 s (Rokem et al. 2006, doi:10.1152/jn.00911.2005). The known drive is the level
-in dB, centred and scaled, and late by the cell's latency, read off the spike-triggered average of the first 7 s. Writes receptor_train.npz (first 7 s), receptor_test.npz (last 3 s), receptor_input.npz (the
-last 3 s with half a second before them, for a burn-in) and poisson_test.npz (a null model with the right rate).
+Usage: python examples/receptor_data.py OUT_DIR. A Locusta receptor neuron heard a tone whose
+amplitude was modulated at random up to 200 Hz for 10 s (Rokem et al. 2006,
+doi:10.1152/jn.00911.2005). The known drive is the level in dB, centred and scaled, and late by the
+cell's latency, read off the spike-triggered average of the first 7 s. Writes receptor_train.npz
+(first 7 s), receptor_test.npz (last 3 s), receptor_input.npz (the last 3 s with half a second
+before them, for a burn-in) and poisson_test.npz (a null model with the right rate).
 """
 
 import sys
@@ -53,7 +55,9 @@ def latency(train: Recording) -> float:
 def delayed(recording: Recording, seconds: float) -> Recording:
     """Return the recording with its stimulus `seconds` later; the first samples are the mean level."""
     n = round(seconds / STEP)
-    level = np.concatenate([np.zeros(n), recording.inputs["stimulus"]])[: len(recording.inputs["stimulus"])]
+    level = np.concatenate([np.zeros(n), recording.inputs["stimulus"]])[
+        : len(recording.inputs["stimulus"])
+    ]
     return replace(recording, inputs={"stimulus": level})
 
 
@@ -66,13 +70,18 @@ def main(out: Path) -> None:
     train.save(out / "receptor_train.npz")
     test.save(out / "receptor_test.npz")
     lead = whole.window(TRAINED - LEAD, DURATION)
-    write_arrays(out / "receptor_input.npz", {"stimulus": lead.inputs["stimulus"], "stimulus_dt": np.array(STEP)})
+    write_arrays(
+        out / "receptor_input.npz",
+        {"stimulus": lead.inputs["stimulus"], "stimulus_dt": np.array(STEP)},
+    )
     rng = np.random.default_rng(0)
     fires = rng.random((1, round((DURATION - TRAINED) / GRID), 1)) < train.rates()[0] * GRID
-    null = np.flatnonzero(fires[0, :, 0]) * GRID
+    null = (np.flatnonzero(fires[0, :, 0]) * GRID).astype(np.float64)
     zeros = np.zeros(len(null), dtype=np.int64)
     Recording(null, zeros, zeros, DURATION - TRAINED, GRID, 1).save(out / "poisson_test.npz")
-    print(f"{out}: {len(train.spike_times)} spikes to learn from, {len(test.spike_times)} held out, latency {late * 1e3:.2f} ms")
+    print(
+        f"{out}: {len(train.spike_times)} spikes to learn from, {len(test.spike_times)} held out, latency {late * 1e3:.2f} ms"
+    )
 
 
 if __name__ == "__main__":

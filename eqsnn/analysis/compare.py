@@ -36,7 +36,7 @@ class Comparison:
 
     def to_dict(self) -> dict:
         """Return the scores as plain numbers and lists, ready for JSON (nan becomes None)."""
-        found = {
+        found: dict = {
             "tau": self.tau,
             "rates": [_plain(r) for r in self.rates],
             "rate_error": _number(rate_error(*self.rates)),
@@ -52,8 +52,8 @@ class Comparison:
         }
         if self.nmf is not None:
             names = ("cosine", "geodesic", "ceiling", "floor", "score")
-            found["nmf"] = {name: _number(getattr(self.nmf, name)) for name in names}
-            found["nmf"]["ceiling_from"] = self.nmf.ceiling_from
+            scores = {name: _number(getattr(self.nmf, name)) for name in names}
+            found["nmf"] = {**scores, "ceiling_from": self.nmf.ceiling_from}
         return found
 
     def summary(self) -> str:
@@ -112,7 +112,7 @@ def compare(
     return Comparison(
         tau=tau,
         rates=(a.rates(), b.rates()),
-        van_rossum=distance,
+        van_rossum=distance.astype(np.float64),
         van_rossum_score=float(distance.sum() / silent.sum()) if silent.sum() > 0 else float("nan"),
         gamma=np.array(
             [

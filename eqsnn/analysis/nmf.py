@@ -72,7 +72,13 @@ def factorise(
         )
     runs = []
     for start in range(starts):
-        solver = NMF(modules, init="random", random_state=seed + start, max_iter=1000, tol=1e-5)
+        solver = NMF(
+            n_components=modules,  # pyright: ignore[reportArgumentType] (stubs know "auto" only)
+            init="random",
+            random_state=seed + start,
+            max_iter=1000,
+            tol=1e-5,
+        )
         with warnings.catch_warnings():
             # an unconverged start can only lose against the others
             warnings.simplefilter("ignore", ConvergenceWarning)

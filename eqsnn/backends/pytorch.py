@@ -15,8 +15,8 @@ from sympy import Symbol
 
 from eqsnn.backends import torch_functions as runtime
 from eqsnn.backends.kernel import Outcome, Run
-from eqsnn.backends.spelling import spell
 from eqsnn.backends.signature import signature
+from eqsnn.backends.spelling import spell
 from eqsnn.backends.unroll import unroll
 from eqsnn.language.functions import SpikeSlope, symbol
 from eqsnn.maths.adjoint import adjoint, of_input, of_next, of_output, of_sent
@@ -128,7 +128,8 @@ def emit_statement(statement: Statement, names: Mapping[Symbol, str], constant: 
     if isinstance(statement, Outer):
         return f"{target} = outer({names[statement.before]}, {names[statement.after]}, {exists})"
     if isinstance(statement, Gather):
-        return f"{target} = {names[statement.source]}.unsqueeze({0 if statement.from_post else 1})"
+        spread = f"{names[statement.source]}.unsqueeze({0 if statement.from_post else 1})"
+        return f"{target} = {exists} * {spread}" if statement.masked else f"{target} = {spread}"
     return f"{target} = reduce({names[statement.source]}, {exists}, {statement.to_post})"
 
 
@@ -155,7 +156,7 @@ class TorchKernel:
 
     def unroll(self, run: Run) -> Outcome:
         """Run the Program for `run.n_steps` steps (see Kernel)."""
-        return unroll(self, run)
+        return unroll(self, run)  # pyright: ignore[reportArgumentType] (frozen fields satisfy a read-only protocol)
 
 
 def compile_torch(program: Program, *, by_autograd: bool = False) -> TorchKernel:

@@ -64,9 +64,9 @@ def matrix_exponential(row: int, column: int, n: int, *entries: Tensor | float) 
 @torch.no_grad()
 def poisson_quantile(u: Tensor, rate: Tensor | float) -> Tensor:
     """Smallest count whose Poisson distribution function exceeds u; above a rate of 500 a rounded normal quantile."""
-    rate = torch.as_tensor(rate, dtype=u.dtype, device=u.device).clamp(min=0)
-    u, rate = torch.broadcast_tensors(u, rate)
-    small = rate.clamp(max=500.0)
+    mean = torch.as_tensor(rate, dtype=u.dtype, device=u.device).clamp(min=0)
+    u, mean = torch.broadcast_tensors(u, mean)
+    small = mean.clamp(max=500.0)
     probability = torch.exp(-small)
     cumulative, count = probability.clone(), torch.zeros_like(u)
     highest = int(small.max() + 12 * small.max().sqrt() + 20) if u.numel() else 0
@@ -78,9 +78,9 @@ def poisson_quantile(u: Tensor, rate: Tensor | float) -> Tensor:
         probability = probability * small / k
         cumulative = cumulative + probability
     normal = torch.round(
-        rate + torch.sqrt(rate) * torch.special.ndtri(u.clamp(1e-16, 1 - 1e-16))
+        mean + torch.sqrt(mean) * torch.special.ndtri(u.clamp(1e-16, 1 - 1e-16))
     ).clamp(min=0)
-    return torch.where(rate > 500.0, normal, count)
+    return torch.where(mean > 500.0, normal, count)
 
 
 def couple(weight: Tensor, source: Tensor, transposed: bool) -> Tensor:

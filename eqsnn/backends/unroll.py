@@ -14,26 +14,17 @@ Tensors = tuple[Tensor, ...]
 
 
 class Compiled(Protocol):
-    """What `unroll` needs of a kernel (see TorchKernel)."""
+    """What `unroll` needs of a kernel; TorchKernel documents each part."""
 
-    @property
-    def step(self) -> Program: ...
-    @property
-    def once_inputs(self) -> tuple[str, ...]: ...
-    @property
-    def constants(self) -> tuple[str, ...]: ...
-    @property
-    def masked(self) -> tuple[str, ...]: ...
-    @property
-    def differentiated(self) -> tuple[str, ...]: ...
-    @property
-    def by_autograd(self) -> bool: ...
-    @property
-    def run_once(self) -> Callable: ...
-    @property
-    def run_step(self) -> Callable: ...
-    @property
-    def run_step_vjp(self) -> Callable: ...
+    step: Program
+    once_inputs: tuple[str, ...]
+    constants: tuple[str, ...]
+    masked: tuple[str, ...]
+    differentiated: tuple[str, ...]
+    by_autograd: bool
+    run_once: Callable
+    run_step: Callable
+    run_step_vjp: Callable
 
 
 class _Walk(NamedTuple):

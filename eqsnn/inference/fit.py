@@ -16,7 +16,7 @@ from eqsnn.errors import InputError
 from eqsnn.inference.coordinates import Coordinate, coordinate_of, values_of
 from eqsnn.inference.objectives import ForcedObjective, FreeObjective, prepare
 from eqsnn.inference.optimisers import adam_init, adam_step
-from eqsnn.inference.stages import Forced, Free, Stage
+from eqsnn.inference.stages import Forced, Stage
 from eqsnn.inference.state import HISTORY_EVERY, Progress, load_progress, save_progress
 from eqsnn.language.model import Model
 from eqsnn.simulation import setup
@@ -363,9 +363,13 @@ class _Search:
             elif last:
                 before = objective(self.values(progress.before), width)
                 worse = ~(losses <= before)
-                progress.z = {n: torch.where(worse, progress.before[n], z) for n, z in progress.z.items()}
+                progress.z = {
+                    n: torch.where(worse, progress.before[n], z) for n, z in progress.z.items()
+                }
                 losses = torch.where(worse, before, losses)
-        ranking = np.argsort(np.where(np.isfinite(losses.numpy()), losses.numpy(), np.inf), kind="stable")
+        ranking = np.argsort(
+            np.where(np.isfinite(losses.numpy()), losses.numpy(), np.inf), kind="stable"
+        )
         kept = max(min(stage.keep, len(ranking)), (len(ranking) + 1) // 2)
         progress.keep(np.sort(ranking[:kept]))
         return True

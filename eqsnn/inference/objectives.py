@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -106,7 +107,10 @@ class FreeObjective:
         self.copies = 2 if self.kernel.step.of_kind(Kind.NORMAL, Kind.UNIFORM) else 1
         self.lanes = _windows(data, self.kernel, stage, seed, self.copies)
         whole = torch.cat(list(data.observed().values()), dim=1)
-        self.target = _cut(whole, self.lanes.begins, self.lanes.n_steps, data.recording.n_trials) * self._counted()
+        self.target = (
+            _cut(whole, self.lanes.begins, self.lanes.n_steps, data.recording.n_trials)
+            * self._counted()
+        )
 
     def _counted(self) -> Tensor:
         """Return 1 in the steps of each window that count, (time, 1, window)."""
@@ -148,8 +152,8 @@ def _run(
     lanes: _Lanes,
     values: Values,
     settings: dict[str, float],
-    **wanted: tuple,
-):  # noqa: ANN202
+    **wanted: Any,
+):
     restarts = max(value.shape[-1] for value in values.values())
     width = lanes.width
     spread: dict[str, Tensor | float] = {
@@ -182,9 +186,7 @@ def _given(data: Data, kernel: TorchKernel, seed: int) -> dict[str, Tensor]:
     drives |= {f"{name}.observed": spikes for name, spikes in data.observed().items()}
     generator = torch.Generator().manual_seed(seed)
     trials = data.recording.n_trials
-    drives |= setup.draw_noise(
-        kernel.step, data.model, data.n_steps, trials, generator, data.dtype
-    )
+    drives |= setup.draw_noise(kernel.step, data.model, data.n_steps, trials, generator, data.dtype)
     drives["t"] = setup.times(0, data.n_steps, data.model.dt, data.dtype)
     needed = {str(given.symbol) for given in kernel.step.inputs}
     return {name: value for name, value in drives.items() if name in needed}
@@ -210,7 +212,9 @@ def _windows(data: Data, kernel: TorchKernel, stage: Stage, seed: int, copies: i
     }
     weights = torch.zeros(length, 1, len(starts) * trials, dtype=data.dtype)
     for k, (start, begin) in enumerate(zip(starts, begins, strict=True)):
-        weights[start - begin : min(start + window, total) - begin, :, k * trials : (k + 1) * trials] = 1.0
+        weights[
+            start - begin : min(start + window, total) - begin, :, k * trials : (k + 1) * trials
+        ] = 1.0
     width = len(starts) * trials * copies
     return _Lanes(length, width, drives, weights.repeat(1, 1, copies), begins)
 

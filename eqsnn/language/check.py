@@ -213,7 +213,10 @@ class _Network:
                 and variable.name not in entry.values
             ):
                 message = f"`{variable.name}` of population `{population}` has no value"
-                hint = f"write `{variable.name} : {variable.unit.name} = ...`, `with {variable.name} = ...`, `~ ...` if unknown, or mark it `(input)`"
+                hint = (
+                    f"write `{variable.name} : {variable.unit.name} = ...`, `with {variable.name} = ...`, "
+                    "`~ ...` if unknown, or mark it `(input)`"
+                )
                 self.errors.append(EqsError(line.span, message, hint))
 
     def _projection(self, line: s.ProjectionLine) -> None:

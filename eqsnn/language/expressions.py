@@ -208,7 +208,7 @@ def _refuse_condition(typed: Typed, span: Span) -> None:
         )
 
 
-def _binary(node: s.Binary, names: Names) -> Typed:
+def _binary(node: s.Binary, names: Names) -> Typed:  # noqa: C901 (one branch for each operator)
     left, right = _resolve(node.left, names), _resolve(node.right, names)
     if node.operator in ("and", "or"):
         for side, part in ((left, node.left), (right, node.right)):
@@ -371,7 +371,10 @@ def _common(node: s.Call, arguments: list[Typed], parts: tuple[s.Expression, ...
     for argument, part in zip(arguments, parts, strict=True):
         _refuse_condition(argument, part.span)
         if argument.dimension != expected and argument in nonzero:
-            message = f"`{s.write_expression(part)}` ({_with(argument)}) should have the unit of the other arguments of `{node.function}` ({describe(expected)})"
+            message = (
+                f"`{s.write_expression(part)}` ({_with(argument)}) should have the unit of the other "
+                f"arguments of `{node.function}` ({describe(expected)})"
+            )
             raise EqsError(part.span, message, "")
     return expected
 

@@ -110,7 +110,7 @@ class Sigmoid(RealFunction):
     nargs = 1
 
     def fdiff(self, argindex: int = 1) -> Expr:
-        """sigma' = sigma (1 - sigma)."""
+        """Sigma' = sigma (1 - sigma)."""
         return self * (1 - self)
 
 

@@ -28,8 +28,9 @@ class Role(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Distribution:
-    """A distribution of parameter values: `normal(mean, sd)`, `lognormal(median, sigma)`, `uniform(low, high)`,
-    `exponential(mean)`, ...; arguments in coherent units.
+    """A distribution of parameter values, its arguments in coherent units.
+
+    `normal(mean, sd)`, `lognormal(median, sigma)`, `uniform(low, high)` or `exponential(mean)`.
     """
 
     name: str

@@ -30,12 +30,12 @@ LONGEST = 200_000  # characters
 class _Indentation(Indenter):
     """Blocks by indentation; a line that ends in a comma goes on."""
 
-    NL_type = "_NL"
-    OPEN_PAREN_types = ["LPAR", "LSQB"]  # noqa: RUF012 (read by lark as plain attributes)
-    CLOSE_PAREN_types = ["RPAR", "RSQB"]  # noqa: RUF012
-    INDENT_type = "_INDENT"
-    DEDENT_type = "_DEDENT"
-    tab_len = 8
+    NL_type = "_NL"  # pyright: ignore[reportAssignmentType]
+    OPEN_PAREN_types = ["LPAR", "LSQB"]  # noqa: RUF012  # pyright: ignore[reportAssignmentType]
+    CLOSE_PAREN_types = ["RPAR", "RSQB"]  # noqa: RUF012  # pyright: ignore[reportAssignmentType]
+    INDENT_type = "_INDENT"  # pyright: ignore[reportAssignmentType]
+    DEDENT_type = "_DEDENT"  # pyright: ignore[reportAssignmentType]
+    tab_len = 8  # pyright: ignore[reportAssignmentType]
 
     def process(self, stream: Iterator[Token]) -> Iterator[Token]:
         """Drop line ends after a comma, then mark indentation."""
@@ -284,6 +284,7 @@ class _Build(Transformer):
 
     def span(self, meta: Meta | Token) -> Span:
         """Return the place of a node, cut at the end of its first line."""
+        assert meta.line and meta.column and meta.end_column, "the grammar propagates positions"
         text = self.lines[meta.line - 1]
         end = (
             meta.end_column
@@ -380,7 +381,7 @@ class _Build(Transformer):
         return s.TimeStep(self.span(children[0]), str(children[0]), children[-1])
 
     def values(self, meta: Meta, children: list) -> s.ValuesLine:
-        keyword, file = children
+        _, file = children
         return s.ValuesLine(self.span(file), str(file)[1:-1])
 
     def population(self, meta: Meta, children: list) -> s.PopulationLine:

@@ -30,9 +30,10 @@ DIMENSIONLESS: Dimension = (Fraction(0),) * len(BASES)
 TIME: Dimension = tuple(Fraction(base == "second") for base in BASES)
 
 LONG_NAMES = (
-    "second metre meter amp ampere volt ohm siemens farad hertz gram gramme mole mol molar kelvin coulomb joule watt "
-    "newton pascal henry weber tesla"
-).split()
+    *("second", "metre", "meter", "amp", "ampere", "volt", "ohm", "siemens", "farad", "hertz"),
+    *("gram", "gramme", "mole", "mol", "molar", "kelvin", "coulomb", "joule", "watt", "newton"),
+    *("pascal", "henry", "weber", "tesla"),
+)
 LONG_PREFIXES = {
     "": 0,
     "f": -15,
@@ -75,7 +76,7 @@ class UnknownUnit(Exception):
 @cache
 def unit_table() -> Mapping[str, tuple[Dimension, Fraction]]:
     """Return every unit name with its dimension and its factor to SI, worked out by Pint."""
-    registry = pint.UnitRegistry(non_int_type=Fraction, cache_folder=None)
+    registry = pint.UnitRegistry(non_int_type=Fraction, cache_folder=None)  # pyright: ignore[reportArgumentType]
     table: dict[str, tuple[Dimension, Fraction]] = {}
     for long in LONG_NAMES:
         factor, dimension = _from_pint(
@@ -101,7 +102,7 @@ def unit_table() -> Mapping[str, tuple[Dimension, Fraction]]:
 
 def _from_pint(registry: pint.UnitRegistry, name: str) -> tuple[Fraction, Dimension]:
     quantity = registry.Quantity(Fraction(1), name).to_base_units()
-    powers = {str(base): Fraction(exponent) for base, exponent in quantity.unit_items()}
+    powers = {str(base): Fraction(str(exponent)) for base, exponent in quantity.unit_items()}
     factor = Fraction(quantity.magnitude)
     if "gram" in powers:  # Pint's base of mass
         powers["kilogram"] = powers.pop("gram")

@@ -58,10 +58,8 @@ def _distribution(call: s.Call, variable: Variable) -> tuple[Distribution, float
         )
     )
     for part, name, number in zip(call.arguments, rule.arguments, arguments, strict=True):
-        if (
-            name in ("sd", "sigma", "median")
-            and number <= 0
-            or (name == "mean" and rule.positive and number <= 0)
+        if (name in ("sd", "sigma", "median") and number <= 0) or (
+            name == "mean" and rule.positive and number <= 0
         ):
             raise EqsError(part.span, f"the {name} of `{variable.name}` must be positive", "")
     if call.function == "uniform":

@@ -95,7 +95,7 @@ class _Reverse:
         elif isinstance(statement, Reduce):
             target = symbol(f"bar.{statement.target}.spread")
             self.statements.append(
-                Gather(target, statement.projection, bar, from_post=statement.to_post)
+                Gather(target, statement.projection, bar, from_post=statement.to_post, masked=True)
             )
             self.contribute(statement.source, target)
         else:

@@ -13,7 +13,7 @@ from eqsnn.language.model import Model, NeuronModel, Role
 from eqsnn.maths.build import Block, Builder, Names, Scope
 from eqsnn.maths.integrators import ALIASES, DT, INTEGRATORS, NotApplicable, System, choose
 from eqsnn.maths.margin import margin_of, reset_distance
-from eqsnn.maths.program import NETWORK, Kind, Program
+from eqsnn.maths.program import NETWORK, Assign, Kind, Program
 from eqsnn.maths.projections import HALF, deliver, pairwise, sum_over_synapses
 
 SURROGATE_WIDTH = "surrogate_width"  # relative to the distance from reset to threshold
@@ -61,10 +61,12 @@ def discretise(
                 spike,
                 _still_active(active[projection.post], spikes[projection.post]),
             )
-    for name, spike in spikes.items():
-        if spike is not None:
-            _reset(build, name, spike, detach_reset)
-    _close(build, spikes)
+    fired = {
+        name: _reset(build, name, spike, detach_reset)
+        for name, spike in spikes.items()
+        if spike is not None
+    }
+    _close(build, fired)
     return Program(
         spaces=build.spaces,
         inputs=tuple(build.inputs),
@@ -209,25 +211,29 @@ def _threshold(build: Builder, name: str, active: Symbol | None) -> Symbol | Non
     return spike
 
 
-def _reset(build: Builder, name: str, spike: Symbol, detach: bool) -> None:
+def _reset(build: Builder, name: str, spike: Symbol, detach: bool) -> Symbol:
     neuron, scope = build.model.neuron_of(name), build.scopes[name]
+    # a name of its own for what resets the neuron, so that `force` can tell it from what its synapses transmit
+    by = build.fresh(f"{name}.fired")
+    build.statements.append(Assign(by, name, spike))
     fired = Scope(name, dict(scope.current), scope.subexpressions)
     for statement in neuron.reset:
         fired.current[symbol(statement.target)] = fired.resolve(statement.expression)
     for local in dict.fromkeys(statement.target for statement in neuron.reset):
         old, new = scope.current[symbol(local)], fired.current[symbol(local)]
-        value = Where(spike > HALF, new, old) if detach else Mix(spike, new, old)
+        value = Where(by > HALF, new, old) if detach else Mix(by, new, old)
         scope.current[symbol(local)] = build.assign(f"{name}.{local}.reset", name, value)
+    return by
 
 
-def _close(build: Builder, spikes: dict[str, Symbol | None]) -> None:
+def _close(build: Builder, fired_by: dict[str, Symbol]) -> None:
     """Name the value of every state at the start of the next step."""
     for given in build.inputs:
         if given.kind is not Kind.STATE:
             continue
         local = str(given.symbol).removeprefix(f"{given.space}.")
         value = build.scopes[given.space].current.get(symbol(local))
-        fired = spikes.get(given.space)
+        fired = fired_by.get(given.space)
         has_fired = sympy.false if fired is None else fired > Rational(1, 2)
         if local == "steps_since_spike" and value is None:
             value = Where(has_fired, Integer(0), given.symbol + 1)

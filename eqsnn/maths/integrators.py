@@ -53,7 +53,7 @@ Step = dict[Symbol, Expr]
 
 
 def euler(system: System) -> Step:
-    """x + dt f(x, t) + g dW (Euler-Maruyama). Order 1; noise must be additive, or its Ito meaning is intended."""
+    """X + dt f(x, t) + g dW (Euler-Maruyama). Order 1; noise must be additive, or its Ito meaning is intended."""
     drift = system.drift()
     return {x: x + DT * drift[x] + system.kick(x) for x in system.rates}
 
@@ -104,7 +104,7 @@ def exact(system: System) -> Step:
 
 
 def midpoint(system: System) -> Step:
-    """x + dt f(x + dt/2 f, t + dt/2). Order 2. Source: Runge 1895."""
+    """X + dt f(x + dt/2 f, t + dt/2). Order 2. Source: Runge 1895."""
     _refuse_noise(system, "midpoint")
     half = _stage(system, {x: DT / 2 * rate for x, rate in system.rates.items()}, DT / 2)
     return {x: x + DT * half[x] for x in system.rates}
@@ -121,7 +121,7 @@ def rk4(system: System) -> Step:
 
 
 def heun(system: System) -> Step:
-    """x + dt f + (g(x) + g(x + g dW)) dW / 2: multiplicative noise in the Stratonovich sense, as Brian2's `heun`.
+    """X + dt f + (g(x) + g(x + g dW)) dW / 2: multiplicative noise in the Stratonovich sense, as Brian2's `heun`.
 
     Order 1 in the drift. Source: Kloeden & Platen 1992, section 11.1, doi:10.1007/978-3-662-12616-5.
     """

@@ -13,7 +13,7 @@ within one space; only the couplings move values between spaces, and they are cl
 | `Gather`  | target[pre, post] = source[pre] or source[post] | `Reduce` |
 | `Reduce`  | target[post] = sum over pre of source[pre, post] (or the other way) | `Gather` |
 
-Sums run over existing synapses only. A *shared* input has one value for its whole space; every backend broadcasts it
+Sums run over existing synapses only, so their reverse reaches existing synapses only (a masked `Gather`). A *shared* input has one value for its whole space; every backend broadcasts it
 and sums its cotangent.
 """
 
@@ -135,12 +135,13 @@ class Outer:
 
 @dataclass(frozen=True, slots=True)
 class Gather:
-    """`target[pre, post] = source[pre]`, or `source[post]` if `from_post`."""
+    """`target[pre, post] = source[pre]`, or `source[post]` if `from_post`; 0 without a synapse if `masked`."""
 
     target: Symbol
     projection: str
     source: Symbol
     from_post: bool
+    masked: bool = False
 
     @property
     def space(self) -> str:

@@ -136,7 +136,7 @@ def _cut(
     return Hoisted(select(first, first.outputs), select(second, second.outputs))
 
 
-def _lift_constants(expression: Expr, constant: Mapping[Symbol, bool], lift) -> Expr:  # noqa: ANN001 (a closure)
+def _lift_constants(expression: Expr, constant: Mapping[Symbol, bool], lift) -> Expr:
     """Replace every largest constant part of `expression` that costs work by a lifted symbol."""
     if expression.is_Atom:
         return expression

@@ -19,7 +19,7 @@ BLUE, ORANGE, YELLOW, GREY = "#0072B2", "#D55E00", "#E69F00", "#666666"
 RASTER_S = 4.0  # seconds shown of a trial
 PANELS = 6  # parameters in the grid of densities
 
-STYLE = {
+STYLE: dict = {
     "font.size": 9,
     "axes.spines.top": False,
     "axes.spines.right": False,

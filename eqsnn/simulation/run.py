@@ -143,7 +143,7 @@ def _recording(
         for k in range(setup.sizes_of(model, name.split(".", 1)[0])[0])
     )
     return Recording(
-        spike_times=(step * dt)[order],
+        spike_times=(step * dt)[order].astype(np.float64),
         unit_ids=unit[order].astype(np.int64),
         trial_ids=trial[order].astype(np.int64),
         duration=n_steps * dt,
