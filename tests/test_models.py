@@ -285,6 +285,6 @@ def test_the_rate_model_sleeps_in_cycles_of_nrem_and_rem_for_eight_of_twenty_fou
     shares = [np.mean(state == name) for name in "WNR"]
     np.testing.assert_allclose(shares, (0.67, 0.27, 0.06), atol=0.04)
     changes = np.flatnonzero(state[1:] != state[:-1])
-    kinds = [state[n] + state[n + 1] for n in changes]
+    kinds = [f"{state[n]}{state[n + 1]}" for n in changes]
     assert kinds.count("NR") >= 5
     assert 12 <= changes[0] / 3600 <= 15  # hours until the first sleep
