@@ -1,0 +1,110 @@
+import math
+
+import pytest
+import torch
+
+from eqsnn.errors import InputError
+from eqsnn.losses import LOSSES
+from eqsnn.losses.likelihood import escape_log_likelihood, escape_loss
+from eqsnn.losses.rate import firing_rate
+
+DT = 1e-3
+
+
+def spikes(*shape: int, seed: int = 0) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return (torch.rand(shape, generator=generator, dtype=torch.float64) < 0.05).double()
+
+
+def test_ten_against_twelve_hertz_cost_four_however_the_spikes_lie():
+    model, target = (
+        torch.zeros(1000, 1, 2, dtype=torch.float64),
+        torch.zeros(1000, 1, 1, dtype=torch.float64),
+    )
+    model[:10, 0, 0] = 1
+    model[::100, 0, 1] = 1
+    target[500:512] = 1
+    assert firing_rate(model, target, dt=DT).tolist() == [[pytest.approx(4), pytest.approx(4)]]
+
+
+def test_the_gradient_of_the_rate_loss_is_that_of_finite_differences():
+    x = torch.rand(20, 2, 3, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda s: firing_rate(s, spikes(20, 2, 1), dt=1.0), x)
+
+
+def test_the_likelihood_is_the_product_of_bernoulli_probabilities():
+    margin, seen = torch.randn(30, 2, 3, dtype=torch.float64), spikes(30, 2, 1, seed=2)
+    p = 1 / (1 + torch.exp(-margin / 0.7))
+    expected = torch.log(torch.where(seen == 1, p, 1 - p)).sum(0)
+    assert torch.allclose(escape_log_likelihood(margin, seen, width=0.7), expected)
+
+
+def test_at_threshold_every_step_is_a_fair_coin():
+    found = escape_log_likelihood(torch.zeros(10, 1, 1), spikes(10, 1, 1).float(), width=1.0)
+    assert float(found) == pytest.approx(-10 * math.log(2))
+
+
+def test_the_loss_is_the_negative_sum_over_neurons():
+    margin, seen = torch.randn(30, 4, 3), spikes(30, 4, 1).float()
+    each = escape_log_likelihood(margin, seen, width=0.5)
+    assert torch.allclose(escape_loss(margin, seen, width=0.5), -each.sum(0))
+
+
+def test_the_widths_may_differ_between_lanes():
+    margin, seen, width = torch.randn(30, 2, 2), spikes(30, 2, 1).float(), torch.tensor([0.1, 3.0])
+    found = escape_log_likelihood(margin, seen, width=width)
+    for lane in range(2):
+        alone = escape_log_likelihood(margin[..., lane : lane + 1], seen, width=float(width[lane]))
+        assert torch.allclose(found[:, lane : lane + 1], alone)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_hopeless_and_certain_margins_give_finite_values_and_gradients(dtype):
+    margin = torch.tensor([-1e6, -50.0, 50.0, 1e6], dtype=dtype).reshape(4, 1, 1).requires_grad_()
+    for seen, expected in ((1.0, -1e6 - 50), (0.0, -1e6 - 50)):
+        found = escape_log_likelihood(margin, torch.full_like(margin, seen), width=1.0)
+        (gradient,) = torch.autograd.grad(found.sum(), margin)
+        assert found.item() == pytest.approx(expected)
+        assert torch.isfinite(gradient).all()
+        assert gradient.abs().max() == 1
+
+
+def test_gradients_of_the_likelihood_are_those_of_finite_differences():
+    margin = torch.randn(10, 2, 2, dtype=torch.float64, requires_grad=True)
+    width = torch.tensor([0.3, 2.0], dtype=torch.float64, requires_grad=True)
+    seen = spikes(10, 2, 1)
+    assert torch.autograd.gradcheck(
+        lambda m, w: escape_log_likelihood(m, seen, width=w), (margin, width)
+    )
+
+
+@pytest.mark.parametrize("width", [0.0, -1.0, float("nan"), torch.tensor([1.0, 0.0])])
+def test_a_width_that_is_not_positive_is_refused(width):
+    with pytest.raises(InputError, match="the escape width is"):
+        escape_log_likelihood(torch.zeros(3, 1, 2), torch.zeros(3, 1, 2), width=width)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_a_loss_is_zero_on_itself_and_positive_elsewhere_for_each_lane(name):
+    model, target = spikes(400, 3, 5), spikes(400, 3, 5, seed=1)
+    target[:100] = 0
+    assert LOSSES[name](target, target, 0.01, DT).tolist() == [0] * 5
+    found = LOSSES[name](model, target, 0.01, DT)
+    assert found.shape == (5,)
+    assert (found > 0).all()
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_a_loss_has_finite_gradients_that_agree_with_finite_differences(name):
+    x = torch.rand(40, 2, 2, dtype=torch.float64, requires_grad=True)
+    target = spikes(40, 2, 1)
+    assert torch.autograd.gradcheck(lambda s: LOSSES[name](s, target, 5.0, 1.0), x)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_a_loss_takes_one_target_for_all_lanes(name):
+    model, target = spikes(100, 3, 5), spikes(100, 3, 1, seed=1)
+    assert torch.allclose(
+        LOSSES[name](model, target, 0.01, DT),
+        LOSSES[name](model, target.expand(100, 3, 5), 0.01, DT),
+    )
