@@ -44,8 +44,12 @@ def force(
         program,
         inputs=(*program.inputs, *inputs),
         statements=statements,
-        next_states={state: observed.get(value, value) for state, value in program.next_states.items()},
-        delays=tuple(replace(delay, sent=observed.get(delay.sent, delay.sent)) for delay in program.delays),
+        next_states={
+            state: observed.get(value, value) for state, value in program.next_states.items()
+        },
+        delays=tuple(
+            replace(delay, sent=observed.get(delay.sent, delay.sent)) for delay in program.delays
+        ),
     )
 
 

@@ -13,7 +13,7 @@ from eqsnn.compiler import compile_program, free_program
 from eqsnn.errors import InputError
 from eqsnn.language.expressions import suggest
 from eqsnn.language.model import Model
-from eqsnn.maths.program import Program
+from eqsnn.maths.program import Kind, Program
 from eqsnn.simulation import setup
 from eqsnn.simulation.parameters import Parameter, parameters_of, set_values
 from eqsnn.simulation.recording import Recording
@@ -74,10 +74,28 @@ def simulate_model(
             states, pending = outcome.states, outcome.pending
             for name, value in outcome.recorded.items():
                 kept[name].append(value[max(0, skipped - first) :].numpy())
+    recorded = [name for name in recorded if name not in inputs.inputs]
     recording = _recording(model, kept, spikes, recorded, trials, duration, seed)
     return replace(
-        recording, parameters={name: v / parameters[name].unit.scale for name, v in drawn.items()}
+        recording,
+        inputs=_carried(kernel.step, inputs, skipped, skipped + n_steps, model.dt * 1e-3),
+        parameters={name: v / parameters[name].unit.scale for name, v in drawn.items()},
     )
+
+
+def _carried(
+    step: Program, inputs: Recording, first: int, last: int, dt: float
+) -> dict[str, NDArray]:
+    """Return the drives that were used, on the steps of the recording, so that it can be fitted as it is."""
+    used = {str(given.symbol) for given in step.of_kind(Kind.DRIVE)}
+    names = {
+        name for name in inputs.inputs if name in used or any(u.endswith(f".{name}") for u in used)
+    }
+    carried = {}
+    for name in sorted(names):
+        values = inputs.drive(name, last, dt)[:, first:]
+        carried[name] = values if len(values) > 1 else values[0]
+    return carried
 
 
 def empty_inputs(
@@ -150,10 +168,20 @@ def _recording(
         dt=dt,
         n_units=dense.shape[2],
         n_trials=trials,
-        traces={name: np.ascontiguousarray(joined(name, float)) for name in recorded},
+        traces={
+            name: np.ascontiguousarray(joined(name, float)) / _scale(model, name)
+            for name in recorded
+        },
         unit_names=names,
         description=f"simulated from {model.path}, seed {seed}",
     )
+
+
+def _scale(model: Model, name: str) -> float:
+    """Return how many coherent units one unit of a recorded variable is; 1 for what the file does not declare."""
+    population, local = name.split(".", 1)
+    variable = model.neuron_of(population).variables.get(local)
+    return 1.0 if variable is None else variable.unit.scale
 
 
 def with_values(model: Model, values: Mapping[str, ArrayLike]) -> dict[str, Parameter]:

@@ -196,7 +196,10 @@ def drives_of(
                 f"the model needs the input `{local}` of `{given.space}`, but the data has {known}; add an array `{local}`"
             )
         values = source.drive(name, n_steps, model.dt * 1e-3)
-        sharing = [g.space for g in wanted if str(g.symbol).removeprefix(f"{g.space}.") == local]
+        names = {str(g.symbol) for g in wanted}
+        sharing = [
+            population for population in model.populations if f"{population}.{local}" in names
+        ]
         part = _part(model, given.space, sharing if name == local else [given.space], values, name)
         unit = model.neuron_of(given.space).variables[local].unit
         drives[full] = torch.from_numpy(

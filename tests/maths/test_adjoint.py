@@ -102,9 +102,11 @@ def assert_adjoint_is_autograd(program, model, outputs):
 
 
 def sized(model):
-    return setup.with_size(model, sum(p.size or 0 for p in model.populations.values()) + 3) if any(
-        p.size is None for p in model.populations.values()
-    ) else model
+    return (
+        setup.with_size(model, sum(p.size or 0 for p in model.populations.values()) + 3)
+        if any(p.size is None for p in model.populations.values())
+        else model
+    )
 
 
 def states_of(program, model):
@@ -112,7 +114,8 @@ def states_of(program, model):
         f"{name}.{variable.name}"
         for name in model.populations
         for variable in model.neuron_of(name).variables.values()
-        if variable.role.value == "state" or (variable.role.value == "variable" and f"{name}.{variable.name}" in program.outputs)
+        if variable.role.value == "state"
+        or (variable.role.value == "variable" and f"{name}.{variable.name}" in program.outputs)
     ]
 
 
@@ -137,7 +140,9 @@ def test_symbolic_adjoint_of_the_forced_likelihood_is_torch_autograd(path):
 
 @pytest.mark.parametrize("surrogate", SURROGATES)
 @pytest.mark.parametrize("detach_reset", [False, True])
-def test_adjoint_crosses_delays_synaptic_states_gap_junctions_and_every_surrogate(surrogate, detach_reset):
+def test_adjoint_crosses_delays_synaptic_states_gap_junctions_and_every_surrogate(
+    surrogate, detach_reset
+):
     model = model_from_text(DELAYED)
     program = free_program(model, surrogate=surrogate, detach_reset=detach_reset)
     assert_adjoint_is_autograd(program, model, ["a.spike", "b.spike", "a.v", "b.v", "a.slow"])
@@ -172,7 +177,10 @@ network:
     base = {"v_rest": -60.0, "tau": 10.0, "tau_w": 10.0, "a": -0.5}
 
     def objective(vector):
-        values = {f"cells.{name}": v.reshape(1, 1).expand(2, 1) for name, v in zip(base, vector, strict=True)}
+        values = {
+            f"cells.{name}": v.reshape(1, 1).expand(2, 1)
+            for name, v in zip(base, vector, strict=True)
+        }
         values |= setup.settings_of(model) | {"surrogate_width": 0.3, "escape_width": 0.3}
         states = setup.initial_states(model, kernel.step, values, {}, 1)
         run = Run(60, states, values, drives, total=("cells.log_likelihood",))

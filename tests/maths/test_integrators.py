@@ -20,10 +20,14 @@ X, Y, Z = (symbol(name) for name in "xyz")
 
 def advance(system, method, start, dt, steps):
     step = INTEGRATORS[method].advance(system)
-    inputs = tuple(Input(s, NETWORK, Kind.SETTING) for s in (*system.rates, symbol("dt"), symbol("t")))
+    inputs = tuple(
+        Input(s, NETWORK, Kind.SETTING) for s in (*system.rates, symbol("dt"), symbol("t"))
+    )
     targets = {x: symbol(f"{x}.next") for x in system.rates}
     statements = tuple(Assign(targets[x], NETWORK, value) for x, value in step.items())
-    run = compile_once(Program({}, inputs, statements, {}, {str(x): targets[x] for x in system.rates}))
+    run = compile_once(
+        Program({}, inputs, statements, {}, {str(x): targets[x] for x in system.rates})
+    )
     state = {str(x): torch.tensor(value, dtype=torch.float64) for x, value in start.items()}
     for n in range(steps):
         state = run(state | {"dt": dt, "t": n * dt}, {}, torch.float64)
@@ -43,7 +47,14 @@ def error(method, steps):
     return np.abs(advance(SMOOTH, method, {X: 1.0, Y: 0.5}, 2 / steps, steps) - truth).max()
 
 
-@pytest.mark.parametrize("method", [name for name, i in INTEGRATORS.items() if i.order is not None and name != "exponential_euler"])
+@pytest.mark.parametrize(
+    "method",
+    [
+        name
+        for name, i in INTEGRATORS.items()
+        if i.order is not None and name != "exponential_euler"
+    ],
+)
 def test_halving_the_step_divides_the_error_by_two_to_the_order(method):
     ratio = error(method, 80) / error(method, 160)
     assert log2(ratio) == pytest.approx(INTEGRATORS[method].order, abs=0.15)
@@ -57,7 +68,10 @@ def test_exponential_euler_has_order_one_on_a_conditionally_linear_system():
         return [(1 - x) * y - x, -y * x]
 
     truth = solve_ivp(rates, (0, 2), [0.2, 1.5], rtol=1e-12, atol=1e-12).y[:, -1]
-    errors = [np.abs(advance(system, "exponential_euler", {X: 0.2, Y: 1.5}, 2 / n, n) - truth).max() for n in (80, 160)]
+    errors = [
+        np.abs(advance(system, "exponential_euler", {X: 0.2, Y: 1.5}, 2 / n, n) - truth).max()
+        for n in (80, 160)
+    ]
     assert log2(errors[0] / errors[1]) == pytest.approx(1, abs=0.1)
 
 
@@ -78,7 +92,10 @@ def test_exact_agrees_with_the_matrix_exponential_where_others_divide_by_zero(ma
     b = np.arange(1.0, n + 1)
     states = (X, Y, Z)[:n]
     rates = {
-        states[row]: sum((sympy.Rational(str(a[row, k])) * states[k] for k in range(n)), sympy.Rational(str(b[row])))
+        states[row]: sum(
+            (sympy.Rational(str(a[row, k])) * states[k] for k in range(n)),
+            sympy.Rational(str(b[row])),
+        )
         for row in range(n)
     }
     start = np.array([1.0, -2.0, 0.5])[:n]
