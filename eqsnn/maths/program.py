@@ -13,7 +13,8 @@ within one space; only the couplings move values between spaces, and they are cl
 | `Gather`  | target[pre, post] = source[pre] or source[post] | `Reduce` |
 | `Reduce`  | target[post] = sum over pre of source[pre, post] (or the other way) | `Gather` |
 
-Sums run over existing synapses only, so their reverse reaches existing synapses only (a masked `Gather`). A *shared* input has one value for its whole space; every backend broadcasts it
+Sums run over existing synapses only, so their reverse reaches existing synapses only (a masked `Gather`).
+A *shared* input has one value for its whole space; every backend broadcasts it
 and sums its cotangent.
 """
 
