@@ -68,7 +68,7 @@ def _declare(result: Draft, line: s.Line) -> None:
     name = line.state if isinstance(line, s.Ode) else line.name
     _check_name(result, name, line.span)
     if isinstance(line, s.Ode):
-        flags = _flags(line.flags, "ode")
+        flags = _flags(result, line.flags, "ode")
         variable = Variable(
             name,
             Role.STATE,
@@ -78,7 +78,7 @@ def _declare(result: Draft, line: s.Line) -> None:
         )
         result.odes[name] = line
     elif isinstance(line, s.Definition):
-        flags = _flags(line.flags, "definition")
+        flags = _flags(result, line.flags, "definition")
         if "summed" in flags and (result.block.kind != "synapse" or not name.endswith("_post")):
             raise EqsError(
                 line.span,
@@ -101,7 +101,7 @@ def _declare(result: Draft, line: s.Line) -> None:
 
 
 def _declaration(result: Draft, line: s.Declaration) -> Variable:
-    flags = _flags(line.flags, "declaration")
+    flags = _flags(result, line.flags, "declaration")
     is_input = "input" in flags
     if is_input and line.value is not None:
         raise EqsError(
@@ -164,21 +164,20 @@ def _unit(unit: s.UnitText) -> Unit:
         raise EqsError(unit.span, f"unknown unit `{wrong}`", hint) from None
 
 
-def _flags(flags: tuple[s.Flag, ...], kind: str) -> set[str]:
+def _flags(result: Draft, flags: tuple[s.Flag, ...], kind: str) -> set[str]:
+    """Return the flags of a line; a faulty one is noted, and the line goes on without it."""
     allowed = FLAGS[kind]
+    elsewhere = {flag for names in FLAGS.values() for flag in names}
     for flag in flags:
         if flag.text not in allowed:
-            elsewhere = {f for names in FLAGS.values() for f in names}
+            known = flag.text in elsewhere
             message = (
                 f"flag `{flag.text}` has no meaning here"
-                if flag.text in elsewhere
+                if known
                 else f"unknown flag `{flag.text}`"
             )
-            raise EqsError(
-                flag.span,
-                message,
-                suggest(flag.text, set(allowed)) or f"allowed here: {', '.join(allowed)}",
-            )
+            hint = suggest(flag.text, set(allowed)) or f"allowed here: {', '.join(allowed)}"
+            result.errors.append(EqsError(flag.span, message, hint))
     return {flag.text for flag in flags}
 
 

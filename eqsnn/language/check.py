@@ -177,7 +177,11 @@ class _Network:
                 f"neuron model `{line.neuron}` {what}",
                 suggest(line.neuron, set(self.neurons), "define it with `neuron NAME:`"),
             )
-        values = self._values(line.overrides, neuron.variables, f"neuron `{neuron.name}`")
+        values: dict[str, Value] = {}
+        try:
+            values = self._values(line.overrides, neuron.variables, f"neuron `{neuron.name}`")
+        except EqsError as error:  # the population exists all the same
+            self.errors.append(error)
         self.populations[line.name] = Population(
             line.name, line.neuron, line.size, values, line.span
         )

@@ -111,7 +111,7 @@ def require(typed: Typed, expected: Dimension, span: Span, what: str) -> None:
         )
     if typed.dimension == expected or (typed.expression == 0 and typed.is_literal):
         return
-    hint = ""
+    hint = "multiply or divide by a value with the unit that is missing"
     if typed.is_literal and typed.dimension == DIMENSIONLESS:
         hint = f"write the unit, as in `10*{describe(expected).strip('[]')}`"
     elif typed.dimension == multiply(expected, TIME) or typed.dimension == divide(expected, TIME):
@@ -178,7 +178,9 @@ def _name(node: s.Name, names: Names) -> Typed:
 def _white_noise(node: s.Name, names: Names) -> Typed:
     if not names.white:
         raise EqsError(
-            node.span, f"white noise `{node.text}` may occur in differential equations only", ""
+            node.span,
+            f"white noise `{node.text}` may occur in differential equations only",
+            "elsewhere draw `randn()` or `normal(mean, sd)`",
         )
     noise = Noise(symbol(node.text), NoiseKind.NORMAL, white=True)
     if noise not in names.noise:
@@ -238,7 +240,7 @@ def _binary(node: s.Binary, names: Names) -> Typed:  # noqa: C901 (one branch fo
     if node.operator == "*":
         return Typed(a * b, multiply(left.dimension, right.dimension), literal)  # type: ignore[operator]
     if b == 0:
-        raise EqsError(node.right.span, "division by zero", "")
+        raise EqsError(node.right.span, "division by zero", "check the divisor")
     quotient = a / b  # type: ignore[operator]
     if node.operator == "/":
         return Typed(quotient, divide(left.dimension, right.dimension), literal)
@@ -321,7 +323,7 @@ def _call(node: s.Call, names: Names) -> Typed:
         raise EqsError(
             node.span,
             f"`{node.function}` takes {_count(builtin.arity)}, not {len(node.arguments)}",
-            "",
+            _example(node.function, builtin.arity),
         )
     arguments = [_resolve(argument, names) for argument in node.arguments]
     if builtin.rule is UnitRule.CONDITION and arguments[0].dimension is None:
@@ -342,6 +344,10 @@ def _call(node: s.Call, names: Names) -> Typed:
     return Typed(
         build(*(a.expression for a in arguments)), dimension, all(a.is_literal for a in arguments)
     )
+
+
+def _example(function: str, arity: int) -> str:
+    return f"write `{function}({', '.join('abc'[:arity])})`"
 
 
 def _count(n: int) -> str:
@@ -375,7 +381,7 @@ def _common(node: s.Call, arguments: list[Typed], parts: tuple[s.Expression, ...
                 f"`{s.write_expression(part)}` ({_with(argument)}) should have the unit of the other "
                 f"arguments of `{node.function}` ({describe(expected)})"
             )
-            raise EqsError(part.span, message, "")
+            raise EqsError(part.span, message, "give all of them one unit")
     return expected
 
 
@@ -387,7 +393,7 @@ def _draw(node: s.Call, names: Names) -> Typed:
         raise EqsError(
             node.span,
             f"`{node.function}` takes {_count(rule.arity)}, not {len(node.arguments)}",
-            "",
+            _example(node.function, rule.arity),
         )
     arguments = [_resolve(argument, names) for argument in node.arguments]
     for argument, part in zip(arguments, node.arguments, strict=True):

@@ -61,7 +61,11 @@ def _distribution(call: s.Call, variable: Variable) -> tuple[Distribution, float
         if (name in ("sd", "sigma", "median") and number <= 0) or (
             name == "mean" and rule.positive and number <= 0
         ):
-            raise EqsError(part.span, f"the {name} of `{variable.name}` must be positive", "")
+            raise EqsError(
+                part.span,
+                f"the {name} of `{variable.name}` must be positive",
+                "write a number above 0",
+            )
     if call.function == "uniform":
         if arguments[0] >= arguments[1]:
             raise EqsError(
