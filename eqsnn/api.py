@@ -102,6 +102,7 @@ def fit(
     validation: float = 0.2,
     max_time: float = float("inf"),
     checkpoint: str | Path | None = None,
+    checkpoint_every: float = 20.0,
     resume: bool = False,
     report: Report | None = None,
     dtype: torch.dtype = torch.float64,
@@ -112,7 +113,8 @@ def fit(
     starts: number of restarts; tau in seconds; stages: what to do, default: teacher-forced likelihood with annealed
     width, then free-running van Rossum; start: values to start from instead of draws (units of the file; one for all
     starts or with a leading dimension per start); validation: share of trials, or of a single trial's time, held out;
-    max_time in seconds; checkpoint: a file to save progress in and, with `resume`, to go on from. Same seed, same
+    max_time in seconds; checkpoint: a file to save progress in every `checkpoint_every` seconds and,
+    with `resume`, to go on from. Same seed, same
     result. Ctrl-C keeps what was reached. Raises InputError for data that cannot be used.
     """
     if starts < 1:
@@ -120,7 +122,7 @@ def fit(
     sized = model.sized(targets.n_units)
     targets = _drives(targets)
     chosen = default_stages(loss, tau) if stages is None else stages
-    settings = Settings(chosen, starts, seed, validation, max_time, dtype)
+    settings = Settings(chosen, starts, seed, validation, max_time, dtype, checkpoint_every)
     found = search(
         sized.definition,
         sized.parameters(),

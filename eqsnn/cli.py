@@ -217,6 +217,7 @@ def _add_fit(commands) -> None:
         "--validation", type=float, default=0.2, help="share held out to choose and score by"
     )
     command.add_argument("--resume", action="store_true", help="go on from the checkpoint in --out")
+    command.add_argument("--checkpoint-every", default="20s", help="time between two checkpoints")
     command.add_argument("--quiet", action="store_true")
     command.set_defaults(run=run_fit)
 
@@ -244,6 +245,7 @@ def run_fit(arguments: argparse.Namespace) -> int:
             validation=arguments.validation,
             max_time=float("inf") if arguments.max_time is None else seconds(arguments.max_time),
             checkpoint=arguments.out / "checkpoint.npz",
+            checkpoint_every=seconds(arguments.checkpoint_every),
             resume=arguments.resume,
             report=report,
             command=shlex.join(["eqsnn", *sys.argv[1:]]),

@@ -23,7 +23,6 @@ from eqsnn.simulation import setup
 from eqsnn.simulation.parameters import Parameter, matching
 from eqsnn.simulation.recording import Recording
 
-CHECKPOINT_EVERY = 20.0  # seconds
 Report = Callable[
     [str, int, int, float], None
 ]  # stage, iterations done, iterations in all, best objective
@@ -48,6 +47,7 @@ class Settings:
     validation: float = 0.2
     max_time: float = float("inf")  # seconds
     dtype: torch.dtype = torch.float64
+    checkpoint_every: float = 20.0  # seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -300,7 +300,7 @@ class _Search:
         detached = {name: value.detach() for name, value in z.items()}
         progress.z, progress.adam = adam_step(detached, gradient, progress.adam, learning_rate=rate)
         progress.iteration += 1
-        if time.monotonic() - self.saved > CHECKPOINT_EVERY:
+        if time.monotonic() - self.saved >= self.settings.checkpoint_every:
             self.save(progress)
         if self.report is not None:
             best = losses.detach()[torch.isfinite(losses)]
