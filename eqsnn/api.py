@@ -193,11 +193,11 @@ def _warnings(model: SpikingModel, found: Found, targets: Recording) -> list[str
     for name, parameter in model.parameters().items():
         if not parameter.learned or not np.isfinite([parameter.low, parameter.high]).all():
             continue
-        span = parameter.high - parameter.low
-        best = found.values[name][..., 0]
-        at_bound = int(
-            ((best < parameter.low + 0.01 * span) | (best > parameter.high - 0.01 * span)).sum()
-        )
+        best, low, high = found.values[name][..., 0], parameter.low, parameter.high
+        if low > 0:
+            best, low, high = np.log(best), np.log(low), np.log(high)
+        margin = 0.01 * (high - low)
+        at_bound = int(((best < low + margin) | (best > high - margin)).sum())
         if at_bound:
             warnings.append(
                 f"`{name}`: {at_bound} of {best.size} values lie at a bound; widen `in [...]` if that is plausible"

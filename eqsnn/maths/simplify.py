@@ -1,6 +1,6 @@
 """simplify: the same Program with less work: dead code dropped, common subexpressions shared, constants hoisted."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -40,6 +40,7 @@ def share(program: Program) -> Program:
     found, reduced = sympy.cse([a.expression for a in assigns], symbols=names, order="none")
     parts = dict(found)
     spaces = program.space_of()
+    alike = {given.symbol for given in program.inputs if given.shared or given.space == NETWORK}
     statements: list[Statement] = []
     rewritten = iter(reduced)
 
@@ -49,7 +50,9 @@ def share(program: Program) -> Program:
             if expression is None:
                 continue
             emit(expression.free_symbols)
-            spaces[part] = _space_of_expression(expression, spaces)
+            spaces[part] = _space_of_expression(expression, spaces, alike)
+            if expression.free_symbols <= alike:
+                alike.add(part)
             statements.append(Assign(part, spaces[part], expression))
 
     for statement in program.statements:
@@ -89,7 +92,8 @@ def hoist(program: Program) -> Hoisted:
         if expression not in lifted:
             target = symbol(f"c{len(lifted)}")
             assert target not in taken, f"{target} is taken"
-            spaces[target] = _space_of_expression(expression, spaces)
+            alike = {s for s, same in constant.items() if same}
+            spaces[target] = _space_of_expression(expression, spaces, alike)
             constant[target] = all(constant[s] for s in expression.free_symbols)  # type: ignore[index]
             once.append(Assign(target, spaces[target], expression))
             lifted[expression] = target
@@ -164,11 +168,15 @@ def _lift_constants(expression: Expr, constant: Mapping[Symbol, bool], lift) -> 
     return expression.func(*args, together if together.is_Atom else lift(together))
 
 
-def _space_of_expression(expression: Expr, spaces: Mapping[Symbol, str]) -> str:
-    """The one space of the symbols in an elementwise expression, network-wide values aside."""
-    places = {spaces[s] for s in expression.free_symbols} - {NETWORK}  # type: ignore[index]
-    assert len(places) <= 1, f"{expression} mixes {places}"
-    return places.pop() if places else NETWORK
+def _space_of_expression(
+    expression: Expr, spaces: Mapping[Symbol, str], shared: Collection[Symbol]
+) -> str:
+    """The one space of the symbols in an elementwise expression; values that are alike everywhere fit any."""
+    own = {spaces[s] for s in expression.free_symbols if s not in shared} - {NETWORK}  # type: ignore[index]
+    alike = {spaces[s] for s in expression.free_symbols if s in shared} - {NETWORK}  # type: ignore[index]
+    places = own or alike
+    assert len(own) <= 1, f"{expression} mixes {own}"
+    return places.pop() if len(places) == 1 else NETWORK
 
 
 def _naturals() -> Iterator[int]:

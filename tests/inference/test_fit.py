@@ -109,7 +109,6 @@ def test_a_fit_killed_and_resumed_ends_where_an_uninterrupted_one_does(tmp_path)
     command += ["--polish", "3", "--seed", "3", "--quiet", "--checkpoint-every", "0s"]
     environment = os.environ | {
         "PYTHONPATH": str(Path(__file__).parents[2]),
-        "EQSNN_CHECKPOINT_SECONDS": "0",
     }
     whole = subprocess.run([*command, "--out", "whole"], cwd=tmp_path, env=environment, check=False)
     assert whole.returncode in (0, 1)
