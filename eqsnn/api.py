@@ -146,10 +146,10 @@ def _with_warnings(found: Found, extra: list[str]) -> Found:
 
 def _scores(
     model: SpikingModel, fitted: Fit, found: Found, stages: tuple[Stage, ...], tau: float
-) -> dict[str, object]:
+) -> dict[str, float]:
     """Score the best restart on the held-out part: running freely, and one step ahead."""
     held = found.validation
-    scores: dict[str, object] = {}
+    scores: dict[str, float] = {}
     forced = next((stage for stage in stages if isinstance(stage, Forced)), Forced())
     values = {
         name: torch.from_numpy(p.draw(np.random.default_rng(0))).unsqueeze(-1)

@@ -117,7 +117,7 @@ def test_simulate_fit_compare_and_plot_work_one_after_the_other(folder, capsys):
     capsys.readouterr()
     assert main(["compare", "rec.npz", "again.npz", "--json"]) == 0
     scores = json.loads(capsys.readouterr().out)
-    assert 0 <= scores["van_rossum_score"]
+    assert scores["van_rossum_score"] >= 0
     assert main(["compare", "rec.npz", "again.npz", "--out", "figures"]) == 0
     assert main(["plot", "run", "--out", "figures"]) == 0
     assert main(["plot", "rec.npz", "--out", "figures"]) == 0

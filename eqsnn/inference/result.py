@@ -39,7 +39,7 @@ class Fit:
     history_places: NDArray[np.int64]
     history_objective: NDArray[np.float64]
     history: Mapping[str, NDArray[np.float64]] = field(repr=False)
-    scores: Mapping[str, object]
+    scores: Mapping[str, float]
     status: Status
     warnings: tuple[str, ...]
     seed: int
@@ -151,7 +151,7 @@ def _json(value: object) -> object:
 def make_fit(
     model: SpikingModel,
     found: Found,
-    scores: Mapping[str, object],
+    scores: Mapping[str, float],
     seed: int,
     command: str = "",
     truth: Mapping[str, NDArray[np.float64]] | None = None,
