@@ -72,7 +72,7 @@ def main() -> None:
     rng = np.random.default_rng(arguments.seed)
     starts = [near(truth, arguments.kind, rng) for _ in range(arguments.starts)]
     forced = eqsnn.Forced(
-        widths=(0.08, 0.025, 0.008, 0.0025),
+        widths=(0.08, 0.025, 0.008, 0.0025, 0.0008),
         iterations=arguments.iterations,
         learning_rate=0.03,
         window=0.1 if arguments.kind == "lif" else 0.25,
