@@ -16,11 +16,11 @@ for model in adaptive_lif plain_lif_receptor; do
 done
 
 echo "== (b) sleep network under strong Poisson input: fitted from a far start with its input known"
-eqsnn simulate models/sleep_lif.eqs --duration 4s --trials 5 --record x --seed 1 --out "$out/sleep_target.npz"
+eqsnn simulate models/sleep_lif.eqs --duration 4s --trials 6 --record x --seed 1 --out "$out/sleep_target.npz"
 eqsnn simulate models/sleep_lif.eqs --duration 60s --seed 2 --out "$out/sleep_long.npz"
 eqsnn simulate models/sleep_lif.eqs --duration 60s --seed 3 --out "$out/sleep_replicate.npz"
 fit models/sleep_lif.eqs "$out/sleep_target.npz" --learn tau_m --learn tau_g --learn v_rest --learn k --learn w \
-  --starts 4 --iterations 50 --window 100ms --warm-up 40ms --stages forced --seed 0 --out "$out/sleep"
+  --starts 4 --iterations 60 --window 100ms --warm-up 40ms --stages forced --seed 0 --out "$out/sleep"
 eqsnn simulate "$out/sleep/fitted.eqs" --duration 60s --seed 4 --out "$out/sleep/long.npz"
 
 echo
