@@ -94,7 +94,7 @@ def test_a_replicate_scores_near_one_and_shuffled_neurons_near_zero():
     match = compare_ensembles(target, other, replicate=replicate)
     assert match.score == pytest.approx(1, abs=0.05)
     assert match.floor < 0.7
-    order = np.random.default_rng(1).permutation(12)
+    order = np.random.default_rng(1).permutation(12).tolist()
     assert compare_ensembles(target, other.select(order), replicate=replicate).score < 0.5
 
 
