@@ -17,11 +17,11 @@ done
 
 echo "== (b) sleep network under strong Poisson input: fitted from a far start with its input known"
 eqsnn simulate models/sleep_lif.eqs --duration 4s --trials 6 --record x --seed 1 --out "$out/sleep_target.npz"
-eqsnn simulate models/sleep_lif.eqs --duration 60s --seed 2 --out "$out/sleep_long.npz"
-eqsnn simulate models/sleep_lif.eqs --duration 60s --seed 3 --out "$out/sleep_replicate.npz"
+eqsnn simulate models/sleep_lif.eqs --duration 5s --trials 12 --seed 2 --out "$out/sleep_long.npz"
+eqsnn simulate models/sleep_lif.eqs --duration 5s --trials 12 --seed 3 --out "$out/sleep_replicate.npz"
 fit models/sleep_lif.eqs "$out/sleep_target.npz" --learn tau_m --learn tau_g --learn v_rest --learn k --learn w \
   --starts 4 --iterations 60 --window 100ms --warm-up 40ms --stages forced --seed 0 --out "$out/sleep"
-eqsnn simulate "$out/sleep/fitted.eqs" --duration 60s --seed 4 --out "$out/sleep/long.npz"
+eqsnn simulate "$out/sleep/fitted.eqs" --duration 5s --trials 12 --seed 4 --out "$out/sleep/long.npz"
 
 echo
 echo "== (a) held-out scores of the receptor: adaptive LIF, plain LIF, Poisson with the right rate"
