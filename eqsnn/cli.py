@@ -4,6 +4,7 @@ import argparse
 import json
 import shlex
 import sys
+import warnings
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -36,7 +37,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     # the step of a small network is faster on one thread than on several that wait for each other
     torch.set_num_threads(1)
     try:
-        return arguments.run(arguments)
+        with warnings.catch_warnings():
+            warnings.showwarning = _show_warning
+            return arguments.run(arguments)
     except (ModelError, InputError) as error:
         print(error, file=sys.stderr)
         return 2
@@ -45,6 +48,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
     except BrokenPipeError:
         return 0
+
+
+def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
+    print(f"warning: {message}", file=sys.stderr)
 
 
 def _parser() -> argparse.ArgumentParser:
