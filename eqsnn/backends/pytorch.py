@@ -29,6 +29,7 @@ from eqsnn.maths.program import (
     Outer,
     Program,
     Statement,
+    Total,
 )
 from eqsnn.maths.simplify import hoist, share
 from eqsnn.maths.surrogates import insert_surrogate
@@ -116,6 +117,8 @@ def emit_statement(statement: Statement, names: Mapping[Symbol, str], constant: 
     target = names[statement.target]
     if isinstance(statement, Assign):
         return f"{target} = {spell(statement.expression, names)}"
+    if isinstance(statement, Total):
+        return f"{target} = {names[statement.source]}.sum(0, keepdim=True)"
     exists = f"exists[{statement.projection!r}]"
     if isinstance(statement, Couple):
         if statement.weight is None:

@@ -11,6 +11,7 @@ from sympy import Expr, Integer, Symbol
 
 from eqsnn.language.functions import symbol
 from eqsnn.maths.program import (
+    NETWORK,
     Assign,
     Couple,
     Gather,
@@ -20,6 +21,7 @@ from eqsnn.maths.program import (
     Program,
     Reduce,
     Statement,
+    Total,
 )
 from eqsnn.maths.surrogates import insert_surrogate
 
@@ -54,25 +56,50 @@ class _Reverse:
         self.surrogate = program.surrogate
         self.active = active
         self.partials = partials
+        self.alike = {given.symbol for given in program.inputs if given.shared}
         self.statements: list[Statement] = []
-        self.contributions: dict[Symbol, list[Expr]] = {}
+        self.contributions: dict[Symbol, dict[str, list[Expr]]] = {}
 
-    def contribute(self, to: Symbol, amount: Expr) -> None:
-        """Add `amount` to the cotangent of `to`, if anyone asks for it."""
+    def contribute(self, to: Symbol, amount: Expr, space: str) -> None:
+        """Add `amount`, a value on `space`, to the cotangent of `to`, if anyone asks for it."""
         if to in self.active and amount != 0:
-            self.contributions.setdefault(to, []).append(amount)
+            own = space if self.is_alike(to) else self.spaces[to]
+            self.contributions.setdefault(to, {}).setdefault(own, []).append(amount)
+
+    def is_alike(self, of: Symbol) -> bool:
+        """Whether a symbol has one value for a whole space, so that other spaces may read it."""
+        return of in self.alike or self.spaces[of] == NETWORK
 
     def total(self, of: Symbol) -> Symbol | None:
-        """Return the symbol of the finished cotangent of `of`, None if nothing depends on it."""
-        terms = self.contributions.pop(of, [])
-        if not terms:
+        """Return the symbol of the finished cotangent of `of`, None if nothing depends on it.
+
+        It lives where `of` is read: contributions from several spaces are summed over each space first.
+        """
+        by_space = self.contributions.pop(of, {})
+        if not by_space:
             return None
-        amount = sum(terms, Integer(0))
+        if len(by_space) == 1:
+            ((space, terms),) = by_space.items()
+            return self._assign(symbol(f"bar.{of}"), space, sum(terms, Integer(0)))
+        totals = []
+        for space, terms in by_space.items():
+            part = self._assign(symbol(f"bar.{of}.{space}"), space, sum(terms, Integer(0)))
+            if space != NETWORK:
+                whole = symbol(f"bar.{of}.{space}.total")
+                self._emit(Total(whole, part))
+                part = whole
+            totals.append(part)
+        return self._assign(symbol(f"bar.{of}"), NETWORK, sum(totals, Integer(0)))
+
+    def _assign(self, target: Symbol, space: str, amount: Expr) -> Symbol:
         if isinstance(amount, Symbol):
             return amount
-        target = symbol(f"bar.{of}")
-        self.statements.append(Assign(target, self.spaces[of], amount))
+        self._emit(Assign(target, space, amount))
         return target
+
+    def _emit(self, statement: Statement) -> None:
+        self.statements.append(statement)
+        self.spaces[statement.target] = statement.space
 
     def reverse(self, statement: Statement) -> None:
         """Turn the cotangent of a statement's target into contributions to what it read."""
@@ -81,8 +108,9 @@ class _Reverse:
         bar = self.total(statement.target)
         assert bar is not None
         if isinstance(statement, Assign):
+            place = self.spaces[bar] if statement.space == NETWORK else statement.space
             for s in sorted(statement.reads & self.active, key=str):
-                self.contribute(s, bar * self.partial(statement, s))
+                self.contribute(s, bar * self.partial(statement, s), place)
         elif isinstance(statement, Couple):
             self._reverse_couple(statement, bar)
         elif isinstance(statement, Gather):
@@ -90,14 +118,14 @@ class _Reverse:
                 target = symbol(f"bar.{statement.target}.summed")
                 place = self.spaces[statement.source]
                 back = Reduce(target, place, statement.projection, bar, to_post=statement.from_post)
-                self.statements.append(back)
-                self.contribute(statement.source, target)
+                self._emit(back)
+                self.contribute(statement.source, target, place)
         elif isinstance(statement, Reduce):
             target = symbol(f"bar.{statement.target}.spread")
-            self.statements.append(
+            self._emit(
                 Gather(target, statement.projection, bar, from_post=statement.to_post, masked=True)
             )
-            self.contribute(statement.source, target)
+            self.contribute(statement.source, target, statement.projection)
         else:
             raise AssertionError(f"{statement} occurs in adjoints only")
 
@@ -115,15 +143,15 @@ class _Reverse:
             back = Couple(
                 target, place, statement.projection, statement.weight, bar, not statement.transposed
             )
-            self.statements.append(back)
-            self.contribute(statement.source, target)
+            self._emit(back)
+            self.contribute(statement.source, target, place)
         if statement.weight in self.active:
             target = symbol(f"bar.{statement.target}.outer")
             before, after = (
                 (bar, statement.source) if statement.transposed else (statement.source, bar)
             )
-            self.statements.append(Outer(target, statement.projection, before, after))
-            self.contribute(statement.weight, target)
+            self._emit(Outer(target, statement.projection, before, after))
+            self.contribute(statement.weight, target, statement.projection)
 
 
 def adjoint(program: Program, wrt: Iterable[Symbol]) -> Program:
@@ -159,7 +187,8 @@ def _reverse(
     for value, bar in leaving:
         if value in reverse.active:
             cotangents.append(Input(bar, spaces[value], Kind.COTANGENT))
-            reverse.contribute(value, bar)
+            reverse.spaces[bar] = spaces[value]
+            reverse.contribute(value, bar, spaces[value])
     for statement in reversed(program.statements):
         reverse.reverse(statement)
     outputs = {of_input(x): bar for x in wanted if (bar := reverse.total(x)) is not None}

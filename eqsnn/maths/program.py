@@ -12,6 +12,7 @@ within one space; only the couplings move values between spaces, and they are cl
 | `Outer`   | target[pre, post] = a[pre] b[post] | not needed (appears in adjoints only) |
 | `Gather`  | target[pre, post] = source[pre] or source[post] | `Reduce` |
 | `Reduce`  | target[post] = sum over pre of source[pre, post] (or the other way) | `Gather` |
+| `Total`   | target = sum over all elements of source | not needed (appears in adjoints only) |
 
 Sums run over existing synapses only, so their reverse reaches existing synapses only (a masked `Gather`).
 A *shared* input has one value for its whole space; every backend broadcasts it
@@ -177,7 +178,28 @@ class Reduce:
         return f"{self.target} = sum[{self.projection}, to {'post' if self.to_post else 'pre'}] {self.source}"
 
 
-Statement = Assign | Couple | Outer | Gather | Reduce
+@dataclass(frozen=True, slots=True)
+class Total:
+    """`target = sum over the elements of source`: one value for the whole network."""
+
+    target: Symbol
+    source: Symbol
+
+    @property
+    def space(self) -> str:
+        """The network as a whole."""
+        return NETWORK
+
+    @property
+    def reads(self) -> frozenset[Symbol]:
+        """The symbols this statement depends on."""
+        return frozenset({self.source})
+
+    def __str__(self) -> str:
+        return f"{self.target} = sum of all {self.source}"
+
+
+Statement = Assign | Couple | Outer | Gather | Reduce | Total
 
 
 @dataclass(frozen=True, slots=True)

@@ -127,7 +127,14 @@ def _cut(
     }
     read = {s for statement in step for s in statement.reads} | leaving
     crossing = sorted(made & read, key=str)
-    given = tuple(Input(s, spaces[s], Kind.PARAMETER, constant[s]) for s in crossing)
+    fixed = {given.symbol for given in program.of_kind(Kind.SETTING)}
+    for statement in once:
+        if statement.reads <= fixed:
+            fixed.add(statement.target)
+    given = tuple(
+        Input(s, spaces[s], Kind.SETTING if s in fixed else Kind.PARAMETER, constant[s])
+        for s in crossing
+    )
     first = Program(
         spaces=program.spaces,
         inputs=program.of_kind(*CONSTANT),
