@@ -15,11 +15,25 @@ from eqsnn.maths.program import Program
 
 
 @dataclass(frozen=True, slots=True)
+class Noise:
+    """Private noise, drawn as the run goes: lane l follows `stream[l]`, from its step `first[l]` on.
+
+    stream, first: int64 (lane,). Equal seeds, streams and steps give equal numbers, whatever the backend, the lanes
+    beside it and the steps before it.
+    """
+
+    seed: int
+    stream: Tensor
+    first: Tensor
+
+
+@dataclass(frozen=True, slots=True)
 class Run:
     """Everything a kernel needs for `n_steps` steps. Keys are the names of the Program's symbols.
 
     states: (neuron, lane) each, synaptic ones (pre, post, lane). parameters: PARAMETER and SETTING inputs, tensors or
-    floats. drives: DRIVE, noise and OBSERVED inputs, (time, neuron or 1, lane or 1). synapses: for each projection the
+    floats. drives: DRIVE and OBSERVED inputs, (time, neuron or 1, lane or 1); noise inputs, too, unless `noise` says how
+    to draw them. synapses: for each projection the
     existing pairs, bool (pre, post, 1). pending: for each delayed arrival the last `steps` values sent, oldest first;
     absent at the start. record: outputs kept for every step. total: outputs summed over the steps, each step weighted
     by `weights` (time, 1, lane or 1) if given.
@@ -34,6 +48,7 @@ class Run:
     record: tuple[str, ...] = ()
     total: tuple[str, ...] = ()
     weights: Tensor | None = None
+    noise: Noise | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,8 +4,6 @@ The source of one step and of its vector-Jacobian product is generated from the 
 forwards and the product backwards (one autograd node for the whole run), so no graph is kept per operation.
 """
 
-import keyword
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +13,7 @@ from sympy import Symbol
 
 from eqsnn.backends import torch_functions as runtime
 from eqsnn.backends.kernel import Outcome, Run
+from eqsnn.backends.naming import identifiers
 from eqsnn.backends.signature import signature
 from eqsnn.backends.spelling import spell
 from eqsnn.backends.unroll import unroll
@@ -61,29 +60,7 @@ RUNTIME = {
 }
 
 
-def identifiers(program: Program) -> dict[Symbol, str]:
-    """Return a Python identifier for every symbol: `wake->rem.w` becomes `wake_to_rem_w`."""
-    names: dict[Symbol, str] = {}
-    taken: set[str] = {
-        "torch",
-        "dtype",
-        "exists",
-        "slope",
-        "spike_from",
-        "spike_above",
-        *RUNTIME,
-        *ARGUMENTS,
-    }
-    for s in program.space_of():
-        base = re.sub(r"\W", "_", str(s).replace("->", "_to_").replace("'", "_"))
-        base = f"_{base}" if base[0].isdigit() or keyword.iskeyword(base) else base
-        name, count = base, 1
-        while name in taken:
-            count += 1
-            name = f"{base}_{count}"
-        taken.add(name)
-        names[s] = name
-    return names
+RESERVED = {"torch", "dtype", "exists", "slope", "spike_from", "spike_above", *RUNTIME, *ARGUMENTS}
 
 
 def emit_step(
@@ -96,7 +73,7 @@ def emit_step(
 
     `groups` maps each argument to the symbols it unpacks to; `results` are the tuples of symbols to return.
     """
-    names = identifiers(program)
+    names = identifiers(program.space_of(), RESERVED)
     constant = {given.symbol for given in program.of_kind(*CONSTANT)}
     lines = [f"def {name}({', '.join(groups)}, exists, dtype):"]
     for argument, symbols in groups.items():
@@ -146,6 +123,7 @@ class TorchKernel:
 
     program: Program
     step: Program
+    raw_adjoint: Program
     step_adjoint: Program
     differentiated: tuple[str, ...]  # parameters of `step` on which something depends
     once_inputs: tuple[str, ...]  # what `run_once` reads
@@ -175,7 +153,8 @@ def compile_torch(program: Program, *, by_autograd: bool = False) -> TorchKernel
     wrt = [symbol(name) for name in (*places.states, *places.arrivals)] + [
         given.symbol for given in parameters
     ]
-    backward = share(adjoint(step, wrt))
+    raw = adjoint(step, wrt)
+    backward = share(raw)
     differentiated = tuple(
         str(g.symbol) for g in parameters if of_input(g.symbol) in backward.outputs
     )
@@ -187,6 +166,7 @@ def compile_torch(program: Program, *, by_autograd: bool = False) -> TorchKernel
     return TorchKernel(
         program=program,
         step=step,
+        raw_adjoint=raw,
         step_adjoint=backward,
         differentiated=differentiated,
         once_inputs=signature(once).held,
@@ -249,7 +229,7 @@ def _emit_backward(step: Program, backward: Program, differentiated: Sequence[st
             )
         ),
     }
-    names = identifiers(backward)
+    names = identifiers(backward.space_of(), RESERVED)
     unpack = [f"def step_vjp({', '.join(groups)}, exists, dtype):"]
     for argument, symbols in groups.items():
         picked = [

@@ -1,4 +1,4 @@
-"""How torch spells each node of an expression; decisions live here, the generated source is flat."""
+"""How a language spells each node of an expression; decisions live here, the generated source is flat."""
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
@@ -55,39 +55,58 @@ CALLS: dict[type, str] = {
 COMPARE = {"==": "==", "!=": "!=", "<": "<", "<=": "<=", ">": ">", ">=": ">="}
 
 
+class Dialect(NamedTuple):
+    """A target language: how it writes numbers, calls functions, and builds what is not a call."""
+
+    number: Callable[[Expr], str]
+    calls: Mapping[type, str]
+    structures: "Mapping[type, Callable[[Expr, Speller], Spelled]]"
+
+
+class Speller(NamedTuple):
+    """A dialect together with the identifier of each symbol."""
+
+    names: Mapping[Symbol, str]
+    dialect: Dialect
+
+    def spell(self, node: Expr | Boolean) -> Spelled:
+        """Return the source of an expression."""
+        if isinstance(node, Symbol):
+            return Spelled(self.names[node], ATOM)
+        if node.is_number:
+            return self.number(node)
+        for kind, write in self.dialect.structures.items():
+            if isinstance(node, kind):
+                return write(node, self)
+        call = self.dialect.calls.get(type(node))
+        assert call is not None, f"there is no spelling for {type(node).__name__}"
+        return Spelled(f"{call}({', '.join(self.arguments(node.args))})", ATOM)
+
+    def arguments(self, args: Iterable) -> list[str]:
+        """Return the source of each argument of a call."""
+        return [self.spell(argument).text for argument in args]
+
+    def number(self, node: Expr) -> Spelled:
+        """Return a literal."""
+        text = self.dialect.number(node)
+        return Spelled(text, SUM if text.startswith("-") else ATOM)
+
+
 def spell(expression: Expr | Boolean, names: Mapping[Symbol, str]) -> str:
     """Return torch source for an expression; `names` gives the identifier of each symbol."""
-    return _spell(expression, names).text
+    return Speller(names, TORCH).spell(expression).text
 
 
-def _spell(node: Expr | Boolean, names: Mapping[Symbol, str]) -> Spelled:
-    if isinstance(node, Symbol):
-        return Spelled(names[node], ATOM)
-    if node.is_number:
-        return _number(node)
-    for kind, write in STRUCTURES.items():
-        if isinstance(node, kind):
-            return write(node, names)
-    call = CALLS.get(type(node))
-    assert call is not None, f"torch has no spelling for {type(node).__name__}"
-    return Spelled(f"{call}({', '.join(_arguments(node.args, names))})", ATOM)
+def python_number(node: Expr) -> str:
+    """Return an integer or the shortest decimal that reads back as the same double."""
+    return str(int(node)) if node.is_Integer else repr(float(node))
 
 
-def _arguments(args: Iterable, names: Mapping[Symbol, str]) -> list[str]:
-    return [_spell(argument, names).text for argument in args]
-
-
-def _number(node: Expr) -> Spelled:
-    value = float(node)
-    text = str(int(value)) if node.is_Integer else repr(value)
-    return Spelled(text, ATOM if value >= 0 else SUM)
-
-
-def _sum(node: Expr, names: Mapping[Symbol, str]) -> Spelled:
+def _sum(node: Expr, speller: Speller) -> Spelled:
     text = ""
     for term in node.as_ordered_terms():
         negative = term.could_extract_minus_sign()
-        part = _spell(-term if negative else term, names).within(PRODUCT)
+        part = speller.spell(-term if negative else term).within(PRODUCT)
         if text:
             text += f" - {part}" if negative else f" + {part}"
         else:
@@ -95,18 +114,18 @@ def _sum(node: Expr, names: Mapping[Symbol, str]) -> Spelled:
     return Spelled(text, SUM)
 
 
-def _product(node: Expr, names: Mapping[Symbol, str]) -> Spelled:
+def _product(node: Expr, speller: Speller) -> Spelled:
     if node.could_extract_minus_sign():
-        return Spelled(f"-{_spell(-node, names).within(PRODUCT)}", SUM)
+        return Spelled(f"-{speller.spell(-node).within(PRODUCT)}", SUM)
     above, below = [], []
     for factor in node.as_ordered_factors():
         base, exponent = factor.as_base_exp()
         if exponent.is_number and exponent.is_negative and not factor.is_number:
-            below.append(_spell(base ** (-exponent), names).within(POWER))
+            below.append(speller.spell(base ** (-exponent)).within(POWER))
         elif factor.is_Rational and not factor.is_Integer and factor.p == 1:
             below.append(str(factor.q))
         else:
-            above.append(_spell(factor, names).within(PRODUCT))
+            above.append(speller.spell(factor).within(PRODUCT))
     numerator = "*".join(above) or "1"
     if not below:
         return Spelled(numerator, PRODUCT)
@@ -114,56 +133,56 @@ def _product(node: Expr, names: Mapping[Symbol, str]) -> Spelled:
     return Spelled(f"{numerator}/{denominator}", PRODUCT)
 
 
-def _power(node: Expr, names: Mapping[Symbol, str]) -> Spelled:
+def _power(node: Expr, speller: Speller) -> Spelled:
     base, exponent = node.args
     if exponent == sympy.Rational(1, 2):
-        return Spelled(f"sqrt({_spell(base, names).text})", ATOM)
+        return Spelled(f"sqrt({speller.spell(base).text})", ATOM)
     if exponent.is_number and exponent.is_negative:
-        return Spelled(f"1/{_spell(base ** (-exponent), names).within(POWER)}", PRODUCT)
+        return Spelled(f"1/{speller.spell(base ** (-exponent)).within(POWER)}", PRODUCT)
     return Spelled(
-        f"{_spell(base, names).within(ATOM)}**{_spell(exponent, names).within(ATOM)}", POWER
+        f"{speller.spell(base).within(ATOM)}**{speller.spell(exponent).within(ATOM)}", POWER
     )
 
 
-def _where(node: Expr, names: Mapping[Symbol, str]) -> Spelled:
+def _where(node: Expr, speller: Speller) -> Spelled:
     condition, chosen, other = node.args
-    asked = _spell(condition, names)
+    asked = speller.spell(condition)
     if chosen.is_number and other.is_number:
         if (chosen, other) == (1, 0):
             return Spelled(f"{asked.within(ATOM)}.to(dtype)", ATOM)
-        text = f"{asked.within(ATOM)}.to(dtype)*{_number(chosen - other).within(ATOM)}"
-        return Spelled(text if other == 0 else f"{text} + {_number(other).within(ATOM)}", SUM)
-    return Spelled(f"torch.where({', '.join(_arguments(node.args, names))})", ATOM)
+        text = f"{asked.within(ATOM)}.to(dtype)*{speller.number(chosen - other).within(ATOM)}"
+        return Spelled(text if other == 0 else f"{text} + {speller.number(other).within(ATOM)}", SUM)
+    return Spelled(f"torch.where({', '.join(speller.arguments(node.args))})", ATOM)
 
 
-def _spike(node: Expr, names: Mapping[Symbol, str]) -> Spelled:
+def _spike(node: Expr, speller: Speller) -> Spelled:
     margin, width, strict = node.args
     call = "spike_above" if strict == 1 else "spike_from"
-    return Spelled(f"{call}({', '.join(_arguments((margin, width), names))})", ATOM)
+    return Spelled(f"{call}({', '.join(speller.arguments((margin, width)))})", ATOM)
 
 
-def _detach(node: Expr, names: Mapping[Symbol, str]) -> Spelled:
-    return Spelled(f"detach({_spell(node.args[0], names).text})", ATOM)
+def _detach(node: Expr, speller: Speller) -> Spelled:
+    return Spelled(f"detach({speller.spell(node.args[0]).text})", ATOM)
 
 
-def _comparison(node: Expr, names: Mapping[Symbol, str]) -> Spelled:
-    left, right = (_spell(side, names).within(SUM) for side in node.args)
+def _comparison(node: Expr, speller: Speller) -> Spelled:
+    left, right = (speller.spell(side).within(SUM) for side in node.args)
     return Spelled(f"{left} {COMPARE[node.rel_op]} {right}", COMPARISON)  # type: ignore[attr-defined]
 
 
-def _logic(sign: str) -> Callable[[Expr, Mapping[Symbol, str]], Spelled]:
-    def write(node: Expr, names: Mapping[Symbol, str]) -> Spelled:
-        parts = [_spell(part, names).within(ATOM) for part in sorted(node.args, key=str)]
+def _logic(sign: str) -> Callable[[Expr, Speller], Spelled]:
+    def write(node: Expr, speller: Speller) -> Spelled:
+        parts = [speller.spell(part).within(ATOM) for part in sorted(node.args, key=str)]
         return Spelled(f" {sign} ".join(parts), COMPARISON)
 
     return write
 
 
-def _negation(node: Expr, names: Mapping[Symbol, str]) -> Spelled:
-    return Spelled(f"~{_spell(node.args[0], names).within(ATOM)}", ATOM)
+def _negation(node: Expr, speller: Speller) -> Spelled:
+    return Spelled(f"~{speller.spell(node.args[0]).within(ATOM)}", ATOM)
 
 
-STRUCTURES: dict[type, Callable[[Expr, Mapping[Symbol, str]], Spelled]] = {
+STRUCTURES: dict[type, Callable[[Expr, Speller], Spelled]] = {
     sympy.Add: _sum,
     sympy.Mul: _product,
     sympy.Pow: _power,
@@ -175,3 +194,5 @@ STRUCTURES: dict[type, Callable[[Expr, Mapping[Symbol, str]], Spelled]] = {
     sympy.Or: _logic("|"),
     sympy.Not: _negation,
 }
+
+TORCH = Dialect(python_number, CALLS, STRUCTURES)

@@ -1,14 +1,16 @@
 """unroll: walk a compiled step forwards through time, and its vector-Jacobian product backwards."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
 from eqsnn.backends.kernel import Outcome, Run
+from eqsnn.backends.noise import drawn
 from eqsnn.backends.signature import Signature, signature
-from eqsnn.maths.program import Program
+from eqsnn.maths.program import Kind, Program
 
 Tensors = tuple[Tensor, ...]
 
@@ -50,7 +52,11 @@ def unroll(kernel: Compiled, run: Run) -> Outcome:
     """Run a compiled Program for `run.n_steps` steps; differentiable in states, pending values and parameters."""
     places = signature(kernel.step)
     dtype = next(iter(run.states.values())).dtype if run.states else torch.get_default_dtype()
-    held = _held(kernel, run, places, dtype)
+    held = list(held_values(kernel, run, places, dtype).values())
+    noisy = kernel.step.of_kind(Kind.NORMAL, Kind.UNIFORM)
+    if run.noise is not None and noisy:
+        drives = drawn(run.noise, noisy, space_sizes(kernel.step, run), run.n_steps, dtype)
+        run = replace(run, drives={**run.drives, **drives})
     delays = {str(delay.arrival): delay.steps for delay in kernel.step.delays}
     now = (
         tuple(zip(*(run.drives[name].unbind(0) for name in places.now), strict=True))
@@ -59,7 +65,7 @@ def unroll(kernel: Compiled, run: Run) -> Outcome:
     walk = _Walk(kernel, run, places, now, tuple(delays[name] for name in places.arrivals), dtype)
     states = tuple(run.states[name] for name in places.states)
     pending = tuple(
-        value for name in places.arrivals for value in _pending(kernel, run, name, delays[name])
+        value for name in places.arrivals for value in pending_values(kernel, run, name, delays[name])
     )
     if kernel.by_autograd or not torch.is_grad_enabled():
         results = _forward(walk, states, pending, held, [])
@@ -68,7 +74,23 @@ def unroll(kernel: Compiled, run: Run) -> Outcome:
     return _outcome(walk, results)
 
 
-def _held(kernel: Compiled, run: Run, places: Signature, dtype: torch.dtype) -> list[Tensor]:
+def space_sizes(program: Program, run: Run) -> dict[str, int]:
+    """Return the number of neurons of each population and of possible synapses of each projection."""
+    sizes: dict[str, int] = {}
+    for name, exists in run.synapses.items():
+        space = program.spaces[name]
+        sizes |= {name: exists.shape[0] * exists.shape[1], space.pre: exists.shape[0], space.post: exists.shape[1]}
+    for given in program.inputs:
+        value = {**run.drives, **run.parameters, **run.states}.get(str(given.symbol))
+        if isinstance(value, Tensor) and given.space and not program.spaces[given.space].is_projection:
+            rows = value.shape[1] if value.dim() == 3 else value.shape[0] if value.dim() else 1
+            sizes[given.space] = max(sizes.get(given.space, 1), rows)
+    return sizes
+
+
+def held_values(
+    kernel: Compiled, run: Run, places: Signature, dtype: torch.dtype
+) -> dict[str, Tensor]:
     """Return the constant inputs of the step, those computed once included, in calling order."""
     given = {name: torch.as_tensor(value, dtype=dtype) for name, value in run.parameters.items()}
     once = [given[name] for name in kernel.once_inputs]
@@ -78,10 +100,10 @@ def _held(kernel: Compiled, run: Run, places: Signature, dtype: torch.dtype) -> 
     for name in kernel.masked:
         exists = run.synapses[spaces[name]]
         values[name] = torch.where(exists, values[name], torch.zeros((), dtype=dtype))
-    return list(values.values())
+    return values
 
 
-def _pending(kernel: Compiled, run: Run, arrival: str, steps: int) -> Tensors:
+def pending_values(kernel: Compiled, run: Run, arrival: str, steps: int) -> Tensors:
     """Return what is still on its way: the caller's, or the value at rest repeated."""
     if arrival in run.pending:
         return run.pending[arrival]

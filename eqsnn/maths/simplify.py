@@ -73,11 +73,11 @@ class Hoisted(NamedTuple):
     step: Program
 
 
-def hoist(program: Program) -> Hoisted:
+def hoist(program: Program, prefix: str = "c") -> Hoisted:
     """Move everything that depends only on parameters and settings out of the step.
 
     The outputs of `once` are named like the parameters they become in `step`. A symbol keeps the space of the
-    statement it came from, and is shared if everything it depends on is.
+    statement it came from, and is shared if everything it depends on is. New symbols are `prefix` and a number.
     """
     constant = {
         given.symbol: given.shared or given.space == NETWORK for given in program.of_kind(*CONSTANT)
@@ -90,7 +90,7 @@ def hoist(program: Program) -> Hoisted:
 
     def lift(expression: Expr) -> Symbol:
         if expression not in lifted:
-            target = symbol(f"c{len(lifted)}")
+            target = symbol(f"{prefix}{len(lifted)}")
             assert target not in taken, f"{target} is taken"
             alike = {s for s, same in constant.items() if same}
             spaces[target] = _space_of_expression(expression, spaces, alike)

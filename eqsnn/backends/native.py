@@ -1,0 +1,523 @@
+"""Program -> C99 -> shared library -> Kernel: the backend that simulations and fits run on.
+
+The source is specialised to the sizes of the network and the shapes of its inputs and compiled on first use
+(compile_c.py). Blocks of lanes run in threads: the library holds no lock of Python's. The whole run is one autograd
+node; what does not change over a run is computed once by the torch kernel beside it.
+"""
+
+import ctypes
+import os
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from eqsnn.backends.compile_c import Compiler, load_library
+from eqsnn.backends.emit_c import Form, Source, cut_adjoint, emit
+from eqsnn.backends.kernel import Outcome, Run
+from eqsnn.backends.noise import key_of
+from eqsnn.backends.pytorch import TorchKernel, compile_once
+from eqsnn.backends.signature import Signature, signature
+from eqsnn.backends.unroll import held_values, pending_values, space_sizes
+from eqsnn.language.functions import symbol
+from eqsnn.maths.program import CONSTANT, NETWORK, PER_STEP, Kind, Program
+
+SPARSE_BELOW = 0.2  # share of existing synapses below which a projection is a list of synapses
+WIDEST = {torch.float32: 16, torch.float64: 8}  # lanes side by side: one 512-bit vector
+SEGMENT_BYTES = 256 * 1024  # of rows: they stay in the second-level cache
+TAPE_BYTES = 192 * 1024 * 1024  # up to which a run with heavy couplings keeps all rows instead of recomputing them
+HEAVY = 4096  # synapses from which on recomputing a step costs more than storing it
+
+
+class Library(NamedTuple):
+    """A compiled kernel."""
+
+    source: Source
+    forward: Callable[..., int]
+    backward: Callable[..., int] | None
+    row_bytes: int
+    checkpoint_bytes: int
+    once: Callable | None  # constants of the adjoint
+    constants: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class NativeKernel:
+    """A Program compiled to C. `reference` is the torch kernel of the same Program."""
+
+    reference: TorchKernel
+    compiler: Compiler
+    threads: int = 0  # 0: as many as this process may use
+    libraries: dict[Form, Library] = field(default_factory=dict, compare=False)
+
+    @property
+    def program(self) -> Program:
+        """The Program that was compiled."""
+        return self.reference.program
+
+    @property
+    def step(self) -> Program:
+        """One step, constants taken out."""
+        return self.reference.step
+
+    @property
+    def step_adjoint(self) -> Program:
+        """Its vector-Jacobian product."""
+        return self.reference.step_adjoint
+
+    @property
+    def source(self) -> str:
+        """The C source compiled so far, or the torch source before the first run: sizes are needed for C."""
+        texts = [library.source.text for library in self.libraries.values()]
+        return texts[-1] if texts else self.reference.source
+
+    def unroll(self, run: Run) -> Outcome:
+        """Run the Program for `run.n_steps` steps (see Kernel)."""
+        places = signature(self.step)
+        dtype = next((v.dtype for v in run.states.values()), torch.get_default_dtype())
+        held = held_values(self.reference, run, places, dtype)
+        pending = {
+            name: torch.stack(
+                torch.broadcast_tensors(*pending_values(self.reference, run, name, d.steps))
+            )
+            for name in places.arrivals
+            for d in self.step.delays
+            if str(d.arrival) == name
+        }
+        states = {name: run.states[name] for name in places.states}
+        values = [*states.values(), *pending.values(), *held.values()]
+        wanted = tuple(
+            name
+            for name in self.reference.differentiated
+            if isinstance(held[name], Tensor) and held[name].requires_grad
+        )
+        differentiable = torch.is_grad_enabled() and any(v.requires_grad for v in values)
+        call = _Call.prepare(self, run, places, held, dtype, wanted if differentiable else None)
+        if differentiable:
+            results = _Native.apply(call, *values)
+        else:
+            results = call.forward(values)[0]
+        left = iter(results)
+        recorded = {name: next(left) for name in run.record}
+        totals = {name: next(left) for name in run.total}
+        final = {name: next(left) for name in places.states}
+        still = {name: tuple(next(left).unbind(0)) for name in places.arrivals}
+        return Outcome(recorded, totals, final, still)
+
+    def library(self, form: Form) -> Library:
+        """Return the compiled library of a form, compiled on first use."""
+        if form not in self.libraries:
+            self.libraries[form] = self._compile(form)
+        return self.libraries[form]
+
+    def _compile(self, form: Form) -> Library:
+        cut = once = None
+        if form.learned is not None:
+            cut = cut_adjoint(
+                self.step, self.reference.raw_adjoint, form.learned, generated=form.generated
+            )
+            once = compile_once(cut.once) if cut.once.outputs else None
+        source = emit(self.step, form, cut)
+        loaded = load_library(source.text, self.compiler)
+        pointers = ctypes.POINTER(ctypes.c_void_p)
+        signature_of = [pointers, pointers, *[ctypes.c_long] * 4, ctypes.c_int]
+        loaded.run_forward.argtypes = signature_of
+        if cut is not None:
+            loaded.run_backward.argtypes = signature_of
+        loaded.row_bytes.restype = loaded.checkpoint_bytes.restype = ctypes.c_long
+        return Library(
+            source,
+            loaded.run_forward,
+            loaded.run_backward if cut is not None else None,
+            loaded.row_bytes(),
+            loaded.checkpoint_bytes(),
+            once,
+            tuple(cut.once.outputs) if cut is not None else (),
+        )
+
+
+def usable_cores() -> int:
+    """Return the number of cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def block_width(lanes: int, dtype: torch.dtype) -> int:
+    """Return how many lanes run side by side: a power of two, no wider than a vector or than needed."""
+    width = 1
+    while width < min(lanes, WIDEST[dtype]):
+        width *= 2
+    return width
+
+
+def run_blocks(function: Callable[..., int], n_blocks: int, threads: int, *args: Any) -> None:
+    """Call a library function for every block of lanes, several at a time. Raises MemoryError if one has no memory."""
+    left = iter(range(n_blocks))
+    lock = threading.Lock()
+    failed: list[int] = []
+
+    def work() -> None:
+        while True:
+            with lock:
+                block = next(left, None)
+            if block is None:
+                return
+            if function(*args[:2], block, *args[2:]) != 0:
+                failed.append(block)
+
+    others = [threading.Thread(target=work) for _ in range(min(threads, n_blocks) - 1)]
+    for thread in others:
+        thread.start()
+    work()
+    for thread in others:
+        thread.join()
+    if failed:
+        raise MemoryError("there is not enough memory for a block of lanes; use fewer starts or shorter windows")
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """One run, with everything the library needs in the order it needs it."""
+
+    kernel: NativeKernel
+    run: Run
+    places: Signature
+    dtype: torch.dtype
+    lanes: int
+    form: Form
+    library: Library
+    listed: Mapping[str, tuple[Tensor, Tensor, Tensor]]  # pre, post (int64) and start (int32) of sparse projections
+    sizes: Mapping[str, int]
+    segment: int
+    keep: bool
+
+    @staticmethod
+    def prepare(
+        kernel: NativeKernel,
+        run: Run,
+        places: Signature,
+        held: Mapping[str, Tensor],
+        dtype: torch.dtype,
+        learned: tuple[str, ...] | None,
+    ) -> "_Call":
+        step = kernel.step
+        lanes = max(
+            [v.shape[-1] for v in run.states.values()]
+            + [v.shape[-1] for v in run.drives.values()]
+            + [v.shape[-1] for v in held.values() if v.dim()]
+        )
+        sizes = space_sizes(step, run)
+        listed = {}
+        for name in dict.fromkeys(s.projection for s in step.statements if hasattr(s, "projection")):
+            exists = run.synapses[name][:, :, 0]
+            if bool(exists.all()) or not (_needs_list(step, name) or exists.float().mean() < SPARSE_BELOW):
+                continue
+            pre, post = exists.nonzero(as_tuple=True)
+            counts = torch.zeros(exists.shape[0] + 1, dtype=torch.int64)
+            counts[1:] = exists.sum(1).cumsum(0)
+            listed[name] = (pre, post, counts.to(torch.int32))
+            sizes[name] = len(pre)
+        generated = run.noise is not None
+        now = [g for g in step.of_kind(*PER_STEP) if str(g.symbol) in run.drives]
+        values = {str(g.symbol): run.drives[str(g.symbol)] for g in now}
+        same = {name for name, value in values.items() if value.shape[-1] == 1}
+        same |= {
+            str(g.symbol)
+            for g in step.of_kind(*CONSTANT)
+            if g.space != NETWORK and step.spaces[g.space].is_projection and held[str(g.symbol)].shape[-1] == 1
+        }
+        if run.weights is not None and run.weights.shape[-1] == 1:
+            same.add("weights")
+        single = {str(g.symbol) for g in now if values[str(g.symbol)].shape[1] == 1 and _is_single(sizes, g.space)}
+        form = Form(
+            sizes=tuple(sorted(sizes.items())),
+            block=block_width(lanes, dtype),
+            double=dtype == torch.float64,
+            sparse=frozenset(listed),
+            same=frozenset(same),
+            single=frozenset(single),
+            generated=generated,
+            record=run.record,
+            total=run.total,
+            weighted=run.weights is not None and bool(run.total),
+            learned=learned,
+        )
+        library = kernel.library(form)
+        segment, keep = _segments(library, step, sizes, run.n_steps, -(-lanes // form.block))
+        return _Call(kernel, run, places, dtype, lanes, form, library, listed, sizes, segment, keep)
+
+    @property
+    def n_blocks(self) -> int:
+        return -(-self.lanes // self.form.block)
+
+    @property
+    def threads(self) -> int:
+        return self.kernel.threads or usable_cores()
+
+    def shape(self, space: str) -> tuple[int, ...]:
+        """The shape of a value on a space as the library sees it."""
+        return (1 if space == NETWORK else self.sizes[space], self.lanes)
+
+    def space(self, name: str) -> str:
+        return self.kernel.step.space_of()[symbol(name)]
+
+    def packed(self, space: str, value: Tensor, lanes: int | None = None) -> Tensor:
+        """A value on a space as the library reads it: one row for each element or synapse."""
+        value = value.detach().to(self.dtype)
+        if space != NETWORK and self.kernel.step.spaces[space].is_projection and value.dim() == 3:
+            exists = self.run.synapses[space]
+            full = value.expand(*exists.shape[:2], value.shape[2])
+            if space in self.listed:
+                pre, post, _ = self.listed[space]
+                value = full[pre, post]
+            else:
+                value = full.reshape(-1, value.shape[2])
+        rows = self.shape(space)[0]
+        return value.expand(rows, self.lanes if lanes is None else lanes).contiguous()
+
+    def unpacked(self, space: str, value: Tensor) -> Tensor:
+        """The reverse of `packed`: (..., pre, post, lane) for synaptic values."""
+        if space == NETWORK or not self.kernel.step.spaces[space].is_projection:
+            return value
+        pre, post = self.run.synapses[space].shape[:2]
+        if space not in self.listed:
+            return value.reshape(*value.shape[:-2], pre, post, value.shape[-1])
+        full = value.new_zeros(*value.shape[:-2], pre, post, value.shape[-1])
+        at = self.listed[space]
+        full[..., at[0], at[1], :] = value
+        return full
+
+    def inputs(self, values: Sequence[Tensor]) -> list[Tensor | None]:
+        """What every port of the library reads; keep the list alive while it runs."""
+        n_states, n_arrivals = len(self.places.states), len(self.places.arrivals)
+        states = dict(zip(self.places.states, values[:n_states], strict=True))
+        pending = dict(
+            zip(self.places.arrivals, values[n_states : n_states + n_arrivals], strict=True)
+        )
+        held = dict(zip(self.places.held, values[n_states + n_arrivals :], strict=True))
+        if self.library.once is not None:
+            with torch.no_grad():
+                held |= self.library.once(held, self.run.synapses, self.dtype)
+        layout: list[int] = []
+        found: list[Tensor | None] = []
+        for role, name in self.library.source.inputs:
+            if role == "held":
+                tensor, rows = self._held(name, held[name])
+                layout += rows
+                found.append(tensor)
+            else:
+                found.append(self._input(role, name, states, pending))
+        found[0] = torch.tensor(layout or [0], dtype=torch.int64)
+        return found
+
+    def _input(
+        self, role: str, name: str, states: Mapping[str, Tensor], pending: Mapping[str, Tensor]
+    ) -> Tensor | None:
+        noise = self.run.noise
+        if role == "state":
+            return self.packed(self.space(name), states[name])
+        if role == "pending":
+            value = pending[name].detach().to(self.dtype)
+            return value.expand(value.shape[0], *self.shape(self.space(name))).contiguous()
+        if role == "now":
+            return self._per_step(name)
+        if role in ("start", "post"):
+            return self.listed[name][2 if role == "start" else 1].to(torch.int32).contiguous()
+        if role == "weights":
+            assert self.run.weights is not None
+            return self.run.weights.detach().to(self.dtype).contiguous()
+        if role in ("stream", "begin"):
+            assert noise is not None
+            counter = noise.stream if role == "stream" else noise.first
+            return (counter.expand(self.lanes) & 0xFFFFFFFF).to(torch.uint32).contiguous()
+        if role == "keys":
+            assert noise is not None
+            sources = self.kernel.step.of_kind(Kind.NORMAL, Kind.UNIFORM)
+            keys = [key_of(noise.seed, str(given.symbol)) for given in sources]
+            return torch.tensor(keys, dtype=torch.int64).to(torch.uint32)
+        return None
+
+    def _per_step(self, name: str) -> Tensor:
+        value = self.run.drives[name].detach().to(self.dtype)
+        rows = 1 if name in self.form.single else self.shape(self.space(name))[0]
+        lanes = 1 if name in self.form.same else self.lanes
+        return value.expand(self.run.n_steps, rows, lanes).contiguous()
+
+    def _held(self, name: str, value: Any) -> tuple[Tensor, list[int]]:
+        """A constant, the distance of its rows, and whether it has lanes."""
+        tensor = torch.as_tensor(value, dtype=self.dtype).detach()
+        if tensor.dim() == 0:
+            tensor = tensor.reshape(1, 1)
+        if tensor.dim() == 3:
+            packed = self.packed(self.space(name), tensor, tensor.shape[2])
+            return packed, [packed.shape[1], int(packed.shape[1] > 1)]
+        tensor = tensor.contiguous()
+        return tensor, [tensor.shape[1] if tensor.shape[0] > 1 else 0, int(tensor.shape[1] > 1)]
+
+    def forward(self, values: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor | None], Tensor | None]:
+        """Run forwards. Returns the results, the inputs, and what the backward pass needs to start from."""
+        given = self.inputs(values)
+        program, n_steps = self.kernel.step, self.run.n_steps
+        spaces = program.space_of()
+        made: dict[tuple[str, str], Tensor] = {}
+        for name in self.run.record:
+            made["record", name] = torch.empty(
+                n_steps, *self.shape(spaces[program.outputs[name]]), dtype=self.dtype
+            )
+        for name in self.run.total:
+            made["total", name] = torch.empty(self.shape(spaces[program.outputs[name]]), dtype=self.dtype)
+        for name in self.places.states:
+            made["state", name] = torch.empty(self.shape(self.space(name)), dtype=self.dtype)
+        delays = {str(d.arrival): d.steps for d in program.delays}
+        for name in self.places.arrivals:
+            made["pending", name] = torch.empty(
+                delays[name], *self.shape(self.space(name)), dtype=self.dtype
+            )
+        memory = None
+        if self.form.learned is not None:
+            n_saved = n_steps + 1 if self.keep else -(-n_steps // self.segment)
+            each = self.library.row_bytes if self.keep else self.library.checkpoint_bytes
+            memory = _aligned(max(1, n_saved) * each * self.n_blocks)
+        made_memory = {("tape" if self.keep else "checkpoints", ""): memory}
+        outputs = [made.get(port, made_memory.get(port)) for port in self.library.source.outputs]
+        self._call(self.library.forward, given, outputs)
+        results = [
+            *(self.unpacked(spaces[program.outputs[n]], made["record", n]) for n in self.run.record),
+            *(self.unpacked(spaces[program.outputs[n]], made["total", n]) for n in self.run.total),
+            *(self.unpacked(self.space(n), made["state", n]) for n in self.places.states),
+            *(made["pending", n] for n in self.places.arrivals),
+        ]
+        return results, given, memory
+
+    def backward(
+        self, given: list[Tensor | None], memory: Tensor | None, bars: Sequence[Tensor | None]
+    ) -> list[Tensor | None]:
+        """Run backwards. Returns cotangents of states, pending values and constants, in calling order."""
+        program = self.kernel.step
+        spaces = program.space_of()
+        left = iter(bars)
+        found: dict[tuple[str, str], Tensor | None] = {}
+        for role, names in (("bar.record", self.run.record), ("bar.total", self.run.total)):
+            for name in names:
+                space = spaces[program.outputs[name]]
+                found[role, name] = self._bar_of_output(space, next(left), role == "bar.record")
+        for name in self.places.states:
+            bar = next(left)
+            found["bar.state", name] = None if bar is None else self.packed(self.space(name), bar)
+        for name in self.places.arrivals:
+            bar = next(left)
+            found["bar.pending", name] = None if bar is None else bar.detach().contiguous()
+        found["tape" if self.keep else "checkpoints", ""] = memory
+        entering = [found.get(port) for port in self.library.source.bar_inputs]
+        leaving: list[Tensor | None] = []
+        delays = {str(d.arrival): d.steps for d in program.delays}
+        for role, name in self.library.source.bar_outputs:
+            shape = self.shape(self.space(name))
+            if role == "bar.pending":
+                shape = (delays[name], *shape)
+            if role == "bar.held":
+                shape = self._shape_of_sum(name)
+            leaving.append(torch.zeros(shape, dtype=self.dtype))
+        assert self.library.backward is not None
+        self._call(self.library.backward, [*given, *entering], leaving)
+        bar_of = dict(zip(self.library.source.bar_outputs, leaving, strict=True))
+        states = [self.unpacked(self.space(n), _known(bar_of["bar.state", n])) for n in self.places.states]
+        pending = [bar_of["bar.pending", n] for n in self.places.arrivals]
+        held = [self._bar_of_held(n, bar_of.get(("bar.held", n))) for n in self.places.held]
+        return [*states, *pending, *held]
+
+    def _bar_of_output(self, space: str, bar: Tensor | None, each_step: bool) -> Tensor:
+        shape = (*((self.run.n_steps,) if each_step else ()), *self.shape(space))
+        if bar is None:
+            return torch.zeros(shape, dtype=self.dtype)
+        bar = bar.detach()
+        if space in self.listed:
+            pre, post, _ = self.listed[space]
+            bar = bar[..., pre, post, :]
+        return bar.reshape(shape).contiguous()
+
+    def _shape_of_sum(self, name: str) -> tuple[int, ...]:
+        given = next(g for g in self.kernel.step.inputs if str(g.symbol) == name)
+        if name in self.library.source.per_block:
+            return (self.n_blocks, self.sizes[given.space])
+        return (1, self.lanes) if given.shared else self.shape(given.space)
+
+    def _bar_of_held(self, name: str, bar: Tensor | None) -> Tensor | None:
+        if bar is None:
+            return None
+        space = self.space(name)
+        if name in self.library.source.per_block:
+            return self.unpacked(space, bar.sum(0).unsqueeze(-1))
+        shared = any(str(g.symbol) == name and g.shared for g in self.kernel.step.inputs)
+        return bar if shared else self.unpacked(space, bar)
+
+    def _call(
+        self, function: Callable[..., int], given: Sequence[Tensor | None], out: Sequence[Tensor | None]
+    ) -> None:
+        args = (_pointers(given), _pointers(out), self.lanes, self.run.n_steps, self.segment, int(self.keep))
+        run_blocks(function, self.n_blocks, self.threads, *args)
+
+
+class _Native(torch.autograd.Function):
+    """One autograd node for the whole run."""
+
+    @staticmethod
+    def forward(ctx: Any, call: _Call, *values: Tensor) -> tuple[Tensor, ...]:
+        results, ctx.given, ctx.memory = call.forward(values)
+        ctx.call, ctx.shapes = call, [value.shape for value in values]
+        ctx.set_materialize_grads(False)
+        return tuple(results)
+
+    @staticmethod
+    def backward(ctx: Any, *bars: Tensor | None) -> tuple[Tensor | None, ...]:
+        gradients = ctx.call.backward(ctx.given, ctx.memory, bars)
+        return None, *(
+            None if bar is None else bar.sum_to_size(shape)
+            for bar, shape in zip(gradients, ctx.shapes, strict=True)
+        )
+
+
+def _needs_list(step: Program, projection: str) -> bool:
+    """Whether missing synapses must be left out: zero weights alone do not silence them."""
+    constant = {given.symbol for given in step.of_kind(*CONSTANT)}
+    for statement in step.statements:
+        if getattr(statement, "projection", projection if statement.space == projection else None) != projection:
+            continue
+        if getattr(statement, "weight", None) not in constant:
+            return True
+    return False
+
+
+def _is_single(sizes: Mapping[str, int], space: str) -> bool:
+    return space == NETWORK or sizes[space] >= 1
+
+
+def _segments(
+    library: Library, step: Program, sizes: Mapping[str, int], n_steps: int, n_blocks: int
+) -> tuple[int, bool]:
+    """Return the steps between checkpoints, and whether to keep every row instead."""
+    projections = {s.projection for s in step.statements if hasattr(s, "projection")}
+    heavy = any(sizes[name] >= HEAVY for name in projections)
+    tape = library.row_bytes * (n_steps + 1) * n_blocks
+    if tape <= (TAPE_BYTES if heavy else SEGMENT_BYTES * n_blocks):
+        return max(1, n_steps), True
+    return max(16, min(512, SEGMENT_BYTES // max(1, library.row_bytes))), False
+
+
+def _aligned(n_bytes: int) -> Tensor:
+    """Return memory whose first address is a multiple of 64."""
+    whole = torch.empty(n_bytes + 64, dtype=torch.uint8)
+    return whole[-whole.data_ptr() % 64 :]
+
+
+def _pointers(tensors: Sequence[Tensor | None]) -> Any:
+    return (ctypes.c_void_p * max(1, len(tensors)))(
+        *(None if tensor is None else tensor.data_ptr() for tensor in tensors)
+    )
+
+
+def _known(value: Tensor | None) -> Tensor:
+    assert value is not None
+    return value
