@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from eqsnn.analysis.compare import compare, rate_error
 from eqsnn.errors import InputError
 from eqsnn.inference.fit import Found, Report, Settings, search, unknown_noise
-from eqsnn.inference.objectives import ForcedObjective, prepare
+from eqsnn.inference.objectives import OWN_NOISE, ForcedObjective, prepare
 from eqsnn.inference.result import Fit, make_fit
 from eqsnn.inference.stages import Forced, Free, Stage, default_stages
 from eqsnn.simulation.network import SpikingModel
@@ -34,13 +34,15 @@ def simulate(
     burn_in: float = 0.0,
     dtype: torch.dtype = torch.float64,
     method: str | None = None,
+    backend: str = "auto",
 ) -> Recording:
     """Simulate a model for `duration` seconds in each of `trials` independent trials.
 
     dt in seconds replaces the model's; inputs: known drives by name, (time,), (time, neuron) or (trial, time, neuron)
     in the units of the file, covering burn-in and duration; parameters: values by `group.parameter` or `parameter`.
     A population without a size takes it from the inputs or parameters, else 1. Unknown parameters are drawn from their
-    distributions. Same seed, same recording. Raises InputError.
+    distributions. backend: `native` (C), `pytorch` (the reference) or `auto`. Same seed, same recording. Raises
+    InputError.
     """
     if not (duration > 0 and np.isfinite(duration)):
         raise InputError(f"the duration is {duration:g} s; a positive number is expected")
@@ -66,6 +68,7 @@ def simulate(
         burn_in=burn_in,
         dtype=dtype,
         method=method,
+        backend=backend,
     )
 
 
@@ -106,6 +109,7 @@ def fit(
     resume: bool = False,
     report: Report | None = None,
     dtype: torch.dtype = torch.float64,
+    backend: str = "auto",
     command: str = "",
 ) -> Fit:
     """Fit every unknown (`~`) parameter of `model` to recorded spike trains.
@@ -114,15 +118,16 @@ def fit(
     width, then free-running van Rossum; start: values to start from instead of draws (units of the file; one for all
     starts or with a leading dimension per start); validation: share of trials, or of a single trial's time, held out;
     max_time in seconds; checkpoint: a file to save progress in every `checkpoint_every` seconds and,
-    with `resume`, to go on from. Same seed, same
-    result. Ctrl-C keeps what was reached. Raises InputError for data that cannot be used.
+    with `resume`, to go on from; backend as in `simulate`. Same seed, same result. Ctrl-C keeps what was reached. Raises InputError for data that cannot be used.
     """
     if starts < 1:
         raise InputError(f"{starts} starts; at least 1 is expected")
     sized = model.sized(targets.n_units)
     targets = _drives(targets)
     chosen = default_stages(loss, tau) if stages is None else stages
-    settings = Settings(chosen, starts, seed, validation, max_time, dtype, checkpoint_every)
+    settings = Settings(
+        chosen, starts, seed, validation, max_time, dtype, checkpoint_every, backend
+    )
     found = search(
         sized.definition,
         sized.parameters(),
@@ -134,7 +139,7 @@ def fit(
         report=report,
     )
     fitted = make_fit(sized, found, {}, seed, command)
-    scores = _scores(sized, fitted, found, chosen, tau)
+    scores = _scores(sized, fitted, found, chosen, tau, backend)
     extra = _warnings(sized, found, targets)
     return make_fit(sized, _with_warnings(found, extra), scores, seed, command, targets.parameters)
 
@@ -145,7 +150,12 @@ def _with_warnings(found: Found, extra: list[str]) -> Found:
 
 
 def _scores(
-    model: SpikingModel, fitted: Fit, found: Found, stages: tuple[Stage, ...], tau: float
+    model: SpikingModel,
+    fitted: Fit,
+    found: Found,
+    stages: tuple[Stage, ...],
+    tau: float,
+    backend: str,
 ) -> dict[str, float]:
     """Score the best restart on the held-out part: running freely, and one step ahead."""
     held = found.validation
@@ -157,7 +167,7 @@ def _scores(
     }
     with torch.no_grad():
         objective = ForcedObjective(
-            prepare(model.definition, held, torch.float64), forced, fitted.seed
+            prepare(model.definition, held, torch.float64, backend), forced, fitted.seed
         )
         by_width = {width: -float(objective(values, width)[0]) for width in forced.widths}
         scores["escape_width"] = max(by_width, key=lambda width: by_width[width])
@@ -168,9 +178,10 @@ def _scores(
         model,
         held.duration,
         trials=held.n_trials,
-        seed=fitted.seed,
+        seed=fitted.seed + OWN_NOISE,
         inputs=held,
         parameters=fitted.parameters,
+        backend=backend,
     )
     scored = compare(held, own, tau=tau)
     scores["van_rossum_score"] = scored.van_rossum_score

@@ -15,7 +15,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from eqsnn.analysis.compare import compare
 from eqsnn.api import fit, simulate
-from eqsnn.compiler import STAGES
+from eqsnn.compiler import BACKENDS, STAGES
 from eqsnn.errors import InputError, ModelError
 from eqsnn.inference.fit import Status
 from eqsnn.inference.result import Fit, read_fit
@@ -129,8 +129,18 @@ def _add_simulate(commands) -> None:
         "--record", action="append", default=[], metavar="NAME", help="variable to keep, e.g. v"
     )
     command.add_argument("--seed", type=int, default=0)
+    _add_backend(command)
     command.add_argument("--out", type=Path, required=True, metavar="FILE.npz")
     command.set_defaults(run=run_simulate)
+
+
+def _add_backend(command) -> None:
+    command.add_argument(
+        "--backend",
+        choices=BACKENDS,
+        default="auto",
+        help="native: compiled C; pytorch: the slow reference; auto: native where there is a C compiler",
+    )
 
 
 def run_simulate(arguments: argparse.Namespace) -> int:
@@ -149,6 +159,7 @@ def run_simulate(arguments: argparse.Namespace) -> int:
         parameters=_assignments(model, arguments.set),
         record=arguments.record,
         burn_in=seconds(arguments.burn_in),
+        backend=arguments.backend,
     )
     recording.save(arguments.out)
     rates = recording.rates()
@@ -219,7 +230,7 @@ def _add_fit(commands) -> None:
         help="start within this share of the recording's own parameters",
     )
     command.add_argument("--max-time", metavar="TIME", help="stop after, e.g., 5min")
-    command.add_argument("--backend", choices=("auto", "pytorch"), default="auto")
+    _add_backend(command)
     command.add_argument(
         "--validation", type=float, default=0.2, help="share held out to choose and score by"
     )
@@ -255,6 +266,7 @@ def run_fit(arguments: argparse.Namespace) -> int:
             checkpoint_every=seconds(arguments.checkpoint_every),
             resume=arguments.resume,
             report=report,
+            backend=arguments.backend,
             command=shlex.join(["eqsnn", *sys.argv[1:]]),
         )
     result.save(arguments.out)

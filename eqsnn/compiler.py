@@ -10,12 +10,20 @@ Each stage is a pure function of the one before, and `eqsnn show MODEL --stage N
 | 3 | `force`, `escape`, `know` | maths/ | Program -> Program: teacher forcing, spike probability, known noise |
 | 3 | `simplify.*`, `adjoint` | maths/ | the same with less work; its vector-Jacobian product |
 | 4 | `compile_torch` | backends/pytorch.py | Program -> torch functions: the reference backend |
+| 4 | `NativeKernel` | backends/native.py | Program -> C99 -> shared library: what simulations and fits run on |
 """
 
+import os
+import warnings
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from eqsnn.backends.compile_c import find_compiler
+from eqsnn.backends.emit_c import Form, cut_adjoint, emit
+from eqsnn.backends.kernel import Kernel
+from eqsnn.backends.native import NativeKernel
 from eqsnn.backends.pytorch import TorchKernel, compile_torch
+from eqsnn.errors import InputError
 from eqsnn.language.check import check
 from eqsnn.language.model import Model
 from eqsnn.language.parse import parse, read_model_text
@@ -27,6 +35,8 @@ from eqsnn.maths.force import force, is_regenerative
 from eqsnn.maths.known import know
 from eqsnn.maths.program import Program
 from eqsnn.maths.simplify import select
+
+NO_COMPILER = "no C compiler was found; install gcc or clang, or name one in $CC"
 
 
 def read_model(path: str | Path) -> Model:
@@ -56,9 +66,27 @@ def forced_program(
     return escape(force(free, spiking, self_resetting=runaway), spiking)
 
 
-def compile_program(program: Program, outputs: Iterable[str]) -> TorchKernel:
-    """Return a kernel that computes these outputs."""
-    return compile_torch(select(program, outputs))
+BACKENDS = ("auto", "native", "pytorch")  # the names `--backend` accepts
+
+
+def compile_program(program: Program, outputs: Iterable[str], backend: str = "auto") -> Kernel:
+    """Return a kernel that computes these outputs.
+
+    `native` is C, `pytorch` the reference; `auto` is C where there is a compiler, else pytorch with one warning.
+    Raises InputError for another name, and for `native` on a machine without a C compiler.
+    """
+    if backend not in BACKENDS:
+        raise InputError(f"there is no backend `{backend}`; the backends are {', '.join(BACKENDS)}")
+    reference = compile_torch(select(program, outputs))
+    if backend == "pytorch":
+        return reference
+    compiler = find_compiler(os.environ.get("CC"))
+    if compiler is not None:
+        return NativeKernel(reference, compiler)
+    if backend == "native":
+        raise InputError(NO_COMPILER)
+    warnings.warn(f"{NO_COMPILER}; running on pytorch, many times slower", stacklevel=2)
+    return reference
 
 
 def _syntax(model: Model) -> str:
@@ -72,7 +100,7 @@ def _program(model: Model) -> str:
 def _kernel(model: Model) -> TorchKernel:
     program = discretise(model)
     wanted = [name for name in program.outputs if name.endswith(".spike")] or list(program.outputs)
-    return compile_program(program, wanted)
+    return compile_torch(select(program, wanted))
 
 
 def _adjoint(model: Model) -> str:
@@ -83,10 +111,29 @@ def _torch(model: Model) -> str:
     return _kernel(model).source
 
 
+def _c(model: Model) -> str:
+    """The kernel of a fit on one vector of lanes; a population of unknown size is shown with one neuron."""
+    kernel = _kernel(model)
+    sizes = {name: population.size or 1 for name, population in model.populations.items()}
+    sizes |= {p.name: sizes[p.pre] * sizes[p.post] for p in model.projections.values()}
+    form = Form(
+        sizes=tuple(sorted(sizes.items())),
+        block=16,
+        double=False,
+        generated=True,
+        same=frozenset({"t"}),
+        record=tuple(kernel.step.outputs),
+        learned=kernel.differentiated,
+    )
+    adjoint = cut_adjoint(kernel.step, kernel.raw_adjoint, kernel.differentiated, generated=True)
+    return emit(kernel.step, form, adjoint).text
+
+
 STAGES: dict[str, Callable[[Model], str]] = {
     "syntax": _syntax,
     "model": format_model,
     "program": _program,
     "adjoint": _adjoint,
     "torch": _torch,
+    "c": _c,
 }

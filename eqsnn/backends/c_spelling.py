@@ -13,8 +13,8 @@ from eqsnn.backends.spelling import (
     COMPARISON,
     POWER,
     PRODUCT,
-    SUM,
     STRUCTURES,
+    SUM,
     Dialect,
     Spelled,
     Speller,
@@ -22,8 +22,42 @@ from eqsnn.backends.spelling import (
 from eqsnn.language import functions as f
 
 C_WORDS = frozenset(
-    "auto break case char const continue default do double else enum extern float for goto if inline int long register "
-    "restrict return short signed sizeof static struct switch typedef union unsigned void volatile while".split()
+    [
+        "auto",
+        "break",
+        "case",
+        "char",
+        "const",
+        "continue",
+        "default",
+        "do",
+        "double",
+        "else",
+        "enum",
+        "extern",
+        "float",
+        "for",
+        "goto",
+        "if",
+        "inline",
+        "int",
+        "long",
+        "register",
+        "restrict",
+        "return",
+        "short",
+        "signed",
+        "sizeof",
+        "static",
+        "struct",
+        "switch",
+        "typedef",
+        "union",
+        "unsigned",
+        "void",
+        "volatile",
+        "while",
+    ]
 )
 MULTIPLIED_OUT = 8  # largest integer power written as a product
 
@@ -117,9 +151,7 @@ def _phi(node: Expr, speller: Speller) -> Spelled:
 def _matrix_exponential(node: Expr, speller: Speller) -> Spelled:
     row, column, n = (int(argument) for argument in node.args[:3])
     entries = ", ".join(speller.arguments(node.args[3:]))
-    return Spelled(
-        f"matrix_exponential_({row}, {column}, {n}, (const real[]){{{entries}}})", ATOM
-    )
+    return Spelled(f"matrix_exponential_({row}, {column}, {n}, (const real[]){{{entries}}})", ATOM)
 
 
 def _logic(sign: str):

@@ -6,7 +6,7 @@ every step. Weight gradients are sums of products over the segment, taken when t
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -23,7 +23,6 @@ from eqsnn.maths.program import (
     NETWORK,
     PER_STEP,
     Assign,
-    Couple,
     Gather,
     Input,
     Kind,
@@ -37,7 +36,29 @@ from eqsnn.maths.simplify import hoist, select, share
 RUNTIME = (Path(__file__).parent / "runtime.h").read_text(encoding="utf-8")
 NOISE = (Kind.NORMAL, Kind.UNIFORM)
 OWN_WORDS = frozenset(
-    "b p s row next totals bar into kept in out rows n e i j k l record weights ALIGNED".split()
+    [
+        "b",
+        "p",
+        "s",
+        "row",
+        "next",
+        "totals",
+        "bar",
+        "into",
+        "kept",
+        "in",
+        "out",
+        "rows",
+        "n",
+        "e",
+        "i",
+        "j",
+        "k",
+        "l",
+        "record",
+        "weights",
+        "ALIGNED",
+    ]
 )
 RESERVED = C_WORDS | OWN_WORDS | frozenset(re.findall(r"[A-Za-z_]\w*", RUNTIME))
 
@@ -75,7 +96,9 @@ class Source:
     outputs: tuple[Port, ...]
     bar_inputs: tuple[Port, ...]
     bar_outputs: tuple[Port, ...]
-    per_block: frozenset[str]  # learned weights whose cotangents come out once for each block, summed over its lanes
+    per_block: frozenset[
+        str
+    ]  # learned weights whose cotangents come out once for each block, summed over its lanes
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +121,8 @@ def cut_adjoint(step: Program, raw: Program, learned: Iterable[str], *, generate
     stored = {
         s.target
         for s in step.statements
-        if not isinstance(s, Assign | Gather) or (isinstance(s, Assign) and is_expensive(s.expression))
+        if not isinstance(s, Assign | Gather)
+        or (isinstance(s, Assign) and is_expensive(s.expression))
     }
     spaces = step.space_of()
     program = replace(
@@ -194,13 +218,15 @@ class _Emitter:
             program, self.products = split_products(cut.program, form.learned)
             self.back, self.back_called = with_copies(program, program.outputs.values())
             symbols += list(self.back.space_of())
-            self.constants = [g for g in self.back.of_kind(*CONSTANT) if g.symbol not in self.inputs]
+            self.constants = [
+                g for g in self.back.of_kind(*CONSTANT) if g.symbol not in self.inputs
+            ]
         else:
             self.constants = []
         self.names = identifiers(symbols, RESERVED)
         self.held = [*step.of_kind(*CONSTANT), *self.constants]
         self.sparse = sorted(form.sparse)
-        self.in_ports: list[Port] = [("layout", "")]
+        self.in_ports: list[Port] = [("layout", ""), ("periods", "")]
         self.in_ports += [("state", name) for name in places.states]
         self.in_ports += [("pending", name) for name in places.arrivals]
         self.in_ports += [("held", str(g.symbol)) for g in self.held]
@@ -350,7 +376,11 @@ class _Emitter:
             "Params p;",
             "Totals totals, unused;",
             "Rings rings;",
-            *(["Rings bar_rings;", "State bars[2];", "Sums sums;", "Totals bar_totals;"] if self.cut else []),
+            *(
+                ["Rings bar_rings;", "State bars[2];", "Sums sums;", "Totals bar_totals;"]
+                if self.cut
+                else []
+            ),
             *work,
             *back_work,
             *staged,
@@ -462,7 +492,9 @@ class _Emitter:
         for s in self.taped:
             if s in self.inputs and self.inputs[s].kind is Kind.ARRIVAL:
                 size = self.size(spaces[s])
-                head.append(f"  memcpy(row->{self.names[s]}, {self.names[s]}, sizeof(real) * {size} * LB);")
+                head.append(
+                    f"  memcpy(row->{self.names[s]}, {self.names[s]}, sizeof(real) * {size} * LB);"
+                )
         work = [
             self.array(s, self.size(plan.spaces[s]))
             for s in sorted(plan.arrays - self.taped, key=str)
@@ -491,7 +523,8 @@ class _Emitter:
         port = self.port(role, name)
         if (name or "weights") in self.form.same:
             return f"  const real *restrict {base} = (const real *)b->in[{port}] + n * {rows}; (void){base};"
-        return f"  long ld_{base}; const real *restrict {base} = view_(b, b->in[{port}], n, {rows}, b->in_{base}, &ld_{base}); (void)ld_{base};"
+        period = f"((const long *)b->in[1])[{port}]"
+        return f"  long ld_{base}; const real *restrict {base} = view_(b, b->in[{port}], n, {rows}, {period}, b->in_{base}, &ld_{base}); (void)ld_{base};"
 
     def rings(self, loops: _Loops, ring: str, arriving: str, sent: str) -> list[str]:
         """Pointers into the delay rings: what arrives now, and where what is sent now goes."""
@@ -522,7 +555,9 @@ class _Emitter:
         lines += [f"  {self.coupling(loops, c)}" for c in level.couplings]
         return lines
 
-    def statements(self, loops: _Loops, space: str, statements: Sequence[Assign | Draw]) -> list[str]:
+    def statements(
+        self, loops: _Loops, space: str, statements: Sequence[Assign | Draw]
+    ) -> list[str]:
         own = {s.target for s in statements}
         text: dict[Symbol, str] = {}
         for s in {s for statement in statements for s in statement.reads}:
@@ -533,9 +568,7 @@ class _Emitter:
             if isinstance(statement, Draw):
                 call = "normal_" if statement.kind is Kind.NORMAL else "uniform_"
                 key = self.draws.index(statement)
-                value = (
-                    f"{call}(((const u32 *)b->in[{self.port('keys')}])[{key}], b->begin[l] + (u32)n, b->stream[l] * {self.size(space)}u + (u32)e)"
-                )
+                value = f"{call}(((const u32 *)b->in[{self.port('keys')}])[{key}], b->begin[l] + (u32)n, b->stream[l] * {self.size(space)}u + (u32)e)"
             else:
                 value = spell_c(statement.expression, text, double=self.form.double)
             lines.append(f"const real {self.names[s]} = {value};")
@@ -547,7 +580,9 @@ class _Emitter:
     def reading(self, loops: _Loops, s: Symbol) -> str:
         pair = loops.plan.pairwise.get(s)
         if isinstance(pair, Gather):
-            return f"{self.base(loops, pair.source)}[(long){'j' if pair.from_post else 'i'} * LB + l]"
+            return (
+                f"{self.base(loops, pair.source)}[(long){'j' if pair.from_post else 'i'} * LB + l]"
+            )
         if isinstance(pair, Outer):
             before, after = self.base(loops, pair.before), self.base(loops, pair.after)
             return f"({before}[(long)i * LB + l] * {after}[(long)j * LB + l])"
@@ -577,7 +612,9 @@ class _Emitter:
         if space == NETWORK:
             return _indent([f"{{ const long e = 0; (void)e; {core[0]}", *core[1:], "}"])
         if not self.is_projection(space):
-            return _indent([f"{vector}for (long e = 0; e < {self.size(space)}; e++) {core[0]}", *core[1:]])
+            return _indent(
+                [f"{vector}for (long e = 0; e < {self.size(space)}; e++) {core[0]}", *core[1:]]
+            )
         pre, post = self.ends(space)
         if space in self.form.sparse:
             start, ends = self.port("start", space), self.port("post", space)
@@ -618,7 +655,9 @@ class _Emitter:
             return f"{call}, {source}, {sizes});"
         given = self.inputs.get(c.weight) or self.extra(c.weight)
         way = "same" if given is not None and self.is_same(given) else "each"
-        return f"couple_{kind}{back}_{way}({target}, {self.base(loops, c.weight)}, {source}, {sizes});"
+        return (
+            f"couple_{kind}{back}_{way}({target}, {self.base(loops, c.weight)}, {source}, {sizes});"
+        )
 
     def extra(self, s: Symbol) -> Input | None:
         return next((given for given in self.constants if given.symbol == s), None)
@@ -630,9 +669,10 @@ class _Emitter:
             "long checkpoint_bytes(void) { return sizeof(Checkpoint); }",
             "",
             "int run_forward(const void *const *in, void *const *out, long block, long n_lanes, long n_steps, long segment, int keep) {",
+            "  const u32 mode = quick_mode_();",
             "  Block *b = open_(in, block, n_lanes);",
             "  Row *own = b ? allocate_(2 * sizeof(Row)) : 0;",
-            "  if (!own) { free(b); return 1; }",
+            "  if (!own) { free(b); restore_mode_(mode); return 1; }",
             "  memset(&b->totals, 0, sizeof b->totals); memset(&b->unused, 0, sizeof b->unused); memset(&b->rings, 0, sizeof b->rings);",
             f"  Row *rows = keep ? (Row *)out[{self.port('tape', of=self.out_ports)}] + block * (n_steps + 1) : own;",
             f"  Checkpoint *saved = out[{self.port('checkpoints', of=self.out_ports)}];",
@@ -672,7 +712,7 @@ class _Emitter:
             lines.append(
                 f"  put_(out[{self.port('total', output, of=self.out_ports)}], b->totals.total_{n}, {rows}, n_lanes, b->first, b->count);"
             )
-        return [*lines, "  free(own); free(b);", "  return 0;", "}"]
+        return [*lines, "  free(own); free(b); restore_mode_(mode);", "  return 0;", "}"]
 
     # ---- the backward pass ---------------------------------------------------------------------------------------
 
@@ -681,7 +721,9 @@ class _Emitter:
         plan = schedule(back)
         spaces = back.space_of()
         read = {g.symbol: self.constant(g) for g in self.held}
-        read |= {g.symbol: f"row->s.{self.names[g.symbol]}[k]" for g in self.step.of_kind(Kind.STATE)}
+        read |= {
+            g.symbol: f"row->s.{self.names[g.symbol]}[k]" for g in self.step.of_kind(Kind.STATE)
+        }
         read |= {s: f"row->{self.names[s]}{_index(self.step.space_of()[s])}" for s in self.taped}
         head = [
             "INLINE void back_(Block *restrict b, const Row *restrict row, const State *restrict bar, State *restrict into, Kept *restrict kept, long n) {",
@@ -745,7 +787,7 @@ class _Emitter:
                 rows = self.size(spaces[self.step.outputs[output]])
                 port = self.port("bar.record", output, of=self.bar_in)
                 lines.append(
-                    f"  long ld_bar_{n}; const real *restrict bar_{n} = view_(b, b->in[{port}], n, {rows}, b->out_{n}, &ld_bar_{n}); (void)bar_{n}; (void)ld_bar_{n};"
+                    f"  long ld_bar_{n}; const real *restrict bar_{n} = view_(b, b->in[{port}], n, {rows}, b->lanes, b->out_{n}, &ld_bar_{n}); (void)bar_{n}; (void)ld_bar_{n};"
                 )
                 parts.append(self.row_element(f"bar_{n}"))
             if output in self.form.total:
@@ -758,11 +800,12 @@ class _Emitter:
         out = self.bar_out
         lines = [
             "int run_backward(const void *const *in, void *const *out, long block, long n_lanes, long n_steps, long segment, int keep) {",
+            "  const u32 mode = quick_mode_();",
             "  Block *b = open_(in, block, n_lanes);",
             "  const long most = segment < n_steps ? segment : n_steps;",
             "  Row *own = b && !keep ? allocate_((most + 1) * sizeof(Row)) : 0;",
             "  Kept *kept = b ? allocate_((most + 1) * sizeof(Kept)) : 0;",
-            "  if (!kept || (!keep && !own)) { free(b); free(own); free(kept); return 1; }",
+            "  if (!kept || (!keep && !own)) { free(b); free(own); free(kept); restore_mode_(mode); return 1; }",
             "  memset(&b->unused, 0, sizeof b->unused); memset(&b->bar_rings, 0, sizeof b->bar_rings);",
             "  memset(b->bars, 0, sizeof b->bars); memset(&b->sums, 0, sizeof b->sums);",
             f"  const Row *tape = in[{self.port('tape', of=self.bar_in)}];",
@@ -771,12 +814,18 @@ class _Emitter:
             "  if (keep) tape += block * (n_steps + 1); else saved += block * n_segments;",
         ]
         for given in self.step.of_kind(Kind.STATE):
-            name, port = str(given.symbol), self.port("bar.state", str(given.symbol), of=self.bar_in)
+            name, port = (
+                str(given.symbol),
+                self.port("bar.state", str(given.symbol), of=self.bar_in),
+            )
             lines.append(
                 f"  if (in[{port}]) take_(b->bars[0].{self.names[symbol(name)]}, in[{port}], {self.size(given.space)}, n_lanes, 1, b->first, b->count);"
             )
         for n, output in enumerate(self.form.total):
-            port, rows = self.port("bar.total", output, of=self.bar_in), self.size(spaces[self.step.outputs[output]])
+            port, rows = (
+                self.port("bar.total", output, of=self.bar_in),
+                self.size(spaces[self.step.outputs[output]]),
+            )
             lines.append(
                 f"  take_(b->bar_totals.total_{n}, in[{port}], {rows}, n_lanes, 1, b->first, b->count);"
             )
@@ -814,7 +863,12 @@ class _Emitter:
             )
         for n, name in enumerate(self.form.learned or ()):
             lines += self.put_sum(n, name, per_block)
-        return [*lines, "  free(b); free(own); free(kept);", "  return 0;", "}"]
+        return [
+            *lines,
+            "  free(b); free(own); free(kept); restore_mode_(mode);",
+            "  return 0;",
+            "}",
+        ]
 
     def put_sum(self, n: int, name: str, per_block: frozenset[str]) -> list[str]:
         """Write the cotangent of a constant."""
@@ -822,15 +876,21 @@ class _Emitter:
         given = self.inputs[symbol(name)]
         if name in per_block:
             size = self.size(given.space)
-            return [f"  memcpy((real *)out[{port}] + block * {size}L, b->sums.sum_{n}, sizeof(real) * {size});"]
+            return [
+                f"  memcpy((real *)out[{port}] + block * {size}L, b->sums.sum_{n}, sizeof(real) * {size});"
+            ]
         if name in {product.learned for product in self.products}:
-            return [f"  put_(out[{port}], b->sums.sum_{n}, {self.size(given.space)}, n_lanes, b->first, b->count);"]
+            return [
+                f"  put_(out[{port}], b->sums.sum_{n}, {self.size(given.space)}, n_lanes, b->first, b->count);"
+            ]
         bar = self.back.outputs.get(of_input(symbol(name)))
         if bar is None:
             return []
         rows = self.size(self.back.space_of()[bar])
         if given.shared or given.space == NETWORK:
-            return [f"  put_sum_((real *)out[{port}], b->sums.sum_{n}, {rows}, b->first, b->count);"]
+            return [
+                f"  put_sum_((real *)out[{port}], b->sums.sum_{n}, {rows}, b->first, b->count);"
+            ]
         return [f"  put_(out[{port}], b->sums.sum_{n}, {rows}, n_lanes, b->first, b->count);"]
 
     def product(self, n: int, product: Product) -> str:
@@ -841,7 +901,10 @@ class _Emitter:
         before, after = (self.series(s) for s in self.factors(n))
         sizes = ", ".join(map(str, self.ends(product.projection)))
         if sparse:
-            start, ends = self.port("start", product.projection), self.port("post", product.projection)
+            start, ends = (
+                self.port("start", product.projection),
+                self.port("post", product.projection),
+            )
             sizes += f", b->in[{start}], b->in[{ends}]"
         kind = "sparse" if sparse else "dense"
         return f"outer_{kind}_{way}(b->sums.sum_{at}, {before}, {after}, to - from, {sizes});"
@@ -860,11 +923,15 @@ VIEWS = """
 ROUTINE void *allocate_(size_t bytes) {
   return aligned_alloc(64, (bytes + 63) / 64 * 64);
 }
-/* rows of a step: in place, or staged where a block has fewer lanes than LB */
-ROUTINE const real *view_(const Block *b, const void *given, long n, long rows, real *stage, long *distance) {
-  const real *from = (const real *)given + n * rows * b->lanes;
-  if (b->count == LB) { *distance = b->lanes; return from + b->first; }
-  take_(stage, from, rows, b->lanes, 1, b->first, b->count);
+/* rows of a step, lane l from lane l mod period: in place, or staged where a block of LB lanes is not in one piece */
+ROUTINE const real *view_(const Block *b, const void *given, long n, long rows, long period, real *stage, long *distance) {
+  const real *from = (const real *)given + n * rows * period;
+  const long offset = b->first % period;
+  if (b->count == LB && offset + LB <= period) { *distance = period; return from + offset; }
+  long lane[LB];
+  for (int l = 0; l < LB; l++) lane[l] = (b->first + (l < b->count ? l : b->count - 1)) % period;
+  for (long e = 0; e < rows; e++)
+    for (int l = 0; l < LB; l++) stage[e * LB + l] = from[e * period + lane[l]];
   *distance = LB;
   return stage;
 }
@@ -887,4 +954,3 @@ def _struct(name: str, members: Sequence[str]) -> list[str]:
 
 def _indent(lines: Sequence[str]) -> list[str]:
     return [f"  {line}" for line in lines]
-

@@ -32,11 +32,12 @@ class Run:
     """Everything a kernel needs for `n_steps` steps. Keys are the names of the Program's symbols.
 
     states: (neuron, lane) each, synaptic ones (pre, post, lane). parameters: PARAMETER and SETTING inputs, tensors or
-    floats. drives: DRIVE and OBSERVED inputs, (time, neuron or 1, lane or 1); noise inputs, too, unless `noise` says how
+    floats. drives: DRIVE and OBSERVED inputs, (time, neuron or 1, lanes): of fewer lanes than the
+    run, lane l reads l modulo their number; noise inputs, too, unless `noise` says how
     to draw them. synapses: for each projection the
     existing pairs, bool (pre, post, 1). pending: for each delayed arrival the last `steps` values sent, oldest first;
     absent at the start. record: outputs kept for every step. total: outputs summed over the steps, each step weighted
-    by `weights` (time, 1, lane or 1) if given.
+    by `weights` (time, 1, lanes) if given.
     """
 
     n_steps: int
@@ -67,6 +68,11 @@ class Kernel(Protocol):
     @property
     def program(self) -> Program:
         """The Program that was compiled."""
+        ...
+
+    @property
+    def step(self) -> Program:
+        """One step, everything constant over a run taken out of it."""
         ...
 
     @property

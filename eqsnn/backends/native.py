@@ -7,6 +7,7 @@ node; what does not change over a run is computed once by the torch kernel besid
 
 import ctypes
 import os
+import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -28,7 +29,9 @@ from eqsnn.maths.program import CONSTANT, NETWORK, PER_STEP, Kind, Program
 SPARSE_BELOW = 0.2  # share of existing synapses below which a projection is a list of synapses
 WIDEST = {torch.float32: 16, torch.float64: 8}  # lanes side by side: one 512-bit vector
 SEGMENT_BYTES = 256 * 1024  # of rows: they stay in the second-level cache
-TAPE_BYTES = 192 * 1024 * 1024  # up to which a run with heavy couplings keeps all rows instead of recomputing them
+TAPE_BYTES = (
+    192 * 1024 * 1024
+)  # up to which a run with heavy couplings keeps all rows instead of recomputing them
 HEAVY = 4096  # synapses from which on recomputing a step costs more than storing it
 
 
@@ -140,8 +143,14 @@ class NativeKernel:
 
 
 def usable_cores() -> int:
-    """Return the number of cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Return the number of cores this process may use; $OMP_NUM_THREADS may ask for fewer."""
+    cores = os.process_cpu_count() if sys.version_info >= (3, 13) else _cores_of_process()
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    return min(cores or 1, int(asked)) if asked.isdigit() and int(asked) > 0 else cores or 1
+
+
+def _cores_of_process() -> int | None:
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count()
 
 
 def block_width(lanes: int, dtype: torch.dtype) -> int:
@@ -174,7 +183,9 @@ def run_blocks(function: Callable[..., int], n_blocks: int, threads: int, *args:
     for thread in others:
         thread.join()
     if failed:
-        raise MemoryError("there is not enough memory for a block of lanes; use fewer starts or shorter windows")
+        raise MemoryError(
+            "there is not enough memory for a block of lanes; use fewer starts or shorter windows"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +199,9 @@ class _Call:
     lanes: int
     form: Form
     library: Library
-    listed: Mapping[str, tuple[Tensor, Tensor, Tensor]]  # pre, post (int64) and start (int32) of sparse projections
+    listed: Mapping[
+        str, tuple[Tensor, Tensor, Tensor]
+    ]  # pre, post (int64) and start (int32) of sparse projections
     sizes: Mapping[str, int]
     segment: int
     keep: bool
@@ -210,9 +223,13 @@ class _Call:
         )
         sizes = space_sizes(step, run)
         listed = {}
-        for name in dict.fromkeys(s.projection for s in step.statements if hasattr(s, "projection")):
+        for name in dict.fromkeys(
+            s.projection for s in step.statements if hasattr(s, "projection")
+        ):
             exists = run.synapses[name][:, :, 0]
-            if bool(exists.all()) or not (_needs_list(step, name) or exists.float().mean() < SPARSE_BELOW):
+            if bool(exists.all()) or not (
+                _needs_list(step, name) or exists.float().mean() < SPARSE_BELOW
+            ):
                 continue
             pre, post = exists.nonzero(as_tuple=True)
             counts = torch.zeros(exists.shape[0] + 1, dtype=torch.int64)
@@ -226,11 +243,17 @@ class _Call:
         same |= {
             str(g.symbol)
             for g in step.of_kind(*CONSTANT)
-            if g.space != NETWORK and step.spaces[g.space].is_projection and held[str(g.symbol)].shape[-1] == 1
+            if g.space != NETWORK
+            and step.spaces[g.space].is_projection
+            and held[str(g.symbol)].shape[-1] == 1
         }
         if run.weights is not None and run.weights.shape[-1] == 1:
             same.add("weights")
-        single = {str(g.symbol) for g in now if values[str(g.symbol)].shape[1] == 1 and _is_single(sizes, g.space)}
+        single = {
+            str(g.symbol)
+            for g in now
+            if values[str(g.symbol)].shape[1] == 1 and _is_single(sizes, g.space)
+        }
         form = Form(
             sizes=tuple(sorted(sizes.items())),
             block=block_width(lanes, dtype),
@@ -245,7 +268,9 @@ class _Call:
             learned=learned,
         )
         library = kernel.library(form)
-        segment, keep = _segments(library, step, sizes, run.n_steps, -(-lanes // form.block))
+        segment, keep = run.n_steps, False
+        if learned is not None:
+            segment, keep = _segments(library, step, sizes, run.n_steps, -(-lanes // form.block))
         return _Call(kernel, run, places, dtype, lanes, form, library, listed, sizes, segment, keep)
 
     @property
@@ -309,7 +334,12 @@ class _Call:
                 found.append(tensor)
             else:
                 found.append(self._input(role, name, states, pending))
+        periods = [
+            0 if tensor is None or role not in ("now", "weights") else tensor.shape[-1]
+            for (role, _), tensor in zip(self.library.source.inputs, found, strict=True)
+        ]
         found[0] = torch.tensor(layout or [0], dtype=torch.int64)
+        found[1] = torch.tensor(periods, dtype=torch.int64)
         return found
 
     def _input(
@@ -342,8 +372,7 @@ class _Call:
     def _per_step(self, name: str) -> Tensor:
         value = self.run.drives[name].detach().to(self.dtype)
         rows = 1 if name in self.form.single else self.shape(self.space(name))[0]
-        lanes = 1 if name in self.form.same else self.lanes
-        return value.expand(self.run.n_steps, rows, lanes).contiguous()
+        return value.expand(self.run.n_steps, rows, value.shape[-1]).contiguous()
 
     def _held(self, name: str, value: Any) -> tuple[Tensor, list[int]]:
         """A constant, the distance of its rows, and whether it has lanes."""
@@ -356,7 +385,9 @@ class _Call:
         tensor = tensor.contiguous()
         return tensor, [tensor.shape[1] if tensor.shape[0] > 1 else 0, int(tensor.shape[1] > 1)]
 
-    def forward(self, values: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor | None], Tensor | None]:
+    def forward(
+        self, values: Sequence[Tensor]
+    ) -> tuple[list[Tensor], list[Tensor | None], Tensor | None]:
         """Run forwards. Returns the results, the inputs, and what the backward pass needs to start from."""
         given = self.inputs(values)
         program, n_steps = self.kernel.step, self.run.n_steps
@@ -367,7 +398,9 @@ class _Call:
                 n_steps, *self.shape(spaces[program.outputs[name]]), dtype=self.dtype
             )
         for name in self.run.total:
-            made["total", name] = torch.empty(self.shape(spaces[program.outputs[name]]), dtype=self.dtype)
+            made["total", name] = torch.empty(
+                self.shape(spaces[program.outputs[name]]), dtype=self.dtype
+            )
         for name in self.places.states:
             made["state", name] = torch.empty(self.shape(self.space(name)), dtype=self.dtype)
         delays = {str(d.arrival): d.steps for d in program.delays}
@@ -384,7 +417,10 @@ class _Call:
         outputs = [made.get(port, made_memory.get(port)) for port in self.library.source.outputs]
         self._call(self.library.forward, given, outputs)
         results = [
-            *(self.unpacked(spaces[program.outputs[n]], made["record", n]) for n in self.run.record),
+            *(
+                self.unpacked(spaces[program.outputs[n]], made["record", n])
+                for n in self.run.record
+            ),
             *(self.unpacked(spaces[program.outputs[n]], made["total", n]) for n in self.run.total),
             *(self.unpacked(self.space(n), made["state", n]) for n in self.places.states),
             *(made["pending", n] for n in self.places.arrivals),
@@ -423,7 +459,9 @@ class _Call:
         assert self.library.backward is not None
         self._call(self.library.backward, [*given, *entering], leaving)
         bar_of = dict(zip(self.library.source.bar_outputs, leaving, strict=True))
-        states = [self.unpacked(self.space(n), _known(bar_of["bar.state", n])) for n in self.places.states]
+        states = [
+            self.unpacked(self.space(n), _known(bar_of["bar.state", n])) for n in self.places.states
+        ]
         pending = [bar_of["bar.pending", n] for n in self.places.arrivals]
         held = [self._bar_of_held(n, bar_of.get(("bar.held", n))) for n in self.places.held]
         return [*states, *pending, *held]
@@ -454,9 +492,19 @@ class _Call:
         return bar if shared else self.unpacked(space, bar)
 
     def _call(
-        self, function: Callable[..., int], given: Sequence[Tensor | None], out: Sequence[Tensor | None]
+        self,
+        function: Callable[..., int],
+        given: Sequence[Tensor | None],
+        out: Sequence[Tensor | None],
     ) -> None:
-        args = (_pointers(given), _pointers(out), self.lanes, self.run.n_steps, self.segment, int(self.keep))
+        args = (
+            _pointers(given),
+            _pointers(out),
+            self.lanes,
+            self.run.n_steps,
+            self.segment,
+            int(self.keep),
+        )
         run_blocks(function, self.n_blocks, self.threads, *args)
 
 
@@ -483,7 +531,10 @@ def _needs_list(step: Program, projection: str) -> bool:
     """Whether missing synapses must be left out: zero weights alone do not silence them."""
     constant = {given.symbol for given in step.of_kind(*CONSTANT)}
     for statement in step.statements:
-        if getattr(statement, "projection", projection if statement.space == projection else None) != projection:
+        if (
+            getattr(statement, "projection", projection if statement.space == projection else None)
+            != projection
+        ):
             continue
         if getattr(statement, "weight", None) not in constant:
             return True

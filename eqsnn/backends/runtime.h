@@ -283,6 +283,16 @@ ROUTINE double normal_quantile_(double p) {
   return p < 0.5 ? -x : x;
 }
 
+/* In single precision, values below 1e-38 become 0 while a kernel runs: they mean nothing and cost a hundred times more. */
+#if !DOUBLE && defined(__SSE2__)
+#include <xmmintrin.h>
+INLINE u32 quick_mode_(void) { u32 mode = _mm_getcsr(); _mm_setcsr(mode | 0x8040); return mode; }
+INLINE void restore_mode_(u32 mode) { _mm_setcsr(mode); }
+#else
+INLINE u32 quick_mode_(void) { return 0; }
+INLINE void restore_mode_(u32 mode) { (void)mode; }
+#endif
+
 /* ---- moving blocks of lanes ---------------------------------------------------------------------------------- */
 
 /* rows of `lanes` values -> rows of LB; missing lanes repeat the last, so that they never make a NaN of their own */

@@ -17,7 +17,6 @@ from eqsnn.maths.program import (
     Assign,
     Couple,
     Gather,
-    Input,
     Kind,
     Outer,
     Program,
@@ -65,7 +64,9 @@ class Schedule:
     alike: frozenset[Symbol] = field(default=frozenset())
 
 
-def with_copies(program: Program, leaving: Iterable[Symbol]) -> tuple[Program, dict[Symbol, Symbol]]:
+def with_copies(
+    program: Program, leaving: Iterable[Symbol]
+) -> tuple[Program, dict[Symbol, Symbol]]:
     """Give an elementwise statement to everything that leaves a loop, and an array to what is coupled.
 
     Returns the Program and what each of `leaving` is called now.

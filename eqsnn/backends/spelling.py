@@ -151,7 +151,9 @@ def _where(node: Expr, speller: Speller) -> Spelled:
         if (chosen, other) == (1, 0):
             return Spelled(f"{asked.within(ATOM)}.to(dtype)", ATOM)
         text = f"{asked.within(ATOM)}.to(dtype)*{speller.number(chosen - other).within(ATOM)}"
-        return Spelled(text if other == 0 else f"{text} + {speller.number(other).within(ATOM)}", SUM)
+        return Spelled(
+            text if other == 0 else f"{text} + {speller.number(other).within(ATOM)}", SUM
+        )
     return Spelled(f"torch.where({', '.join(speller.arguments(node.args))})", ATOM)
 
 

@@ -57,6 +57,7 @@ def unroll(kernel: Compiled, run: Run) -> Outcome:
     if run.noise is not None and noisy:
         drives = drawn(run.noise, noisy, space_sizes(kernel.step, run), run.n_steps, dtype)
         run = replace(run, drives={**run.drives, **drives})
+    run = _tiled(run)
     delays = {str(delay.arrival): delay.steps for delay in kernel.step.delays}
     now = (
         tuple(zip(*(run.drives[name].unbind(0) for name in places.now), strict=True))
@@ -65,7 +66,9 @@ def unroll(kernel: Compiled, run: Run) -> Outcome:
     walk = _Walk(kernel, run, places, now, tuple(delays[name] for name in places.arrivals), dtype)
     states = tuple(run.states[name] for name in places.states)
     pending = tuple(
-        value for name in places.arrivals for value in pending_values(kernel, run, name, delays[name])
+        value
+        for name in places.arrivals
+        for value in pending_values(kernel, run, name, delays[name])
     )
     if kernel.by_autograd or not torch.is_grad_enabled():
         results = _forward(walk, states, pending, held, [])
@@ -74,15 +77,35 @@ def unroll(kernel: Compiled, run: Run) -> Outcome:
     return _outcome(walk, results)
 
 
+def _tiled(run: Run) -> Run:
+    """Repeat per-step inputs of fewer lanes than the run has; those of one lane broadcast."""
+    lanes = max((value.shape[-1] for value in run.states.values()), default=1)
+
+    def tiled(value: Tensor) -> Tensor:
+        own = value.shape[-1]
+        return value if own in (1, lanes) else value.repeat(1, 1, lanes // own)
+
+    weights = None if run.weights is None else tiled(run.weights)
+    return replace(run, drives={n: tiled(v) for n, v in run.drives.items()}, weights=weights)
+
+
 def space_sizes(program: Program, run: Run) -> dict[str, int]:
     """Return the number of neurons of each population and of possible synapses of each projection."""
     sizes: dict[str, int] = {}
     for name, exists in run.synapses.items():
         space = program.spaces[name]
-        sizes |= {name: exists.shape[0] * exists.shape[1], space.pre: exists.shape[0], space.post: exists.shape[1]}
+        sizes |= {
+            name: exists.shape[0] * exists.shape[1],
+            space.pre: exists.shape[0],
+            space.post: exists.shape[1],
+        }
     for given in program.inputs:
         value = {**run.drives, **run.parameters, **run.states}.get(str(given.symbol))
-        if isinstance(value, Tensor) and given.space and not program.spaces[given.space].is_projection:
+        if (
+            isinstance(value, Tensor)
+            and given.space
+            and not program.spaces[given.space].is_projection
+        ):
             rows = value.shape[1] if value.dim() == 3 else value.shape[0] if value.dim() else 1
             sizes[given.space] = max(sizes.get(given.space, 1), rows)
     return sizes

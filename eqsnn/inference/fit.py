@@ -48,6 +48,7 @@ class Settings:
     max_time: float = float("inf")  # seconds
     dtype: torch.dtype = torch.float64
     checkpoint_every: float = 20.0  # seconds
+    backend: str = "auto"
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,18 +217,21 @@ class _Search:
         began: float,
     ) -> None:
         self.coordinates, self.known, self.settings = coordinates, known, settings
-        self.training = prepare(model, training, settings.dtype)
-        self.held_out = prepare(model, held_out, settings.dtype)
+        self.training = prepare(model, training, settings.dtype, settings.backend)
+        self.held_out = prepare(model, held_out, settings.dtype, settings.backend)
         self.checkpoint, self.fingerprint, self.report = checkpoint, fingerprint, report
         self.began = self.saved = began
         self.warnings: list[str] = []
+        self.objectives: dict[tuple[Stage, str], ForcedObjective | FreeObjective] = {}
         self.total = sum(stage.iterations * len(stage.levels) for stage in settings.stages)
 
     def objective(self, stage: Stage, data_name: str) -> ForcedObjective | FreeObjective:
         """Return a stage's objective on the `training` or `held_out` part."""
-        data = self.training if data_name == "training" else self.held_out
-        make = ForcedObjective if isinstance(stage, Forced) else FreeObjective
-        return make(data, stage, self.settings.seed)  # type: ignore[arg-type]
+        if (stage, data_name) not in self.objectives:
+            data = self.training if data_name == "training" else self.held_out
+            make = ForcedObjective if isinstance(stage, Forced) else FreeObjective
+            self.objectives[stage, data_name] = make(data, stage, self.settings.seed)  # type: ignore[arg-type]
+        return self.objectives[stage, data_name]
 
     def values(self, z: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return all parameters, known and unknown; 0 for synapses that do not exist."""

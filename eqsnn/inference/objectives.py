@@ -1,5 +1,6 @@
 """Objectives: unknown parameters of many restarts to one number each, through a kernel."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -7,20 +8,26 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from eqsnn.backends.kernel import Run
-from eqsnn.backends.pytorch import TorchKernel
+from eqsnn.backends.kernel import Kernel, Noise, Run
 from eqsnn.compiler import compile_program, forced_program, free_program
 from eqsnn.inference.stages import Forced, Free, Stage
 from eqsnn.language.model import Model
-from eqsnn.losses import LOSSES
+from eqsnn.losses.rate import firing_rate
 from eqsnn.losses.van_rossum import debiased_van_rossum
+from eqsnn.maths.append_loss import COUNTED, DECAY, TRACE, append_van_rossum
 from eqsnn.maths.program import Kind
+from eqsnn.maths.simplify import select
 from eqsnn.simulation import setup
 from eqsnn.simulation.recording import Recording
 
 Values = Mapping[
     str, Tensor
 ]  # parameters in coherent units, (neuron or 1, restart) or (pre, post, restart)
+
+
+OWN_NOISE = (
+    1 << 32
+)  # added to the seed: a fit must not know the noise of targets simulated with the same seed
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +39,7 @@ class Data:
     known: tuple[str, ...]
     synapses: Mapping[str, Tensor]
     dtype: torch.dtype
+    backend: str = "auto"
 
     @property
     def n_steps(self) -> int:
@@ -53,10 +61,10 @@ class Data:
         return found
 
 
-def prepare(model: Model, recording: Recording, dtype: torch.dtype) -> Data:
+def prepare(model: Model, recording: Recording, dtype: torch.dtype, backend: str = "auto") -> Data:
     """Return a recording ready for objectives."""
     known = tuple(setup.given_names(model, recording.inputs))
-    return Data(model, recording, known, setup.synapses_of(model), dtype)
+    return Data(model, recording, known, setup.synapses_of(model), dtype, backend)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +74,8 @@ class _Lanes:
     n_steps: int
     width: int
     drives: dict[str, Tensor]  # (time, neuron or 1, width or 1)
-    weights: Tensor | None  # (time, 1, width)
+    weights: Tensor  # (time, 1, width)
+    noise: Noise
     begins: list[int]  # first step of each window in its trial
 
 
@@ -78,18 +87,24 @@ class ForcedObjective:
         self.outputs = tuple(
             f"{name}.log_likelihood" for name in setup.spiking_populations(data.model)
         )
-        self.kernel = compile_program(forced_program(data.model, known=data.known), self.outputs)
+        program = forced_program(data.model, known=data.known)
+        self.kernel = compile_program(program, self.outputs, data.backend)
         self.lanes = _windows(data, self.kernel, stage, seed)
         neurons = sum(
             setup.sizes_of(data.model, name)[0] for name in setup.spiking_populations(data.model)
         )
-        assert self.lanes.weights is not None
         self.scale = float(self.lanes.weights.sum()) * neurons
 
     def __call__(self, values: Values, width: float) -> Tensor:
         """Return the objective of each restart, (restart,)."""
         outcome, restarts = _run(
-            self.data, self.kernel, self.lanes, values, {"escape_width": width}, total=self.outputs
+            self.data,
+            self.kernel,
+            self.lanes,
+            values,
+            {"escape_width": width},
+            total=self.outputs,
+            weights=self.lanes.weights,
         )
         total = sum(outcome.totals[name].sum(0) for name in self.outputs)
         return -torch.as_tensor(total).reshape(restarts, self.lanes.width).sum(1) / self.scale
@@ -100,55 +115,73 @@ class FreeObjective:
 
     def __init__(self, data: Data, stage: Free, seed: int) -> None:
         self.data, self.stage = data, stage
-        self.outputs = tuple(f"{name}.spike" for name in setup.spiking_populations(data.model))
+        self.populations = setup.spiking_populations(data.model)
         program = free_program(data.model, known=data.known, detach_reset=stage.detach_reset)
-        self.kernel = compile_program(program, self.outputs)
+        spikes = tuple(f"{name}.spike" for name in self.populations)
+        noisy = select(program, spikes).of_kind(Kind.NORMAL, Kind.UNIFORM)
         # two independent draws of unknown noise make the distance unbiased
-        self.copies = 2 if self.kernel.step.of_kind(Kind.NORMAL, Kind.UNIFORM) else 1
+        self.copies = 2 if noisy else 1
+        # the product of two lanes' traces is no sum over lanes, so only the plain distance is part of the step
+        self.fused = stage.loss == "van_rossum" and self.copies == 1
+        self.outputs = spikes
+        if self.fused:
+            program = append_van_rossum(program, self.populations)
+            self.outputs = tuple(f"{name}.van_rossum" for name in self.populations)
+        self.kernel = compile_program(program, self.outputs, data.backend)
         self.lanes = _windows(data, self.kernel, stage, seed, self.copies)
+        self.lanes.drives[COUNTED] = self.lanes.weights
         whole = torch.cat(list(data.observed().values()), dim=1)
-        self.target = (
-            _cut(whole, self.lanes.begins, self.lanes.n_steps, data.recording.n_trials)
-            * self._counted()
-        )
-
-    def _counted(self) -> Tensor:
-        """Return 1 in the steps of each window that count, (time, 1, window)."""
-        assert self.lanes.weights is not None
-        return self.lanes.weights[..., : self.lanes.width // self.copies]
+        trials = data.recording.n_trials
+        counted = self.lanes.weights[..., : self.lanes.width // self.copies]
+        self.target = _cut(whole, self.lanes.begins, self.lanes.n_steps, trials) * counted
 
     def __call__(self, values: Values, width: float) -> Tensor:
         """Return the mean loss of each restart over its trials, (restart,)."""
+        per_lane = self.by_step(values, width) if self.fused else self.by_spikes(values, width)
+        trials = self.lanes.width // self.copies
+        return per_lane.reshape(-1, trials).mean(1)
+
+    def by_step(self, values: Values, width: float) -> Tensor:
+        """The van Rossum distance as the step itself adds it up: no spike is kept."""
+        decay = math.exp(-self.data.model.dt * 1e-3 / self.stage.tau)
+        settings = {"surrogate_width": width, DECAY: decay}
+        outcome, _ = _run(self.data, self.kernel, self.lanes, values, settings, total=self.outputs)
+        distance = torch.cat([outcome.totals[name] for name in self.outputs])
+        last = torch.cat([outcome.states[f"{name}.{TRACE}"] for name in self.populations])
+        return (distance + decay**2 / 2 * last**2).mean(0)
+
+    def by_spikes(self, values: Values, width: float) -> Tensor:
+        """A loss of the spikes themselves."""
+        settings = {"surrogate_width": width}
+        dt, lanes = self.data.model.dt * 1e-3, self.lanes
+        if self.stage.loss == "rate":
+            outcome, restarts = _run(
+                self.data,
+                self.kernel,
+                lanes,
+                values,
+                settings,
+                total=self.outputs,
+                weights=lanes.weights,
+            )
+            counts = torch.cat([outcome.totals[name] for name in self.outputs]) / lanes.n_steps
+            draws = counts.reshape(1, len(counts), restarts, self.copies, -1).mean(3)
+            mean = self.target.mean(0, keepdim=True).repeat(1, 1, restarts)
+            return firing_rate(draws.reshape(mean.shape), mean, dt=dt).mean(0)
         outcome, restarts = _run(
-            self.data,
-            self.kernel,
-            self.lanes,
-            values,
-            {"surrogate_width": width},
-            record=self.outputs,
+            self.data, self.kernel, lanes, values, settings, record=self.outputs
         )
         spikes = torch.cat([outcome.recorded[name] for name in self.outputs], dim=1)
-        assert self.lanes.weights is not None
-        spikes = spikes * self.lanes.weights.repeat(1, 1, restarts)
-        trials, dt = self.lanes.width // self.copies, self.data.model.dt * 1e-3
+        spikes = spikes * lanes.weights.repeat(1, 1, restarts)
         target = self.target.repeat(1, 1, restarts)
-        if self.copies == 1:
-            per_lane = LOSSES[self.stage.loss](spikes, target, self.stage.tau, dt)
-        elif self.stage.loss == "van_rossum":
-            draws = spikes.reshape(*spikes.shape[:2], restarts, self.copies, trials).unbind(3)
-            first, second = (draw.reshape(target.shape) for draw in draws)
-            per_lane = debiased_van_rossum(first, second, target, tau=self.stage.tau, dt=dt).mean(0)
-        else:
-            draws = spikes.reshape(*spikes.shape[:2], restarts, self.copies, trials).mean(3)
-            per_lane = LOSSES[self.stage.loss](
-                draws.reshape(target.shape), target, self.stage.tau, dt
-            )
-        return per_lane.reshape(restarts, trials).mean(1)
+        draws = spikes.reshape(*spikes.shape[:2], restarts, self.copies, -1).unbind(3)
+        first, second = (draw.reshape(target.shape) for draw in draws)
+        return debiased_van_rossum(first, second, target, tau=self.stage.tau, dt=dt).mean(0)
 
 
 def _run(
     data: Data,
-    kernel: TorchKernel,
+    kernel: Kernel,
     lanes: _Lanes,
     values: Values,
     settings: dict[str, float],
@@ -161,10 +194,11 @@ def _run(
     }
     spread |= setup.settings_of(data.model) | {"surrogate_width": 0.1} | settings
     # restarts vary slowest: lane = restart * width + window
-    drives = {name: _tile(value, restarts) for name, value in lanes.drives.items()}
-    weights = None if lanes.weights is None else _tile(lanes.weights, restarts)
+    noise = Noise(
+        lanes.noise.seed, lanes.noise.stream.repeat(restarts), lanes.noise.first.repeat(restarts)
+    )
     states = setup.initial_states(data.model, kernel.step, spread, data.synapses, restarts * width)
-    run = Run(lanes.n_steps, states, spread, drives, data.synapses, weights=weights, **wanted)
+    run = Run(lanes.n_steps, states, spread, lanes.drives, data.synapses, noise=noise, **wanted)
     return kernel.unroll(run), restarts
 
 
@@ -176,23 +210,16 @@ def _repeat(value: Tensor, restarts: int, width: int) -> Tensor:
     )
 
 
-def _tile(value: Tensor, restarts: int) -> Tensor:
-    return value if value.shape[-1] == 1 else value.repeat(*([1] * (value.dim() - 1)), restarts)
-
-
-def _given(data: Data, kernel: TorchKernel, seed: int) -> dict[str, Tensor]:
-    """Return every per-step input over whole trials: drives, observed spikes, noise, time."""
+def _given(data: Data, kernel: Kernel) -> dict[str, Tensor]:
+    """Return every per-step input over whole trials: drives, observed spikes, time."""
     drives = setup.drives_of(data.model, kernel.step, data.recording, data.n_steps, data.dtype)
     drives |= {f"{name}.observed": spikes for name, spikes in data.observed().items()}
-    generator = torch.Generator().manual_seed(seed)
-    trials = data.recording.n_trials
-    drives |= setup.draw_noise(kernel.step, data.model, data.n_steps, trials, generator, data.dtype)
     drives["t"] = setup.times(0, data.n_steps, data.model.dt, data.dtype)
     needed = {str(given.symbol) for given in kernel.step.inputs}
     return {name: value for name, value in drives.items() if name in needed}
 
 
-def _windows(data: Data, kernel: TorchKernel, stage: Stage, seed: int, copies: int = 1) -> _Lanes:
+def _windows(data: Data, kernel: Kernel, stage: Stage, seed: int, copies: int = 1) -> _Lanes:
     """Cut trials into overlapping windows; only the part of a window after its warm-up counts.
 
     Lanes are ordered copy, window, trial, the last fastest.
@@ -205,18 +232,22 @@ def _windows(data: Data, kernel: TorchKernel, stage: Stage, seed: int, copies: i
     length = warm + window
     trials = data.recording.n_trials
     begins = [max(0, min(start - warm, total - length)) for start in starts]
-    draws = [_given(data, kernel, seed + copy) for copy in range(copies)]
     drives = {
-        name: torch.cat([_cut(draw[name], begins, length, trials) for draw in draws], dim=2)
-        for name in draws[0]
+        name: _cut(value, begins, length, trials).repeat(1, 1, copies)
+        for name, value in _given(data, kernel).items()
     }
+    # lanes in the order copy, window, trial; a trial has the same noise in each of its overlapping windows
+    own = torch.arange(copies)[:, None, None] * trials + torch.arange(trials)
+    stream = own.expand(copies, len(starts), trials).reshape(-1)
+    first = torch.tensor(begins)[None, :, None].expand(copies, len(starts), trials).reshape(-1)
+    noise = Noise(seed + OWN_NOISE, stream, first)
     weights = torch.zeros(length, 1, len(starts) * trials, dtype=data.dtype)
     for k, (start, begin) in enumerate(zip(starts, begins, strict=True)):
         weights[
             start - begin : min(start + window, total) - begin, :, k * trials : (k + 1) * trials
         ] = 1.0
     width = len(starts) * trials * copies
-    return _Lanes(length, width, drives, weights.repeat(1, 1, copies), begins)
+    return _Lanes(length, width, drives, weights.repeat(1, 1, copies), noise, begins)
 
 
 def _cut(value: Tensor, begins: list[int], length: int, trials: int) -> Tensor:

@@ -78,10 +78,7 @@ class StepModule(nn.Module):
             value.shape[0] for name, value in state.items() if name != "t" and "@" not in name
         )
         drives = {name: _lane_last(value).unsqueeze(0) for name, value in (inputs or {}).items()}
-        generator = torch.Generator().manual_seed(int(torch.randint(2**62, ())))
-        drives |= setup.draw_noise(
-            self.kernel.step, self.definition, 1, batch, generator, self.dtype
-        )
+        seed = int(torch.randint(2**62, ()))  # torch.manual_seed makes a training loop repeatable
         drives["t"] = (state["t"] * self.definition.dt).to(self.dtype).reshape(1, 1, 1)
         pending = {
             str(d.arrival): tuple(_lane_last(state[f"{d.arrival}@{k}"]) for k in range(d.steps))
@@ -96,6 +93,7 @@ class StepModule(nn.Module):
             synapses=self.synapses,
             pending=pending,
             record=self.outputs,
+            noise=setup.noise_of(seed, batch),
         )
         outcome = self.kernel.unroll(run)
         after = {name: _batch_first(value) for name, value in outcome.states.items()}

@@ -34,6 +34,7 @@ def simulate_model(
     burn_in: float = 0.0,
     dtype: torch.dtype = torch.float64,
     method: str | None = None,
+    backend: str = "auto",
 ) -> Recording:
     """Simulate `trials` independent trials of `duration` seconds after discarding `burn_in` seconds.
 
@@ -47,7 +48,7 @@ def simulate_model(
     program = free_program(model, known=known, method=method)
     spikes = [f"{name}.spike" for name in setup.spiking_populations(model)]
     recorded = _recorded(program, record)
-    kernel = compile_program(program, [*spikes, *recorded])
+    kernel = compile_program(program, [*spikes, *recorded], backend)
     rng = np.random.default_rng(seed)
     drawn = {name: parameter.draw(rng) for name, parameter in parameters.items()}
     values: dict[str, Tensor | float] = {
@@ -58,7 +59,6 @@ def simulate_model(
     skipped, n_steps = setup.steps_in(burn_in, model.dt), setup.steps_in(duration, model.dt)
     drives = setup.drives_of(model, kernel.step, inputs, skipped + n_steps, dtype)
     states = setup.initial_states(model, kernel.step, values, synapses, trials)
-    generator = torch.Generator().manual_seed(seed)
     widest = max(1, sum(setup.sizes_of(model, name)[0] for name in model.populations)) * trials
     chunk = max(1, CHUNK // widest)
     pending: Mapping[str, tuple[Tensor, ...]] = {}
@@ -67,9 +67,17 @@ def simulate_model(
         for first in range(0, skipped + n_steps, chunk):
             now = min(chunk, skipped + n_steps - first)
             given = {name: value[first : first + now] for name, value in drives.items()}
-            given |= setup.draw_noise(kernel.step, model, now, trials, generator, dtype)
             given["t"] = setup.times(first, now, model.dt, dtype)
-            run = Run(now, states, values, given, synapses, pending, record=(*spikes, *recorded))
+            run = Run(
+                now,
+                states,
+                values,
+                given,
+                synapses,
+                pending,
+                record=(*spikes, *recorded),
+                noise=setup.noise_of(seed, trials, first),
+            )
             outcome = kernel.unroll(run)
             states, pending = outcome.states, outcome.pending
             for name, value in outcome.recorded.items():

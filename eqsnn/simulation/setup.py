@@ -9,10 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from eqsnn.backends.kernel import Noise
 from eqsnn.backends.pytorch import compile_once
 from eqsnn.errors import InputError
 from eqsnn.language.functions import Where, symbol
 from eqsnn.language.model import Model, Role
+from eqsnn.maths.append_loss import TRACE
 from eqsnn.maths.discretise import LONG_AGO
 from eqsnn.maths.initial import initial_state
 from eqsnn.maths.program import NETWORK, Assign, Gather, Input, Kind, Program, Space
@@ -132,28 +134,17 @@ def initial_states(
             start = torch.as_tensor(found[name], dtype=dtype)
         elif name.endswith("steps_since_spike"):
             start = torch.tensor(LONG_AGO, dtype=dtype)
+        elif name.endswith(TRACE):
+            start = torch.tensor(0.0, dtype=dtype)
         else:
             start = torch.tensor(1.0, dtype=dtype)  # was_active
         states[name] = start.expand(shape).clone()
     return states
 
 
-def draw_noise(
-    program: Program,
-    model: Model,
-    n_steps: int,
-    lanes: int,
-    rng: torch.Generator,
-    dtype: torch.dtype,
-) -> dict[str, Tensor]:
-    """Draw the private noise of `n_steps` steps, (time, neuron, lane)."""
-    noise = {}
-    for given in program.of_kind(Kind.NORMAL, Kind.UNIFORM):
-        shape = (n_steps, *sizes_of(model, given.space), lanes)
-        # drawn in double and then rounded, so that a seed gives the same network in both precisions
-        make = torch.randn if given.kind is Kind.NORMAL else torch.rand
-        noise[str(given.symbol)] = make(shape, generator=rng, dtype=torch.float64).to(dtype)
-    return noise
+def noise_of(seed: int, trials: int, first: int = 0) -> Noise:
+    """Return the private noise of each trial from step `first` on; trials of one seed differ from each other."""
+    return Noise(seed, torch.arange(trials), torch.full((trials,), first, dtype=torch.int64))
 
 
 def times(first: int, n_steps: int, dt: float, dtype: torch.dtype) -> Tensor:

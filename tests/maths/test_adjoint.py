@@ -51,8 +51,7 @@ network:
 """
 
 
-def gradients(program, model, outputs, *, by_autograd, dtype=torch.float64):
-    kernel = compile_torch(select(program, outputs), by_autograd=by_autograd)
+def gradients(kernel, model, outputs, *, dtype=torch.float64):
     generator = torch.Generator().manual_seed(0)
 
     def near(value, shape):
@@ -66,7 +65,7 @@ def gradients(program, model, outputs, *, by_autograd, dtype=torch.float64):
     settings = setup.settings_of(model) | {"surrogate_width": 0.3, "escape_width": 0.2}
     synapses = setup.synapses_of(model)
     states = setup.initial_states(model, kernel.step, {**values, **settings}, synapses, LANES)
-    drives = setup.draw_noise(kernel.step, model, STEPS, LANES, generator, dtype)
+    drives = {}
     for given in kernel.step.of_kind(Kind.DRIVE, Kind.OBSERVED):
         name = str(given.symbol)
         if given.space == NETWORK:
@@ -76,7 +75,15 @@ def gradients(program, model, outputs, *, by_autograd, dtype=torch.float64):
             drives[name] = 30 * torch.rand(shape, generator=generator, dtype=dtype)
             if given.kind is Kind.OBSERVED:
                 drives[name] = (drives[name] < 3).to(dtype)
-    run = Run(STEPS, states, {**values, **settings}, drives, synapses, record=tuple(outputs))
+    run = Run(
+        STEPS,
+        states,
+        {**values, **settings},
+        drives,
+        synapses,
+        record=tuple(outputs),
+        noise=setup.noise_of(0, LANES),
+    )
     recorded = kernel.unroll(run).recorded
     loss = torch.zeros((), dtype=dtype)
     for value in recorded.values():
@@ -86,8 +93,10 @@ def gradients(program, model, outputs, *, by_autograd, dtype=torch.float64):
 
 
 def assert_adjoint_is_autograd(program, model, outputs):
-    symbolic, loss = gradients(program, model, outputs, by_autograd=False)
-    reference, again = gradients(program, model, outputs, by_autograd=True)
+    selected = select(program, outputs)
+    symbolic, loss = gradients(compile_torch(selected), model, outputs)
+    by_autograd = compile_torch(selected, by_autograd=True)
+    reference, again = gradients(by_autograd, model, outputs)
     assert torch.equal(loss.detach(), again.detach())
     some = False
     # two orders of summation differ by rounding of the largest terms that cancel
