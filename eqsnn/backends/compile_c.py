@@ -33,10 +33,9 @@ FLAGS = (
     "-fno-signed-zeros",
     "-w",
 )
-MACHINE = (
-    "-march=native",
-    "-mprefer-vector-width=512",
-)  # left out where the compiler does not know them
+# Left out where the compiler does not know them. gcc's code motion moves work into branches of its own making, and a
+# loop with branches is no vector loop any more.
+OPTIONAL = ("-march=native", "-mprefer-vector-width=512", "-fno-tree-pre", "-fno-tree-sink")
 
 
 class Compiler(NamedTuple):
@@ -60,7 +59,7 @@ def find_compiler(asked: str | None = None) -> Compiler | None:
         if not command or shutil.which(command[0]) is None:
             continue
         said = subprocess.run([*command, "--version"], capture_output=True, text=True, check=False)
-        flags = tuple(flag for flag in MACHINE if _accepts(command, flag))
+        flags = tuple(flag for flag in OPTIONAL if _accepts(command, flag))
         if said.returncode == 0 and _accepts(command, *FLAGS, *flags):
             return Compiler(command, said.stdout.strip(), (*FLAGS, *flags))
     return None

@@ -374,7 +374,7 @@ class _Emitter:
             lines += _struct("Sums", self.sum_arrays())
         block = [
             "Params p;",
-            "Totals totals, unused;",
+            "Totals totals;",
             "Rings rings;",
             *(
                 ["Rings bar_rings;", "State bars[2];", "Sums sums;", "Totals bar_totals;"]
@@ -452,16 +452,29 @@ class _Emitter:
         return [*lines, "  return b;", "}"]
 
     def forward_step(self) -> tuple[list[str], list[str]]:
-        """The work arrays of the step, and the function itself."""
-        plan = schedule(self.step, self.draws)
+        """The work arrays of the step; `step_` with its outputs, and `again_` without them for segments walked again."""
+        work, first = self.step_function("step_", self.step, outputs=True)
+        if self.cut is None:
+            return work, first
+        needed = {str(s): s for s in self.taped if s not in self.inputs}
+        again = select(replace(self.step, outputs=needed), needed)
+        more, second = self.step_function("again_", again, outputs=False)
+        return list(dict.fromkeys([*work, *more])), [*first, *second]
+
+    def step_function(
+        self, function: str, program: Program, *, outputs: bool
+    ) -> tuple[list[str], list[str]]:
+        known = {given.symbol for given in program.inputs}
+        plan = schedule(program, [draw for draw in self.draws if draw.target in known])
         read = {g.symbol: self.constant(g) for g in self.held}
-        read |= {g.symbol: f"s->{self.names[g.symbol]}[k]" for g in self.step.of_kind(Kind.STATE)}
-        read |= {g.symbol: f"{self.names[g.symbol]}[k]" for g in self.step.of_kind(Kind.ARRIVAL)}
+        read |= {g.symbol: f"s->{self.names[g.symbol]}[k]" for g in program.of_kind(Kind.STATE)}
+        read |= {g.symbol: f"{self.names[g.symbol]}[k]" for g in program.of_kind(Kind.ARRIVAL)}
+        more = ", Totals *restrict totals, void *const *out" if outputs else ""
         head = [
-            "INLINE void step_(Block *restrict b, Row *restrict row, State *restrict next, Totals *restrict totals, long n, int record) {",
+            f"INLINE void {function}(Block *restrict b, Row *restrict row, State *restrict next, long n{more}) {{",
             "  const Params *restrict p = &b->p;",
             "  const State *restrict s = &row->s;",
-            "  (void)p; (void)s; (void)next; (void)totals; (void)record; (void)n;",
+            "  (void)p; (void)s; (void)next; (void)n;",
         ]
         head += self.views(read)
         loops = _Loops(plan, read, {})
@@ -469,39 +482,43 @@ class _Emitter:
             loops.homes[s] = f"{'row' if s in self.taped else 'b'}->{self.names[s]}"
         for s in self.taped - plan.arrays:
             loops.store(s, f"row->{self.names[s]}[k] =")
-        head += self.rings(loops, "rings", "+ 1", "")
-        for given in self.step.of_kind(Kind.STATE):
-            value = self.called[self.step.next_states[given.symbol]]
+        head += self.rings(loops, "rings")
+        for given in program.of_kind(Kind.STATE):
+            value = self.called[program.next_states[given.symbol]]
             loops.store(value, f"next->{self.names[given.symbol]}[k] =")
+        spaces = program.space_of()
+        for s in self.taped:
+            if s in self.inputs and self.inputs[s].kind is Kind.ARRIVAL:
+                name = self.names[s]
+                head.append(
+                    f"  memcpy(row->{name}, {name}, sizeof(real) * {self.size(spaces[s])} * LB);"
+                )
+        tail = self.outputs_of_step(loops, head) if outputs else []
+        work = [
+            self.array(s, self.size(plan.spaces[s]))
+            for s in sorted(plan.arrays - self.taped, key=str)
+        ]
+        return work, [*head, *self.body(loops), *tail, "}"]
+
+    def outputs_of_step(self, loops: _Loops, head: list[str]) -> list[str]:
+        """Record and add up outputs; returns what is to be done after the loops."""
         tail = []
         spaces = self.step.space_of()
         for n, output in enumerate(self.form.record):
             value = self.called[self.step.outputs[output]]
-            rows = self.size(spaces[value])
+            rows, out = self.size(spaces[value]), self.port("record", output, of=self.out_ports)
             head.append(
-                f"  long ld_out_{n}; real *out_{n} = place_(b, record ? out[{self.port('record', output, of=self.out_ports)}] : 0, n, {rows}, b->out_{n}, &ld_out_{n});"
+                f"  long ld_out_{n}; real *out_{n} = place_(b, out[{out}], n, {rows}, b->out_{n}, &ld_out_{n}); (void)ld_out_{n};"
             )
             loops.store(value, f"{self.row_element(f'out_{n}')} =")
             tail.append(
-                f"  if (record && b->count < LB) put_((real *)out[{self.port('record', output, of=self.out_ports)}] + n * {rows} * b->lanes, b->out_{n}, {rows}, b->lanes, b->first, b->count);"
+                f"  if (b->count < LB) put_((real *)out[{out}] + n * {rows} * b->lanes, b->out_{n}, {rows}, b->lanes, b->first, b->count);"
             )
         weight = self.weight_text()
         for n, output in enumerate(self.form.total):
             value = self.called[self.step.outputs[output]]
             loops.store(value, f"totals->total_{n}[k] += {weight}")
-        for s in self.taped:
-            if s in self.inputs and self.inputs[s].kind is Kind.ARRIVAL:
-                size = self.size(spaces[s])
-                head.append(
-                    f"  memcpy(row->{self.names[s]}, {self.names[s]}, sizeof(real) * {size} * LB);"
-                )
-        work = [
-            self.array(s, self.size(plan.spaces[s]))
-            for s in sorted(plan.arrays - self.taped, key=str)
-        ]
-        head[0] = head[0].replace("int record)", "int record, void *const *out)")
-        head.append("  (void)out;")
-        return work, [*head, *self.body(loops), *tail, "}"]
+        return tail
 
     def weight_text(self) -> str:
         if not self.form.weighted:
@@ -526,7 +543,7 @@ class _Emitter:
         period = f"((const long *)b->in[1])[{port}]"
         return f"  long ld_{base}; const real *restrict {base} = view_(b, b->in[{port}], n, {rows}, {period}, b->in_{base}, &ld_{base}); (void)ld_{base};"
 
-    def rings(self, loops: _Loops, ring: str, arriving: str, sent: str) -> list[str]:
+    def rings(self, loops: _Loops, ring: str) -> list[str]:
         """Pointers into the delay rings: what arrives now, and where what is sent now goes."""
         lines = []
         spaces = self.step.space_of()
@@ -673,7 +690,7 @@ class _Emitter:
             "  Block *b = open_(in, block, n_lanes);",
             "  Row *own = b ? allocate_(2 * sizeof(Row)) : 0;",
             "  if (!own) { free(b); restore_mode_(mode); return 1; }",
-            "  memset(&b->totals, 0, sizeof b->totals); memset(&b->unused, 0, sizeof b->unused); memset(&b->rings, 0, sizeof b->rings);",
+            "  memset(&b->totals, 0, sizeof b->totals); memset(&b->rings, 0, sizeof b->rings);",
             f"  Row *rows = keep ? (Row *)out[{self.port('tape', of=self.out_ports)}] + block * (n_steps + 1) : own;",
             f"  Checkpoint *saved = out[{self.port('checkpoints', of=self.out_ports)}];",
             "  if (saved) saved += block * ((n_steps + segment - 1) / segment);",
@@ -693,7 +710,7 @@ class _Emitter:
             "    Row *row = rows + (keep ? n : n & 1);",
             "    State *next = &rows[keep ? n + 1 : (n + 1) & 1].s;",
             "    if (saved && n % segment == 0) { saved[n / segment].s = row->s; saved[n / segment].r = b->rings; }",
-            "    step_(b, row, next, &b->totals, n, 1, out);",
+            "    step_(b, row, next, n, &b->totals, out);",
             "  }",
             "  const State *last = &rows[keep ? n_steps : n_steps & 1].s; (void)last;",
         ]
@@ -806,7 +823,7 @@ class _Emitter:
             "  Row *own = b && !keep ? allocate_((most + 1) * sizeof(Row)) : 0;",
             "  Kept *kept = b ? allocate_((most + 1) * sizeof(Kept)) : 0;",
             "  if (!kept || (!keep && !own)) { free(b); free(own); free(kept); restore_mode_(mode); return 1; }",
-            "  memset(&b->unused, 0, sizeof b->unused); memset(&b->bar_rings, 0, sizeof b->bar_rings);",
+            "  memset(&b->bar_rings, 0, sizeof b->bar_rings);",
             "  memset(b->bars, 0, sizeof b->bars); memset(&b->sums, 0, sizeof b->sums);",
             f"  const Row *tape = in[{self.port('tape', of=self.bar_in)}];",
             f"  const Checkpoint *saved = in[{self.port('checkpoints', of=self.bar_in)}];",
@@ -842,7 +859,7 @@ class _Emitter:
             "    const Row *rows = keep ? tape + from : own;",
             "    if (!keep) {",
             "      own[0].s = saved[g].s; b->rings = saved[g].r;",
-            "      for (long n = from; n < to; n++) step_(b, own + (n - from), &own[n - from + 1].s, &b->unused, n, 0, out);",
+            "      for (long n = from; n < to; n++) again_(b, own + (n - from), &own[n - from + 1].s, n);",
             "    }",
             "    for (long n = to - 1; n >= from; n--, side = !side)",
             "      back_(b, rows + (n - from), &b->bars[side], &b->bars[!side], kept + (n - from), n);",
@@ -936,7 +953,7 @@ ROUTINE const real *view_(const Block *b, const void *given, long n, long rows, 
   return stage;
 }
 ROUTINE real *place_(const Block *b, void *given, long n, long rows, real *stage, long *distance) {
-  if (!given || b->count < LB) { *distance = LB; return stage; }
+  if (b->count < LB) { *distance = LB; return stage; }
   *distance = b->lanes;
   return (real *)given + n * rows * b->lanes + b->first;
 }

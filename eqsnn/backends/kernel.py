@@ -38,6 +38,7 @@ class Run:
     existing pairs, bool (pre, post, 1). pending: for each delayed arrival the last `steps` values sent, oldest first;
     absent at the start. record: outputs kept for every step. total: outputs summed over the steps, each step weighted
     by `weights` (time, 1, lanes) if given.
+    sizes: neurons of each population; only those that no tensor shows are needed.
     """
 
     n_steps: int
@@ -50,6 +51,7 @@ class Run:
     total: tuple[str, ...] = ()
     weights: Tensor | None = None
     noise: Noise | None = None
+    sizes: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

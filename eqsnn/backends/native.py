@@ -22,7 +22,7 @@ from eqsnn.backends.kernel import Outcome, Run
 from eqsnn.backends.noise import key_of
 from eqsnn.backends.pytorch import TorchKernel, compile_once
 from eqsnn.backends.signature import Signature, signature
-from eqsnn.backends.unroll import held_values, pending_values, space_sizes
+from eqsnn.backends.unroll import held_values, lanes_of, pending_values, space_sizes
 from eqsnn.language.functions import symbol
 from eqsnn.maths.program import CONSTANT, NETWORK, PER_STEP, Kind, Program
 
@@ -216,11 +216,7 @@ class _Call:
         learned: tuple[str, ...] | None,
     ) -> "_Call":
         step = kernel.step
-        lanes = max(
-            [v.shape[-1] for v in run.states.values()]
-            + [v.shape[-1] for v in run.drives.values()]
-            + [v.shape[-1] for v in held.values() if v.dim()]
-        )
+        lanes = lanes_of(run)
         sizes = space_sizes(step, run)
         listed = {}
         for name in dict.fromkeys(

@@ -106,15 +106,8 @@ INLINE real exp_(real x) {
   return x > R(EXP_MAX) ? R(INFINITY) : (x < R(EXP_MIN) ? R(0.0) : (x == x ? y : x));
 }
 
-/* ln x: x = 2^e m, m in [sqrt(1/2), sqrt(2)], ln m = 2 atanh((m - 1)/(m + 1)) */
-INLINE real log_(real x) {
-  real small = x < R(TINY) ? R(1.0) : R(0.0);
-  real scaled = small > R(0.5) ? x * R((bits)1 << MANTISSA) : x;
-  bits b = to_bits(scaled);
-  bits e = (bits)((ubits)b - (ubits)to_bits(R(0.70710678118654752440))) >> MANTISSA;
-  real m = from_bits((bits)((ubits)b - ((ubits)e << MANTISSA)));
-  real exponent = (real)e - small * R(MANTISSA);
-  real s = (m - R(1.0)) / (m + R(1.0)), z = s * s;
+/* 2 atanh(s) = 2 s + s z p(z), z = s^2, |s| < 0.1716 */
+INLINE real atanh_series_(real z) {
 #if DOUBLE
   real p = 0.08695652173913043; /* 2/23 */
   p = p * z + 0.09523809523809523;
@@ -129,8 +122,19 @@ INLINE real log_(real x) {
   p = p * z + R(0.2222222222222222);
   p = p * z + R(0.2857142857142857);
   p = p * z + R(0.4);
-  p = p * z + R(0.6666666666666666);
-  real y = exponent * LN2_HIGH + (R(2.0) * s + (s * z * p + exponent * LN2_LOW));
+  return p * z + R(0.6666666666666666);
+}
+
+/* ln x: x = 2^e m, m in [sqrt(1/2), sqrt(2)], ln m = 2 atanh((m - 1)/(m + 1)) */
+INLINE real log_(real x) {
+  real small = x < R(TINY) ? R(1.0) : R(0.0);
+  real scaled = small > R(0.5) ? x * R((bits)1 << MANTISSA) : x;
+  bits b = to_bits(scaled);
+  bits e = (bits)((ubits)b - (ubits)to_bits(R(0.70710678118654752440))) >> MANTISSA;
+  real m = from_bits((bits)((ubits)b - ((ubits)e << MANTISSA)));
+  real exponent = (real)e - small * R(MANTISSA);
+  real s = (m - R(1.0)) / (m + R(1.0)), z = s * s;
+  real y = exponent * LN2_HIGH + (R(2.0) * s + (s * z * atanh_series_(z) + exponent * LN2_LOW));
   y = x == R(INFINITY) ? x : y;
   return x > R(0.0) ? y : (x == R(0.0) ? -R(INFINITY) : R(NAN));
 }
@@ -147,7 +151,14 @@ INLINE real expm1_(real x) {
   return u == R(1.0) ? x : (w == R(-1.0) ? w : (u == R(INFINITY) ? u : y));
 }
 INLINE real sigmoid_(real x) { return R(1.0) / (R(1.0) + exp_(-x)); }
-INLINE real logsigmoid_(real x) { return (x < R(0.0) ? x : R(0.0)) - log1p_(exp_(-ABS(x))); }
+/* min(x, 0) - ln(1 + t), t = e^-|x| in (0, 1]: ln(1 + t) = 2 atanh(t/(t + 2)), or ln 2 + 2 atanh((t - 1)/(t + 3)) */
+INLINE real logsigmoid_(real x) {
+  real t = exp_(-ABS(x));
+  real above = t > R(0.41421356237309503) ? R(1.0) : R(0.0);
+  real s = (t - above) / (t + R(2.0) + above);
+  real z = s * s;
+  return (x < R(0.0) ? x : R(0.0)) - (above * R(0.69314718055994530942) + (R(2.0) * s + s * z * atanh_series_(z)));
+}
 INLINE real tanh_(real x) {
   real t = expm1_(R(-2.0) * ABS(x)), y = -t / (R(2.0) + t);
   return x < R(0.0) ? -y : y;
@@ -425,10 +436,12 @@ ROUTINE void couple_dense_back_each(real *restrict target, const real *restrict 
 #endif
 
 /* every synapse counts 1 */
-ROUTINE void sum_dense(real *restrict target, const real *restrict source, int pre, int post) {
-  real total[LB] = {0};
-  for (int i = 0; i < pre; i++) SIMD for (int l = 0; l < LB; l++) total[l] += source[(long)i * LB + l];
-  for (int j = 0; j < post; j++) for (int l = 0; l < LB; l++) target[(long)j * LB + l] = total[l];
+ROUTINE void sum_dense(real *restrict target_, const real *restrict source_, int pre, int post) {
+  lanes *restrict target = (lanes *)target_;
+  const lanes *restrict source = (const lanes *)source_;
+  lanes total = source[0];
+  for (int i = 1; i < pre; i++) total += source[i];
+  for (int j = 0; j < post; j++) target[j] = total;
 }
 ROUTINE void sum_dense_back(real *restrict target, const real *restrict source, int pre, int post) {
   sum_dense(target, source, post, pre);

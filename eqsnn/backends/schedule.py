@@ -97,7 +97,14 @@ def with_copies(
     for statement in program.statements:
         statements.append(_with_sources(statement, program.spaces, whole, spaces))
     names = {s: s if s in assigned else copy(s, spaces[s]) for s in dict.fromkeys(leaving)}
-    return replace(program, statements=tuple(statements)), names
+    copied = replace(
+        program,
+        statements=tuple(statements),
+        next_states={state: names.get(s, s) for state, s in program.next_states.items()},
+        outputs={output: names.get(s, s) for output, s in program.outputs.items()},
+        delays=tuple(replace(d, sent=names.get(d.sent, d.sent)) for d in program.delays),
+    )
+    return copied, names | {copy: copy for copy in names.values()}
 
 
 def _with_sources(

@@ -77,9 +77,16 @@ def unroll(kernel: Compiled, run: Run) -> Outcome:
     return _outcome(walk, results)
 
 
+def lanes_of(run: Run) -> int:
+    """Return the number of lanes of a run."""
+    lanes = [v.shape[-1] for v in (*run.states.values(), *run.drives.values())]
+    lanes += [v.shape[-1] for v in run.parameters.values() if isinstance(v, Tensor) and v.dim()]
+    return max([1, *lanes] if run.noise is None else [len(run.noise.stream), *lanes])
+
+
 def _tiled(run: Run) -> Run:
     """Repeat per-step inputs of fewer lanes than the run has; those of one lane broadcast."""
-    lanes = max((value.shape[-1] for value in run.states.values()), default=1)
+    lanes = lanes_of(run)
 
     def tiled(value: Tensor) -> Tensor:
         own = value.shape[-1]
@@ -91,7 +98,7 @@ def _tiled(run: Run) -> Run:
 
 def space_sizes(program: Program, run: Run) -> dict[str, int]:
     """Return the number of neurons of each population and of possible synapses of each projection."""
-    sizes: dict[str, int] = {}
+    sizes: dict[str, int] = dict(run.sizes)
     for name, exists in run.synapses.items():
         space = program.spaces[name]
         sizes |= {

@@ -198,7 +198,16 @@ def _run(
         lanes.noise.seed, lanes.noise.stream.repeat(restarts), lanes.noise.first.repeat(restarts)
     )
     states = setup.initial_states(data.model, kernel.step, spread, data.synapses, restarts * width)
-    run = Run(lanes.n_steps, states, spread, lanes.drives, data.synapses, noise=noise, **wanted)
+    run = Run(
+        lanes.n_steps,
+        states,
+        spread,
+        lanes.drives,
+        data.synapses,
+        noise=noise,
+        sizes=setup.population_sizes(data.model),
+        **wanted,
+    )
     return kernel.unroll(run), restarts
 
 

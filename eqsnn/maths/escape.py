@@ -27,7 +27,8 @@ def escape(program: Program, populations: Iterable[str]) -> Program:
         scale = program.outputs[f"{name}.threshold_to_reset"]
         observed = symbol(f"{name}.observed")
         above = margin / (scale * width)
-        fired = Where(observed > Rational(1, 2), LogSigmoid(above), LogSigmoid(-above))
+        # the probability of no spike is that of a spike at the opposite margin
+        fired = LogSigmoid(Where(observed > Rational(1, 2), Integer(1), Integer(-1)) * above)
         active = program.outputs.get(f"{name}.active")
         if active is not None:
             fired = Where(active > Rational(1, 2), fired, Integer(0))

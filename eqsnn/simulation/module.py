@@ -94,6 +94,7 @@ class StepModule(nn.Module):
             pending=pending,
             record=self.outputs,
             noise=setup.noise_of(seed, batch),
+            sizes=setup.population_sizes(self.definition),
         )
         outcome = self.kernel.unroll(run)
         after = {name: _batch_first(value) for name, value in outcome.states.items()}

@@ -77,6 +77,7 @@ def simulate_model(
                 pending,
                 record=(*spikes, *recorded),
                 noise=setup.noise_of(seed, trials, first),
+                sizes=setup.population_sizes(model),
             )
             outcome = kernel.unroll(run)
             states, pending = outcome.states, outcome.pending

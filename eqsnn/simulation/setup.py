@@ -142,6 +142,11 @@ def initial_states(
     return states
 
 
+def population_sizes(model: Model) -> dict[str, int]:
+    """Return the number of neurons of each population."""
+    return {name: sizes_of(model, name)[0] for name in model.populations}
+
+
 def noise_of(seed: int, trials: int, first: int = 0) -> Noise:
     """Return the private noise of each trial from step `first` on; trials of one seed differ from each other."""
     return Noise(seed, torch.arange(trials), torch.full((trials,), first, dtype=torch.int64))
