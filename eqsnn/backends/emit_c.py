@@ -381,8 +381,7 @@ class _Emitter:
                 if self.cut
                 else []
             ),
-            *work,
-            *back_work,
+            *dict.fromkeys([*work, *back_work]),
             *staged,
             "u32 stream[LB], begin[LB];",
             "const void *const *in;",
@@ -924,7 +923,10 @@ class _Emitter:
             )
             sizes += f", b->in[{start}], b->in[{ends}]"
         kind = "sparse" if sparse else "dense"
-        return f"outer_{kind}_{way}(b->sums.sum_{at}, {before}, {after}, to - from, {sizes});"
+        count = "b->count, " if way == "same" else ""
+        return (
+            f"outer_{kind}_{way}(b->sums.sum_{at}, {before}, {after}, to - from, {count}{sizes});"
+        )
 
     def series(self, s: Symbol) -> str:
         """A factor over the steps of a segment: its first address and the distance between steps."""

@@ -23,7 +23,6 @@ from eqsnn.backends.noise import key_of
 from eqsnn.backends.pytorch import TorchKernel, compile_once
 from eqsnn.backends.signature import Signature, signature
 from eqsnn.backends.unroll import held_values, lanes_of, pending_values, space_sizes
-from eqsnn.language.functions import symbol
 from eqsnn.maths.program import CONSTANT, NETWORK, PER_STEP, Kind, Program
 
 SPARSE_BELOW = 0.2  # share of existing synapses below which a projection is a list of synapses
@@ -44,7 +43,7 @@ class Library(NamedTuple):
     row_bytes: int
     checkpoint_bytes: int
     once: Callable | None  # constants of the adjoint
-    constants: tuple[str, ...]
+    spaces: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +137,11 @@ class NativeKernel:
             loaded.row_bytes(),
             loaded.checkpoint_bytes(),
             once,
-            tuple(cut.once.outputs) if cut is not None else (),
+            {
+                str(s): space
+                for program in ([self.step] if cut is None else [cut.program, self.step])
+                for s, space in program.space_of().items()
+            },
         )
 
 
@@ -282,7 +285,10 @@ class _Call:
         return (1 if space == NETWORK else self.sizes[space], self.lanes)
 
     def space(self, name: str) -> str:
-        return self.kernel.step.space_of()[symbol(name)]
+        return self.library.spaces[name]
+
+    def space_of_output(self, name: str) -> str:
+        return self.library.spaces[str(self.kernel.step.outputs[name])]
 
     def packed(self, space: str, value: Tensor, lanes: int | None = None) -> Tensor:
         """A value on a space as the library reads it: one row for each element or synapse."""
@@ -387,15 +393,14 @@ class _Call:
         """Run forwards. Returns the results, the inputs, and what the backward pass needs to start from."""
         given = self.inputs(values)
         program, n_steps = self.kernel.step, self.run.n_steps
-        spaces = program.space_of()
         made: dict[tuple[str, str], Tensor] = {}
         for name in self.run.record:
             made["record", name] = torch.empty(
-                n_steps, *self.shape(spaces[program.outputs[name]]), dtype=self.dtype
+                n_steps, *self.shape(self.space_of_output(name)), dtype=self.dtype
             )
         for name in self.run.total:
             made["total", name] = torch.empty(
-                self.shape(spaces[program.outputs[name]]), dtype=self.dtype
+                self.shape(self.space_of_output(name)), dtype=self.dtype
             )
         for name in self.places.states:
             made["state", name] = torch.empty(self.shape(self.space(name)), dtype=self.dtype)
@@ -413,11 +418,8 @@ class _Call:
         outputs = [made.get(port, made_memory.get(port)) for port in self.library.source.outputs]
         self._call(self.library.forward, given, outputs)
         results = [
-            *(
-                self.unpacked(spaces[program.outputs[n]], made["record", n])
-                for n in self.run.record
-            ),
-            *(self.unpacked(spaces[program.outputs[n]], made["total", n]) for n in self.run.total),
+            *(self.unpacked(self.space_of_output(n), made["record", n]) for n in self.run.record),
+            *(self.unpacked(self.space_of_output(n), made["total", n]) for n in self.run.total),
             *(self.unpacked(self.space(n), made["state", n]) for n in self.places.states),
             *(made["pending", n] for n in self.places.arrivals),
         ]
@@ -428,12 +430,11 @@ class _Call:
     ) -> list[Tensor | None]:
         """Run backwards. Returns cotangents of states, pending values and constants, in calling order."""
         program = self.kernel.step
-        spaces = program.space_of()
         left = iter(bars)
         found: dict[tuple[str, str], Tensor | None] = {}
         for role, names in (("bar.record", self.run.record), ("bar.total", self.run.total)):
             for name in names:
-                space = spaces[program.outputs[name]]
+                space = self.space_of_output(name)
                 found[role, name] = self._bar_of_output(space, next(left), role == "bar.record")
         for name in self.places.states:
             bar = next(left)

@@ -562,9 +562,10 @@ ROUTINE void outer_dense_each(real *restrict sum_, SERIES, int pre, int post) {
   }
 #endif
 }
-/* one weight for all lanes: summed over them, too */
-ROUTINE void outer_dense_same(real *restrict sum, SERIES, int pre, int post) {
+/* one weight for all lanes: summed over the `count` lanes that exist, too */
+ROUTINE void outer_dense_same(real *restrict sum, SERIES, int count, int pre, int post) {
 #if LB == 1
+  (void)count;
   outer_dense_each(sum, before, before_stride, after, after_stride, steps, pre, post);
 #else
   for (int i = 0; i < pre; i++) {
@@ -573,7 +574,7 @@ ROUTINE void outer_dense_same(real *restrict sum, SERIES, int pre, int post) {
       for (long n = 0; n < steps; n++)
         a += ((const lanes *)AT(before, n, before_stride))[i] * ((const lanes *)AT(after, n, after_stride))[j];
       real total = 0;
-      for (int l = 0; l < LB; l++) total += a[l];
+      for (int l = 0; l < count; l++) total += a[l];
       sum[(long)i * post + j] += total;
     }
   }
@@ -590,7 +591,7 @@ ROUTINE void outer_sparse_each(real *restrict sum, SERIES, int pre, int post, SP
       }
     }
 }
-ROUTINE void outer_sparse_same(real *restrict sum, SERIES, int pre, int post, SPARSE) {
+ROUTINE void outer_sparse_same(real *restrict sum, SERIES, int count, int pre, int post, SPARSE) {
   for (long n = 0; n < steps; n++)
     for (int i = 0; i < pre; i++) {
       const real *b = AT(before, n, before_stride) + (long)i * LB;
@@ -598,7 +599,7 @@ ROUTINE void outer_sparse_same(real *restrict sum, SERIES, int pre, int post, SP
       for (int k = start[i]; k < start[i + 1]; k++) {
         const real *a = AT(after, n, after_stride) + (long)post_of[k] * LB;
         real total = 0;
-        for (int l = 0; l < LB; l++) total += b[l] * a[l];
+        for (int l = 0; l < count; l++) total += b[l] * a[l];
         sum[k] += total;
       }
     }
