@@ -34,6 +34,7 @@ from eqsnn.maths.program import (
 from eqsnn.maths.simplify import hoist, select, share
 
 RUNTIME = (Path(__file__).parent / "runtime.h").read_text(encoding="utf-8")
+SHARED_FROM = 16384  # pairs of neurons from which on a coupling is worth two threads
 NOISE = (Kind.NORMAL, Kind.UNIFORM)
 OWN_WORDS = frozenset(
     [
@@ -385,6 +386,7 @@ class _Emitter:
             *staged,
             "u32 stream[LB], begin[LB];",
             "const void *const *in;",
+            "Team *team;",
             "long first, lanes;",
             "int count;",
         ]
@@ -671,6 +673,12 @@ class _Emitter:
             return f"{call}, {source}, {sizes});"
         given = self.inputs.get(c.weight) or self.extra(c.weight)
         way = "same" if given is not None and self.is_same(given) else "each"
+        weight = self.base(loops, c.weight)
+        pre, post = self.ends(c.projection)
+        if not sparse and pre * post >= SHARED_FROM:
+            job = f"{{.target = {target}, .weight = {weight}, .source = {source}, .pre = {pre}, .post = {post}}}"
+            return f"share_(b->team, share_couple_dense{back}_{way}, &(Job){job});"
+        sizes += f", {post}" if not sparse and not c.transposed else ""
         return (
             f"couple_{kind}{back}_{way}({target}, {self.base(loops, c.weight)}, {source}, {sizes});"
         )
@@ -684,10 +692,11 @@ class _Emitter:
             "long row_bytes(void) { return sizeof(Row); }",
             "long checkpoint_bytes(void) { return sizeof(Checkpoint); }",
             "",
-            "int run_forward(const void *const *in, void *const *out, long block, long n_lanes, long n_steps, long segment, int keep) {",
+            "int run_forward(const void *const *in, void *const *out, long block, long n_lanes, long n_steps, long segment, int keep, Team *team) {",
             "  const u32 mode = quick_mode_();",
             "  Block *b = open_(in, block, n_lanes);",
             "  Row *own = b ? allocate_(2 * sizeof(Row)) : 0;",
+            "  if (b) b->team = team;",
             "  if (!own) { free(b); restore_mode_(mode); return 1; }",
             "  memset(&b->totals, 0, sizeof b->totals); memset(&b->rings, 0, sizeof b->rings);",
             f"  Row *rows = keep ? (Row *)out[{self.port('tape', of=self.out_ports)}] + block * (n_steps + 1) : own;",
@@ -815,9 +824,10 @@ class _Emitter:
         spaces = self.step.space_of()
         out = self.bar_out
         lines = [
-            "int run_backward(const void *const *in, void *const *out, long block, long n_lanes, long n_steps, long segment, int keep) {",
+            "int run_backward(const void *const *in, void *const *out, long block, long n_lanes, long n_steps, long segment, int keep, Team *team) {",
             "  const u32 mode = quick_mode_();",
             "  Block *b = open_(in, block, n_lanes);",
+            "  if (b) b->team = team;",
             "  const long most = segment < n_steps ? segment : n_steps;",
             "  Row *own = b && !keep ? allocate_((most + 1) * sizeof(Row)) : 0;",
             "  Kept *kept = b ? allocate_((most + 1) * sizeof(Kept)) : 0;",
@@ -923,6 +933,14 @@ class _Emitter:
             )
             sizes += f", b->in[{start}], b->in[{ends}]"
         kind = "sparse" if sparse else "dense"
+        pre, post = self.ends(product.projection)
+        if not sparse and pre * post >= SHARED_FROM:
+            series = (
+                f".before = {before.replace(', ', ', .before_stride = ')}, "
+                f".after = {after.replace(', ', ', .after_stride = ')}, .steps = to - from"
+            )
+            job = f"{{.target = b->sums.sum_{at}, .count = b->count, .pre = {pre}, .post = {post}, {series}}}"
+            return f"share_(b->team, share_outer_dense_{way}, &(Job){job});"
         count = "b->count, " if way == "same" else ""
         return (
             f"outer_{kind}_{way}(b->sums.sum_{at}, {before}, {after}, to - from, {count}{sizes});"

@@ -43,7 +43,33 @@ class Library(NamedTuple):
     row_bytes: int
     checkpoint_bytes: int
     once: Callable | None  # constants of the adjoint
+    assistants: "Assistants | None"
     spaces: Mapping[str, str]
+
+
+class Assistants(NamedTuple):
+    """Threads that share the heavy couplings of a single block: `assist` waits for work until it is dismissed."""
+
+    assist: Callable[..., None]
+    dismiss: Callable[..., None]
+
+    def during(self, work: Callable[[int], None], threads: int) -> None:
+        """Call `work` with the address of a team of `threads` threads, this one included."""
+        team = _aligned(64)
+        team.zero_()
+        team.view(torch.int64)[2] = threads
+        address = team.data_ptr()
+        helping = [
+            threading.Thread(target=self.assist, args=(address, n)) for n in range(1, threads)
+        ]
+        for thread in helping:
+            thread.start()
+        try:
+            work(address)
+        finally:
+            self.dismiss(address)
+            for thread in helping:
+                thread.join()
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,10 +151,12 @@ class NativeKernel:
         source = emit(self.step, form, cut)
         loaded = load_library(source.text, self.compiler)
         pointers = ctypes.POINTER(ctypes.c_void_p)
-        signature_of = [pointers, pointers, *[ctypes.c_long] * 4, ctypes.c_int]
+        signature_of = [pointers, pointers, *[ctypes.c_long] * 4, ctypes.c_int, ctypes.c_void_p]
         loaded.run_forward.argtypes = signature_of
         if cut is not None:
             loaded.run_backward.argtypes = signature_of
+        loaded.assist.argtypes = [ctypes.c_void_p, ctypes.c_int]
+        loaded.dismiss.argtypes = [ctypes.c_void_p]
         loaded.row_bytes.restype = loaded.checkpoint_bytes.restype = ctypes.c_long
         return Library(
             source,
@@ -137,6 +165,7 @@ class NativeKernel:
             loaded.row_bytes(),
             loaded.checkpoint_bytes(),
             once,
+            Assistants(loaded.assist, loaded.dismiss) if "share_(b->team" in source.text else None,
             {
                 str(s): space
                 for program in ([self.step] if cut is None else [cut.program, self.step])
@@ -156,11 +185,16 @@ def _cores_of_process() -> int | None:
     return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count()
 
 
-def block_width(lanes: int, dtype: torch.dtype) -> int:
-    """Return how many lanes run side by side: a power of two, no wider than a vector or than needed."""
+def block_width(lanes: int, dtype: torch.dtype, threads: int) -> int:
+    """Return how many lanes run side by side: a power of two, no wider than a vector or than needed.
+
+    Half a vector is enough where the blocks would not keep all threads busy.
+    """
     width = 1
     while width < min(lanes, WIDEST[dtype]):
         width *= 2
+    if width == WIDEST[dtype] and lanes < threads * width:
+        width //= 2
     return width
 
 
@@ -255,7 +289,7 @@ class _Call:
         }
         form = Form(
             sizes=tuple(sorted(sizes.items())),
-            block=block_width(lanes, dtype),
+            block=block_width(lanes, dtype, kernel.threads or usable_cores()),
             double=dtype == torch.float64,
             sparse=frozenset(listed),
             same=frozenset(same),
@@ -502,7 +536,11 @@ class _Call:
             self.segment,
             int(self.keep),
         )
-        run_blocks(function, self.n_blocks, self.threads, *args)
+        assistants = self.library.assistants
+        if assistants is not None and self.n_blocks == 1 and self.threads > 1:
+            assistants.during(lambda team: run_blocks(function, 1, 1, *args, team), self.threads)
+        else:
+            run_blocks(function, self.n_blocks, self.threads, *args, None)
 
 
 class _Native(torch.autograd.Function):

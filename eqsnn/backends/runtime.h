@@ -5,6 +5,7 @@
    Order of elements: [element][lane], synapses [pre][post][lane] or, for sparse projections, [synapse][lane] sorted by
    presynaptic neuron. */
 #include <math.h>
+#include <sched.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -64,6 +65,11 @@ typedef uint32_t ubits;
 #define INLINE static inline __attribute__((always_inline, unused))
 #define ROUTINE static __attribute__((unused))
 #define SIMD _Pragma("omp simd")
+#if defined(__clang__)
+#define UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define UNROLL _Pragma("GCC unroll 16")
+#endif
 #define R(x) ((real)(x))
 typedef uint32_t u32;
 typedef uint64_t u64;
@@ -347,7 +353,7 @@ INLINE int silent_(const real *source) {
 
 /* Synaptic sums come in the kinds WEIGHT = real (the same for all lanes) and lanes (one for each). */
 #define COUPLE_DENSE(name, WEIGHT)                                                                                    \
-  ROUTINE void name(real *restrict target_, const real *restrict weight_, const real *restrict source_, int pre, int post) { \
+  ROUTINE void name(real *restrict target_, const real *restrict weight_, const real *restrict source_, int pre, int post, long stride) { \
     lanes *restrict target = (lanes *)target_;                                                                        \
     const lanes *restrict source = (const lanes *)source_;                                                            \
     const WEIGHT *restrict weight = (const WEIGHT *)weight_;                                                          \
@@ -357,7 +363,7 @@ INLINE int silent_(const real *source) {
         const WEIGHT *row = weight + j;                                                                               \
         lanes a = row[0] * source[0], b = row[1] * source[0], c = row[2] * source[0], d = row[3] * source[0];         \
         for (int i = 1; i < pre; i++) {                                                                               \
-          row += post;                                                                                                \
+          row += stride;                                                                                              \
           lanes s = source[i];                                                                                        \
           a += row[0] * s; b += row[1] * s; c += row[2] * s; d += row[3] * s;                                         \
         }                                                                                                             \
@@ -365,7 +371,7 @@ INLINE int silent_(const real *source) {
       }                                                                                                               \
       for (; j < post; j++) {                                                                                         \
         lanes a = weight[j] * source[0];                                                                              \
-        for (int i = 1; i < pre; i++) a += weight[(long)i * post + j] * source[i];                                    \
+        for (int i = 1; i < pre; i++) a += weight[i * stride + j] * source[i];                                        \
         target[j] = a;                                                                                                \
       }                                                                                                               \
       return;                                                                                                         \
@@ -375,7 +381,7 @@ INLINE int silent_(const real *source) {
     lanes s[8];                                                                                                       \
     int n = 0;                                                                                                        \
     for (int i = 0; i < pre; i++) { /* silent presynaptic neurons cost nothing */                                     \
-      if (!silent_(source_ + (long)i * LB)) { row[n] = weight + (long)i * post; s[n++] = source[i]; }                 \
+      if (!silent_(source_ + (long)i * LB)) { row[n] = weight + i * stride; s[n++] = source[i]; }                 \
       if (n == 8) {                                                                                                   \
         SIMD for (int j = 0; j < post; j++)                                                                           \
           target[j] += ((row[0][j] * s[0] + row[1][j] * s[1]) + (row[2][j] * s[2] + row[3][j] * s[3]))                \
@@ -415,21 +421,20 @@ COUPLE_DENSE_BACK(couple_dense_back_same, real)
 #else
 /* one lane: the vector runs along the postsynaptic neurons */
 ROUTINE void couple_dense_back_each(real *restrict target, const real *restrict weight, const real *restrict source, int pre, int post) {
-  for (int i = 0; i < pre; i += 4) {
-    const real *row[4];
-    for (int k = 0; k < 4; k++) row[k] = weight + (long)(i + k < pre ? i + k : pre - 1) * post;
-    wide sum[4] = {0};
+  for (int i = 0; i < pre; i++) {
+    const real *row = weight + (long)i * post;
+    wide a = {0}, b = {0}, c = {0}, d = {0};
     int j = 0;
-    for (; j + WIDE <= post; j += WIDE) {
-      wide s = *(const wide *)(source + j);
-      for (int k = 0; k < 4; k++) sum[k] += *(const wide *)(row[k] + j) * s;
+    for (; j + 4 * WIDE <= post; j += 4 * WIDE) {
+      const wide *w = (const wide *)(row + j), *s = (const wide *)(source + j);
+      a += w[0] * s[0]; b += w[1] * s[1]; c += w[2] * s[2]; d += w[3] * s[3];
     }
-    for (int k = 0; k < 4 && i + k < pre; k++) {
-      real total = 0;
-      for (int n = 0; n < WIDE; n++) total += sum[k][n];
-      for (int m = j; m < post; m++) total += row[k][m] * source[m];
-      target[i + k] = total;
-    }
+    for (; j + WIDE <= post; j += WIDE) a += *(const wide *)(row + j) * *(const wide *)(source + j);
+    a = (a + b) + (c + d);
+    real total = 0;
+    for (int n = 0; n < WIDE; n++) total += a[n];
+    for (; j < post; j++) total += row[j] * source[j];
+    target[i] = total;
   }
 }
 #define couple_dense_back_same couple_dense_back_each
@@ -516,23 +521,37 @@ ROUTINE void reduce_sparse_back(real *restrict target, const real *restrict sour
 
 ROUTINE void outer_dense_each(real *restrict sum_, SERIES, int pre, int post) {
 #if LB == 1
-  for (long t = 0; t < steps; t += CHUNK) {
-    const real *b[CHUNK];
-    for (int k = 0; k < CHUNK; k++) b[k] = AT(after, t + k < steps ? t + k : steps - 1, after_stride);
-    for (int i = 0; i < pre; i++) {
-      real a[CHUNK];
-      int any = 0;
-      for (int k = 0; k < CHUNK; k++) {
-        a[k] = t + k < steps ? AT(before, t + k, before_stride)[i] : R(0.0);
-        any |= a[k] != R(0.0);
-      }
-      if (!any) continue;
-      real *restrict sum = sum_ + (long)i * post;
-      SIMD for (int j = 0; j < post; j++)
-        sum[j] += ((a[0] * b[0][j] + a[1] * b[1][j]) + (a[2] * b[2][j] + a[3] * b[3][j]))
-                + ((a[4] * b[4][j] + a[5] * b[5][j]) + (a[6] * b[6][j] + a[7] * b[7][j]));
-    }
+  /* tiles of 4 x 4 vectors stay in registers over 64 steps, and their columns in the first cache */
+  enum { TILE = 4, MOST = 64 };
+  for (; steps > MOST; steps -= MOST) {
+    outer_dense_each(sum_, before, before_stride, after, after_stride, MOST, pre, post);
+    before = AT(before, MOST, before_stride); after = AT(after, MOST, after_stride);
   }
+  int j = 0;
+  for (; j + TILE * WIDE <= post; j += TILE * WIDE) {
+    int i = 0;
+    for (; i + TILE <= pre; i += TILE) {
+      wide sum[TILE][TILE] = {{{0}}};
+      for (long n = 0; n < steps; n++) {
+        const real *a = AT(before, n, before_stride) + i;
+        const wide *x = (const wide *)(AT(after, n, after_stride) + j);
+        UNROLL for (int r = 0; r < TILE; r++)
+          UNROLL for (int c = 0; c < TILE; c++) sum[r][c] += a[r] * x[c];
+      }
+      UNROLL for (int r = 0; r < TILE; r++)
+        UNROLL for (int c = 0; c < TILE; c++) *((wide *)(sum_ + (long)(i + r) * post + j) + c) += sum[r][c];
+    }
+    for (; i < pre; i++)
+      for (long n = 0; n < steps; n++) {
+        const real a = AT(before, n, before_stride)[i], *x = AT(after, n, after_stride) + j;
+        SIMD for (int c = 0; c < TILE * WIDE; c++) sum_[(long)i * post + j + c] += a * x[c];
+      }
+  }
+  for (int i = 0; i < pre; i++)
+    for (long n = 0; n < steps; n++) {
+      const real a = AT(before, n, before_stride)[i], *x = AT(after, n, after_stride);
+      if (a != R(0.0)) for (int c = j; c < post; c++) sum_[(long)i * post + c] += a * x[c];
+    }
 #else
   const long most = (long)pre * post <= 1024 ? steps : CHUNK;
   for (long t = 0; t < steps; t += most) {
@@ -604,3 +623,64 @@ ROUTINE void outer_sparse_same(real *restrict sum, SERIES, int count, int pre, i
       }
     }
 }
+
+/* ---- one network on several cores ------------------------------------------------------------------------------ */
+
+/* The heavy couplings of a single block are shared by a team of threads that Python lends: `assist` waits for work. */
+typedef struct {
+  real *target;
+  const real *weight, *source;
+  int pre, post, count;
+  const void *before, *after;
+  long before_stride, after_stride, steps;
+} Job;
+typedef void (*Work)(const Job *job, int part, int parts);
+typedef struct {
+  long orders, done, parts, over;
+  Work work;
+  const Job *job;
+} Team;
+
+ROUTINE void share_(Team *team, Work work, const Job *job) {
+  if (!team || team->parts < 2) { work(job, 0, 1); return; }
+  team->work = work; team->job = job;
+  __atomic_store_n(&team->done, 0, __ATOMIC_RELAXED);
+  __atomic_add_fetch(&team->orders, 1, __ATOMIC_RELEASE);
+  work(job, 0, (int)team->parts);
+  while (__atomic_load_n(&team->done, __ATOMIC_ACQUIRE) < team->parts - 1) {}
+}
+#define FIRST(n) ((int)((long)(n) * part / parts))
+#define LAST(n) ((int)((long)(n) * (part + 1) / parts))
+/* a part of the postsynaptic neurons forwards, of the presynaptic neurons backwards */
+#define TEAM_WORK(way, WIDTH)                                                                                          \
+  ROUTINE void share_couple_dense_##way(const Job *job, int part, int parts) {                                         \
+    int j = FIRST(job->post), n = LAST(job->post) - j;                                                                 \
+    if (n) couple_dense_##way(job->target + (long)j * LB, job->weight + (long)j * WIDTH, job->source, job->pre, n, job->post); \
+  }                                                                                                                    \
+  ROUTINE void share_couple_dense_back_##way(const Job *job, int part, int parts) {                                    \
+    int i = FIRST(job->pre), n = LAST(job->pre) - i;                                                                   \
+    if (n) couple_dense_back_##way(job->target + (long)i * LB, job->weight + (long)i * job->post * WIDTH, job->source, n, job->post); \
+  }
+TEAM_WORK(each, LB)
+TEAM_WORK(same, 1)
+ROUTINE void share_outer_dense_each(const Job *job, int part, int parts) {
+  int i = FIRST(job->pre), n = LAST(job->pre) - i;
+  if (n) outer_dense_each(job->target + (long)i * job->post * LB, (const real *)job->before + (long)i * LB, job->before_stride,
+                          job->after, job->after_stride, job->steps, n, job->post);
+}
+ROUTINE void share_outer_dense_same(const Job *job, int part, int parts) {
+  int i = FIRST(job->pre), n = LAST(job->pre) - i;
+  if (n) outer_dense_same(job->target + (long)i * job->post, (const real *)job->before + (long)i * LB, job->before_stride,
+                          job->after, job->after_stride, job->steps, job->count, n, job->post);
+}
+void assist(Team *team, int part) {
+  for (long seen = 0, orders;; seen = orders) {
+    long idle = 0;
+    while ((orders = __atomic_load_n(&team->orders, __ATOMIC_ACQUIRE)) == seen)
+      if (++idle > 2000 && __atomic_load_n(&team->over, __ATOMIC_ACQUIRE)) return;
+      else if (idle > 20000) sched_yield();
+    team->work(team->job, part, (int)team->parts);
+    __atomic_add_fetch(&team->done, 1, __ATOMIC_RELEASE);
+  }
+}
+void dismiss(Team *team) { __atomic_store_n(&team->over, 1, __ATOMIC_RELEASE); }
