@@ -230,8 +230,8 @@ class _Emitter:
         self.in_ports: list[Port] = [("layout", ""), ("periods", "")]
         self.in_ports += [("state", name) for name in places.states]
         self.in_ports += [("pending", name) for name in places.arrivals]
-        self.in_ports += [("held", str(g.symbol)) for g in self.held]
-        self.in_ports += [("now", str(g.symbol)) for g in self.now]
+        self.in_ports += [("held", g.name) for g in self.held]
+        self.in_ports += [("now", g.name) for g in self.now]
         self.in_ports += [("start", name) for name in self.sparse]
         self.in_ports += [("post", name) for name in self.sparse]
         self.in_ports += [("weights", "")] * form.weighted
@@ -265,7 +265,7 @@ class _Emitter:
     def is_same(self, given: Input) -> bool:
         """Whether a synaptic constant is read as it is, one value for all lanes."""
         wide = self.is_projection(given.space) and not given.shared
-        return wide and str(given.symbol) in self.form.same
+        return wide and given.name in self.form.same
 
     def extent(self, given: Input) -> int:
         return 1 if given.shared or given.space == NETWORK else self.size(given.space)
@@ -297,7 +297,7 @@ class _Emitter:
         return f"{base}[e]" if self.form.block == 1 else f"{base}[e * ld_{base} + l]"
 
     def rows_of(self, given: Input) -> int:
-        return 1 if str(given.symbol) in self.form.single else self.size(given.space)
+        return 1 if given.name in self.form.single else self.size(given.space)
 
     # ---- functions ----------------------------------------------------------------------------------------------
 
@@ -355,7 +355,7 @@ class _Emitter:
         staged = [
             f"real in_{self.names[g.symbol]}[{self.rows_of(g)} * LB] ALIGNED;"
             for g in self.now
-            if str(g.symbol) not in self.form.same
+            if g.name not in self.form.same
         ]
         if self.form.weighted and "weights" not in self.form.same:
             staged.append("real in_weights[LB] ALIGNED;")
@@ -435,7 +435,7 @@ class _Emitter:
             "  const long *layout = in[0];",
         ]
         for n, given in enumerate(self.held):
-            name, port = self.names[given.symbol], self.port("held", str(given.symbol))
+            name, port = self.names[given.symbol], self.port("held", given.name)
             if self.is_same(given):
                 lines.append(f"  b->p.{name} = in[{port}];")
             else:
@@ -531,8 +531,8 @@ class _Emitter:
         lines = []
         for given in self.now:
             name = self.names[given.symbol]
-            lines.append(self.view(name, "now", str(given.symbol), self.rows_of(given)))
-            read[given.symbol] = self.per_step(str(given.symbol), given.space, name)
+            lines.append(self.view(name, "now", given.name, self.rows_of(given)))
+            read[given.symbol] = self.per_step(given.name, given.space, name)
         if self.form.weighted:
             lines.append(self.view("weights", "weights", "", 1))
         return lines
@@ -704,7 +704,7 @@ class _Emitter:
             "  if (saved) saved += block * ((n_steps + segment - 1) / segment);",
         ]
         for given in self.step.of_kind(Kind.STATE):
-            name, rows = str(given.symbol), self.size(given.space)
+            name, rows = given.name, self.size(given.space)
             lines.append(
                 f"  take_(rows[0].s.{self.names[given.symbol]}, in[{self.port('state', name)}], {rows}, n_lanes, 1, b->first, b->count);"
             )
@@ -723,7 +723,7 @@ class _Emitter:
             "  const State *last = &rows[keep ? n_steps : n_steps & 1].s; (void)last;",
         ]
         for given in self.step.of_kind(Kind.STATE):
-            name, rows = str(given.symbol), self.size(given.space)
+            name, rows = given.name, self.size(given.space)
             lines.append(
                 f"  put_(out[{self.port('state', name, of=self.out_ports)}], last->{self.names[given.symbol]}, {rows}, n_lanes, b->first, b->count);"
             )
@@ -841,8 +841,8 @@ class _Emitter:
         ]
         for given in self.step.of_kind(Kind.STATE):
             name, port = (
-                str(given.symbol),
-                self.port("bar.state", str(given.symbol), of=self.bar_in),
+                given.name,
+                self.port("bar.state", given.name, of=self.bar_in),
             )
             lines.append(
                 f"  if (in[{port}]) take_(b->bars[0].{self.names[symbol(name)]}, in[{port}], {self.size(given.space)}, n_lanes, 1, b->first, b->count);"
@@ -877,7 +877,7 @@ class _Emitter:
             lines.append(f"    {self.product(n, product)}")
         lines.append("  }")
         for given in self.step.of_kind(Kind.STATE):
-            port = self.port("bar.state", str(given.symbol), of=out)
+            port = self.port("bar.state", given.name, of=out)
             lines.append(
                 f"  put_(out[{port}], b->bars[side].{self.names[given.symbol]}, {self.size(given.space)}, n_lanes, b->first, b->count);"
             )

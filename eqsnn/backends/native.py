@@ -113,7 +113,7 @@ class NativeKernel:
             )
             for name in places.arrivals
             for d in self.step.delays
-            if str(d.arrival) == name
+            if d.arrival.name == name
         }
         states = {name: run.states[name] for name in places.states}
         values = [*states.values(), *pending.values(), *held.values()]
@@ -270,22 +270,20 @@ class _Call:
             listed[name] = (pre, post, counts.to(torch.int32))
             sizes[name] = len(pre)
         generated = run.noise is not None
-        now = [g for g in step.of_kind(*PER_STEP) if str(g.symbol) in run.drives]
-        values = {str(g.symbol): run.drives[str(g.symbol)] for g in now}
+        now = [g for g in step.of_kind(*PER_STEP) if g.name in run.drives]
+        values = {g.name: run.drives[g.name] for g in now}
         same = {name for name, value in values.items() if value.shape[-1] == 1}
         same |= {
-            str(g.symbol)
+            g.name
             for g in step.of_kind(*CONSTANT)
             if g.space != NETWORK
             and step.spaces[g.space].is_projection
-            and held[str(g.symbol)].shape[-1] == 1
+            and held[g.name].shape[-1] == 1
         }
         if run.weights is not None and run.weights.shape[-1] == 1:
             same.add("weights")
         single = {
-            str(g.symbol)
-            for g in now
-            if values[str(g.symbol)].shape[1] == 1 and _is_single(sizes, g.space)
+            g.name for g in now if values[g.name].shape[1] == 1 and _is_single(sizes, g.space)
         }
         form = Form(
             sizes=tuple(sorted(sizes.items())),
@@ -322,7 +320,7 @@ class _Call:
         return self.library.spaces[name]
 
     def space_of_output(self, name: str) -> str:
-        return self.library.spaces[str(self.kernel.step.outputs[name])]
+        return self.library.spaces[self.kernel.step.outputs[name].name]
 
     def packed(self, space: str, value: Tensor, lanes: int | None = None) -> Tensor:
         """A value on a space as the library reads it: one row for each element or synapse."""
@@ -401,7 +399,7 @@ class _Call:
         if role == "keys":
             assert noise is not None
             sources = self.kernel.step.of_kind(Kind.NORMAL, Kind.UNIFORM)
-            keys = [key_of(noise.seed, str(given.symbol)) for given in sources]
+            keys = [key_of(noise.seed, given.name) for given in sources]
             return torch.tensor(keys, dtype=torch.int64).to(torch.uint32)
         return None
 
@@ -438,7 +436,7 @@ class _Call:
             )
         for name in self.places.states:
             made["state", name] = torch.empty(self.shape(self.space(name)), dtype=self.dtype)
-        delays = {str(d.arrival): d.steps for d in program.delays}
+        delays = {d.arrival.name: d.steps for d in program.delays}
         for name in self.places.arrivals:
             made["pending", name] = torch.empty(
                 delays[name], *self.shape(self.space(name)), dtype=self.dtype
@@ -479,7 +477,7 @@ class _Call:
         found["tape" if self.keep else "checkpoints", ""] = memory
         entering = [found.get(port) for port in self.library.source.bar_inputs]
         leaving: list[Tensor | None] = []
-        delays = {str(d.arrival): d.steps for d in program.delays}
+        delays = {d.arrival.name: d.steps for d in program.delays}
         for role, name in self.library.source.bar_outputs:
             shape = self.shape(self.space(name))
             if role == "bar.pending":
@@ -508,7 +506,7 @@ class _Call:
         return bar.reshape(shape).contiguous()
 
     def _shape_of_sum(self, name: str) -> tuple[int, ...]:
-        given = next(g for g in self.kernel.step.inputs if str(g.symbol) == name)
+        given = next(g for g in self.kernel.step.inputs if g.name == name)
         if name in self.library.source.per_block:
             return (self.n_blocks, self.sizes[given.space])
         return (1, self.lanes) if given.shared else self.shape(given.space)
@@ -519,7 +517,7 @@ class _Call:
         space = self.space(name)
         if name in self.library.source.per_block:
             return self.unpacked(space, bar.sum(0).unsqueeze(-1))
-        shared = any(str(g.symbol) == name and g.shared for g in self.kernel.step.inputs)
+        shared = any(g.name == name and g.shared for g in self.kernel.step.inputs)
         return bar if shared else self.unpacked(space, bar)
 
     def _call(

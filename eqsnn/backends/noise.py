@@ -45,7 +45,7 @@ def draw(noise: Noise, given: Input, n_elements: int, n_steps: int, dtype: torch
     streams, begins = pairs.astype(np.uint64).T
     steps = np.arange(n_steps, dtype=np.uint64)[:, None, None] + begins
     elements = streams * np.uint64(n_elements) + np.arange(n_elements, dtype=np.uint64)[:, None]
-    a, b = philox(key_of(noise.seed, str(given.symbol)), steps, elements)
+    a, b = philox(key_of(noise.seed, given.name), steps, elements)
     if given.kind is Kind.UNIFORM:
         values = (a >> np.uint64(5)) * 2.0**-27 + (b >> np.uint64(6)) * 2.0**-53
     else:
@@ -65,4 +65,4 @@ def drawn(
     """Return the values of all noise inputs; nothing without noise."""
     if noise is None:
         return {}
-    return {str(g.symbol): draw(noise, g, sizes[g.space], n_steps, dtype) for g in inputs}
+    return {g.name: draw(noise, g, sizes[g.space], n_steps, dtype) for g in inputs}

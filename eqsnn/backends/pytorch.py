@@ -155,9 +155,7 @@ def compile_torch(program: Program, *, by_autograd: bool = False) -> TorchKernel
     ]
     raw = adjoint(step, wrt)
     backward = share(raw)
-    differentiated = tuple(
-        str(g.symbol) for g in parameters if of_input(g.symbol) in backward.outputs
-    )
+    differentiated = tuple(g.name for g in parameters if of_input(g.symbol) in backward.outputs)
     weights = {statement.weight for statement in step.statements if isinstance(statement, Couple)}
     source = "\n\n".join(
         [_emit_once(once), _emit_forward(step), _emit_backward(step, backward, differentiated)]
@@ -171,9 +169,7 @@ def compile_torch(program: Program, *, by_autograd: bool = False) -> TorchKernel
         differentiated=differentiated,
         once_inputs=signature(once).held,
         constants=tuple(once.outputs),
-        masked=tuple(
-            str(given.symbol) for given in step.of_kind(*CONSTANT) if given.symbol in weights
-        ),
+        masked=tuple(given.name for given in step.of_kind(*CONSTANT) if given.symbol in weights),
         source=source,
         run_once=namespace["once"],
         run_step=namespace["step"],
@@ -204,7 +200,7 @@ def _emit_forward(step: Program) -> str:
 def cotangent_names(step: Program, backward: Program) -> tuple[list[str], list[str], list[str]]:
     """Return the cotangents that enter the adjoint step: of next states, of what is sent, of outputs."""
     places = signature(step)
-    known = {str(given.symbol) for given in backward.of_kind(Kind.COTANGENT)}
+    known = {given.name for given in backward.of_kind(Kind.COTANGENT)}
     after = [str(of_next(symbol(s))) for s in places.states]
     sent = [str(of_sent(symbol(s))) for s in places.arrivals]
     outputs = [str(of_output(name)) for name in places.outputs]
@@ -215,7 +211,7 @@ def cotangent_names(step: Program, backward: Program) -> tuple[list[str], list[s
 
 def _emit_backward(step: Program, backward: Program, differentiated: Sequence[str]) -> str:
     places = signature(step)
-    read = {str(given.symbol) for given in backward.inputs}
+    read = {given.name for given in backward.inputs}
     groups: dict[str, Sequence[str]] = {
         "state": places.states,
         "arrived": places.arrivals,

@@ -18,13 +18,13 @@ class Signature(NamedTuple):
 
 def signature(program: Program) -> Signature:
     """Return the calling order of a Program's step."""
-    delays = {str(delay.arrival): str(delay.sent) for delay in program.delays}
-    arrivals = tuple(str(given.symbol) for given in program.of_kind(Kind.ARRIVAL))
+    delays = {delay.arrival.name: delay.sent.name for delay in program.delays}
+    arrivals = tuple(given.name for given in program.of_kind(Kind.ARRIVAL))
     return Signature(
-        states=tuple(str(given.symbol) for given in program.of_kind(Kind.STATE)),
+        states=tuple(given.name for given in program.of_kind(Kind.STATE)),
         arrivals=arrivals,
-        now=tuple(str(given.symbol) for given in program.of_kind(*PER_STEP)),
-        held=tuple(str(given.symbol) for given in program.of_kind(*CONSTANT)),
+        now=tuple(given.name for given in program.of_kind(*PER_STEP)),
+        held=tuple(given.name for given in program.of_kind(*CONSTANT)),
         sent=tuple(delays[name] for name in arrivals),
         outputs=tuple(program.outputs),
     )

@@ -58,7 +58,7 @@ def unroll(kernel: Compiled, run: Run) -> Outcome:
         drives = drawn(run.noise, noisy, space_sizes(kernel.step, run), run.n_steps, dtype)
         run = replace(run, drives={**run.drives, **drives})
     run = _tiled(run)
-    delays = {str(delay.arrival): delay.steps for delay in kernel.step.delays}
+    delays = {delay.arrival.name: delay.steps for delay in kernel.step.delays}
     now = (
         tuple(zip(*(run.drives[name].unbind(0) for name in places.now), strict=True))
         or ((),) * run.n_steps
@@ -107,7 +107,7 @@ def space_sizes(program: Program, run: Run) -> dict[str, int]:
             space.post: exists.shape[1],
         }
     for given in program.inputs:
-        value = {**run.drives, **run.parameters, **run.states}.get(str(given.symbol))
+        value = {**run.drives, **run.parameters, **run.states}.get(given.name)
         if (
             isinstance(value, Tensor)
             and given.space
@@ -126,7 +126,7 @@ def held_values(
     once = [given[name] for name in kernel.once_inputs]
     computed = dict(zip(kernel.constants, kernel.run_once(once, run.synapses, dtype), strict=True))
     values = {name: computed[name] if name in computed else given[name] for name in places.held}
-    spaces = {str(given.symbol): given.space for given in kernel.step.inputs}
+    spaces = {given.name: given.space for given in kernel.step.inputs}
     for name in kernel.masked:
         exists = run.synapses[spaces[name]]
         values[name] = torch.where(exists, values[name], torch.zeros((), dtype=dtype))
@@ -137,7 +137,7 @@ def pending_values(kernel: Compiled, run: Run, arrival: str, steps: int) -> Tens
     """Return what is still on its way: the caller's, or the value at rest repeated."""
     if arrival in run.pending:
         return run.pending[arrival]
-    sent = next(str(delay.sent) for delay in kernel.step.delays if str(delay.arrival) == arrival)
+    sent = next(delay.sent.name for delay in kernel.step.delays if delay.arrival.name == arrival)
     rest = run.states.get(sent)
     if rest is None:
         example = next(iter(run.states.values()))

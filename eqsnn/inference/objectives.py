@@ -224,7 +224,7 @@ def _given(data: Data, kernel: Kernel) -> dict[str, Tensor]:
     drives = setup.drives_of(data.model, kernel.step, data.recording, data.n_steps, data.dtype)
     drives |= {f"{name}.observed": spikes for name, spikes in data.observed().items()}
     drives["t"] = setup.times(0, data.n_steps, data.model.dt, data.dtype)
-    needed = {str(given.symbol) for given in kernel.step.inputs}
+    needed = {given.name for given in kernel.step.inputs}
     return {name: value for name, value in drives.items() if name in needed}
 
 

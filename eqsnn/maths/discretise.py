@@ -231,7 +231,7 @@ def _close(build: Builder, fired_by: dict[str, Symbol]) -> None:
     for given in build.inputs:
         if given.kind is not Kind.STATE:
             continue
-        local = str(given.symbol).removeprefix(f"{given.space}.")
+        local = given.name.removeprefix(f"{given.space}.")
         value = build.scopes[given.space].current.get(symbol(local))
         fired = fired_by.get(given.space)
         has_fired = sympy.false if fired is None else fired > Rational(1, 2)

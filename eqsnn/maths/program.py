@@ -69,6 +69,11 @@ class Input:
     kind: Kind
     shared: bool = False
 
+    @property
+    def name(self) -> str:
+        """The name of the symbol."""
+        return self.symbol.name
+
 
 @dataclass(frozen=True, slots=True)
 class Assign:

@@ -96,7 +96,7 @@ def _carried(
     step: Program, inputs: Recording, first: int, last: int, dt: float
 ) -> dict[str, NDArray]:
     """Return the drives that were used, on the steps of the recording, so that it can be fitted as it is."""
-    used = {str(given.symbol) for given in step.of_kind(Kind.DRIVE)}
+    used = {given.name for given in step.of_kind(Kind.DRIVE)}
     names = {
         name for name in inputs.inputs if name in used or any(u.endswith(f".{name}") for u in used)
     }

@@ -128,7 +128,7 @@ def initial_states(
     found = compile_once(initial_state(model))(values, synapses, dtype)
     states = {}
     for given in program.of_kind(Kind.STATE):
-        name = str(given.symbol)
+        name = given.name
         shape = (*sizes_of(model, given.space), lanes)
         if name in found:
             start = torch.as_tensor(found[name], dtype=dtype)
@@ -183,8 +183,8 @@ def drives_of(
     drives = {}
     wanted = [given for given in program.of_kind(Kind.DRIVE) if given.space != NETWORK]
     for given in wanted:
-        local = str(given.symbol).removeprefix(f"{given.space}.")
-        full = str(given.symbol)
+        local = given.name.removeprefix(f"{given.space}.")
+        full = given.name
         name = full if full in source.inputs else local
         if name not in source.inputs:
             known = ", ".join(sorted(source.inputs)) or "none"
@@ -192,7 +192,7 @@ def drives_of(
                 f"the model needs the input `{local}` of `{given.space}`, but the data has {known}; add an array `{local}`"
             )
         values = source.drive(name, n_steps, model.dt * 1e-3)
-        names = {str(g.symbol) for g in wanted}
+        names = {g.name for g in wanted}
         sharing = [
             population for population in model.populations if f"{population}.{local}" in names
         ]

@@ -99,7 +99,9 @@ def outcome(kernel, model, *, lanes, steps, dtype=torch.float64, same=(), period
         ("state", result.states),
     ):
         for name, value in mapping.items():
-            exists = synapses.get(name.rsplit(".", 1)[0])  # a synapse that is not there has no state
+            exists = synapses.get(
+                name.rsplit(".", 1)[0]
+            )  # a synapse that is not there has no state
             value = value if exists is None else torch.where(exists, value, 0.0)
             found[f"{part} {name}"] = value.detach()
             loss = loss + (torch.rand(value.shape, generator=generator, dtype=dtype) * value).sum()
