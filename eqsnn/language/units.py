@@ -56,6 +56,15 @@ SHORT_NAMES = {
     "molar": ("nM", "uM", "mM"),
     "meter": ("nm", "um", "mm", "cm"),
 }
+# Pint reads its own file of definitions in most of a second; these are the SI's
+DEFINITIONS = (
+    *("kilo- = 1000", "meter = [length] = _ = metre", "second = [time]", "ampere = [current]"),
+    *("gram = [mass]", "mole = [substance] = mol", "kelvin = [temperature]", "hertz = 1/second"),
+    *("newton = kilogram*meter/second**2", "pascal = newton/meter**2", "joule = newton*meter"),
+    *("watt = joule/second", "coulomb = ampere*second", "volt = joule/coulomb", "ohm = volt/ampere"),
+    *("siemens = ampere/volt", "farad = coulomb/volt", "weber = volt*second"),
+    *("tesla = weber/meter**2", "henry = weber/ampere", "molar = 1000*mole/meter**3"),
+)
 AREAS = {"cm2": -2, "mm2": -3, "um2": -6}
 VOLUMES = {"cm3": -2, "mm3": -3, "um3": -6}
 
@@ -76,7 +85,8 @@ class UnknownUnit(Exception):
 @cache
 def unit_table() -> Mapping[str, tuple[Dimension, Fraction]]:
     """Return every unit name with its dimension and its factor to SI, worked out by Pint."""
-    registry = pint.UnitRegistry(non_int_type=Fraction, cache_folder=None)  # pyright: ignore[reportArgumentType]
+    registry = pint.UnitRegistry(None, non_int_type=Fraction)  # pyright: ignore[reportArgumentType]
+    registry.load_definitions(DEFINITIONS)
     table: dict[str, tuple[Dimension, Fraction]] = {}
     for long in LONG_NAMES:
         factor, dimension = _from_pint(
