@@ -34,8 +34,8 @@ format: $(VENV)/.installed-lint  ## mend what ruff can mend
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-bench: $(VENV)/.installed-test  ## run every script in benchmarks/, one after the other
-	@set -e; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
+bench: $(VENV)/.installed-bench  ## run every benchmark with its peers; writes benchmarks/RESULTS.md (half an hour)
+	$(BIN)/python benchmarks/run_all.py
 
 clean:  ## remove what make, the tests and the demo wrote, the virtual environment included
 	rm -rf $(VENV) runs/demo build dist .pytest_cache .ruff_cache .hypothesis

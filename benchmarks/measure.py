@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from eqsnn.backends.compile_c import find_compiler
-from eqsnn.backends.native import usable_cores
+from eqsnn.backends.threads import usable_cores
 
 Work = Callable[[], object]
 

@@ -10,7 +10,7 @@ import matplotlib.pyplot as plt
 from measure import machine, medians, table
 from peers import generated, problem
 
-from eqsnn.backends.native import usable_cores
+from eqsnn.backends.threads import usable_cores
 
 LANES = [1, 2, 4, 8, 16, 32, 64, 128, 256]
 NEURONS = [4, 12, 36, 100, 300]

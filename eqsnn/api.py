@@ -118,7 +118,8 @@ def fit(
     width, then free-running van Rossum; start: values to start from instead of draws (units of the file; one for all
     starts or with a leading dimension per start); validation: share of trials, or of a single trial's time, held out;
     max_time in seconds; checkpoint: a file to save progress in every `checkpoint_every` seconds and,
-    with `resume`, to go on from; backend as in `simulate`. Same seed, same result. Ctrl-C keeps what was reached. Raises InputError for data that cannot be used.
+    with `resume`, to go on from; backend as in `simulate`. Same seed, same result. Ctrl-C keeps what was reached.
+    Raises InputError for data that cannot be used.
     """
     if starts < 1:
         raise InputError(f"{starts} starts; at least 1 is expected")

@@ -18,8 +18,10 @@ import warnings
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from eqsnn.backends.c_adjoint import cut_adjoint
+from eqsnn.backends.c_layout import Form
 from eqsnn.backends.compile_c import find_compiler
-from eqsnn.backends.emit_c import Form, cut_adjoint, emit
+from eqsnn.backends.emit_c import emit
 from eqsnn.backends.kernel import Kernel
 from eqsnn.backends.native import NativeKernel
 from eqsnn.backends.pytorch import TorchKernel, compile_torch

@@ -137,7 +137,7 @@ class TorchKernel:
 
     def unroll(self, run: Run) -> Outcome:
         """Run the Program for `run.n_steps` steps (see Kernel)."""
-        return unroll(self, run)  # pyright: ignore[reportArgumentType] (frozen fields satisfy a read-only protocol)
+        return unroll(self, run)
 
 
 def compile_torch(program: Program, *, by_autograd: bool = False) -> TorchKernel:

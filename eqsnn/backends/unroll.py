@@ -18,15 +18,32 @@ Tensors = tuple[Tensor, ...]
 class Compiled(Protocol):
     """What `unroll` needs of a kernel; TorchKernel documents each part."""
 
-    step: Program
-    once_inputs: tuple[str, ...]
-    constants: tuple[str, ...]
-    masked: tuple[str, ...]
-    differentiated: tuple[str, ...]
-    by_autograd: bool
-    run_once: Callable
-    run_step: Callable
-    run_step_vjp: Callable
+    @property
+    def step(self) -> Program: ...  # noqa: D102
+
+    @property
+    def once_inputs(self) -> tuple[str, ...]: ...  # noqa: D102
+
+    @property
+    def constants(self) -> tuple[str, ...]: ...  # noqa: D102
+
+    @property
+    def masked(self) -> tuple[str, ...]: ...  # noqa: D102
+
+    @property
+    def differentiated(self) -> tuple[str, ...]: ...  # noqa: D102
+
+    @property
+    def by_autograd(self) -> bool: ...  # noqa: D102
+
+    @property
+    def run_once(self) -> Callable: ...  # noqa: D102
+
+    @property
+    def run_step(self) -> Callable: ...  # noqa: D102
+
+    @property
+    def run_step_vjp(self) -> Callable: ...  # noqa: D102
 
 
 class _Walk(NamedTuple):

@@ -39,6 +39,7 @@ class Data:
     known: tuple[str, ...]
     synapses: Mapping[str, Tensor]
     dtype: torch.dtype
+    start: setup.Start
     backend: str = "auto"
 
     @property
@@ -64,7 +65,9 @@ class Data:
 def prepare(model: Model, recording: Recording, dtype: torch.dtype, backend: str = "auto") -> Data:
     """Return a recording ready for objectives."""
     known = tuple(setup.given_names(model, recording.inputs))
-    return Data(model, recording, known, setup.synapses_of(model), dtype, backend)
+    return Data(
+        model, recording, known, setup.synapses_of(model), dtype, setup.start_of(model), backend
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +200,9 @@ def _run(
     noise = Noise(
         lanes.noise.seed, lanes.noise.stream.repeat(restarts), lanes.noise.first.repeat(restarts)
     )
-    states = setup.initial_states(data.model, kernel.step, spread, data.synapses, restarts * width)
+    states = setup.initial_states(
+        data.model, kernel.step, spread, data.synapses, restarts * width, data.start
+    )
     run = Run(
         lanes.n_steps,
         states,

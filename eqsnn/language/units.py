@@ -61,7 +61,12 @@ DEFINITIONS = (
     *("kilo- = 1000", "meter = [length] = _ = metre", "second = [time]", "ampere = [current]"),
     *("gram = [mass]", "mole = [substance] = mol", "kelvin = [temperature]", "hertz = 1/second"),
     *("newton = kilogram*meter/second**2", "pascal = newton/meter**2", "joule = newton*meter"),
-    *("watt = joule/second", "coulomb = ampere*second", "volt = joule/coulomb", "ohm = volt/ampere"),
+    *(
+        "watt = joule/second",
+        "coulomb = ampere*second",
+        "volt = joule/coulomb",
+        "ohm = volt/ampere",
+    ),
     *("siemens = ampere/volt", "farad = coulomb/volt", "weber = volt*second"),
     *("tesla = weber/meter**2", "henry = weber/ampere", "molar = 1000*mole/meter**3"),
 )

@@ -204,7 +204,8 @@ class Total:
         return f"{self.target} = sum of all {self.source}"
 
 
-Statement = Assign | Couple | Outer | Gather | Reduce | Total
+OverSynapses = Couple | Outer | Gather | Reduce
+Statement = Assign | OverSynapses | Total
 
 
 @dataclass(frozen=True, slots=True)

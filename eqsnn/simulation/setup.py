@@ -2,8 +2,9 @@
 
 import math
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -113,32 +114,44 @@ def settings_of(model: Model) -> dict[str, Tensor | float]:
     return settings
 
 
+Start = Callable[[Mapping[str, Any], Mapping[str, Any], torch.dtype], dict[str, Any]]
+
+
+def start_of(model: Model) -> Start:
+    """Return the compiled initial values of a model: (parameters, synapses, dtype) -> states by name."""
+    return compile_once(initial_state(model))
+
+
 def initial_states(
     model: Model,
     program: Program,
     values: Mapping[str, Tensor | float],
     synapses: Mapping[str, Tensor],
     lanes: int,
+    start: Start | None = None,
 ) -> dict[str, Tensor]:
-    """Return every state of `program` before the first step, (neuron, lane); differentiable in the parameters."""
+    """Return every state of `program` before the first step, (neuron, lane); differentiable in the parameters.
+
+    `start` is `start_of(model)`, for whoever asks often.
+    """
     dtype = next(
         (v.dtype for v in values.values() if isinstance(v, Tensor) and v.is_floating_point()),
         torch.float64,
     )
-    found = compile_once(initial_state(model))(values, synapses, dtype)
+    found = (start or start_of(model))(values, synapses, dtype)
     states = {}
     for given in program.of_kind(Kind.STATE):
         name = given.name
         shape = (*sizes_of(model, given.space), lanes)
         if name in found:
-            start = torch.as_tensor(found[name], dtype=dtype)
+            value = torch.as_tensor(found[name], dtype=dtype)
         elif name.endswith("steps_since_spike"):
-            start = torch.tensor(LONG_AGO, dtype=dtype)
+            value = torch.tensor(LONG_AGO, dtype=dtype)
         elif name.endswith(TRACE):
-            start = torch.tensor(0.0, dtype=dtype)
+            value = torch.tensor(0.0, dtype=dtype)
         else:
-            start = torch.tensor(1.0, dtype=dtype)  # was_active
-        states[name] = start.expand(shape).clone()
+            value = torch.tensor(1.0, dtype=dtype)  # was_active
+        states[name] = value.expand(shape).clone()
     return states
 
 

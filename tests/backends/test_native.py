@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 import eqsnn
 from eqsnn.backends import compile_c
+from eqsnn.backends.c_layout import RUNTIME
 from eqsnn.backends.compile_c import find_compiler, load_library
-from eqsnn.backends.emit_c import RUNTIME
 from eqsnn.backends.kernel import Noise, Run
 from eqsnn.backends.native import NativeKernel
 from eqsnn.backends.noise import draw
@@ -141,7 +141,7 @@ def test_every_model_runs_free_as_on_torch(path):
     program = free_program(model)
     spikes = [f"{name}.spike" for name in setup.spiking_populations(model)]
     outputs = [*spikes, *states_of(program, model)]
-    found, gradients = assert_native_is_torch(program, model, outputs, record=tuple(outputs[:2]))
+    _, gradients = assert_native_is_torch(program, model, outputs, record=tuple(outputs[:2]))
     assert any(bool(bar.any()) for bar in gradients.values())
 
 
@@ -645,7 +645,7 @@ def long_run(steps):
         total=("one.van_rossum", "two.van_rossum"),
     )
     result = kernel.unroll(run)
-    sum(total.sum() for total in result.totals.values()).backward()
+    torch.cat(list(result.totals.values())).sum().backward()
     assert all(
         value.grad is not None and value.grad.isfinite().all() for value in constants.values()
     )
@@ -661,23 +661,32 @@ def test_memory_for_a_hundred_thousand_steps_stays_below_300_megabytes_above_the
 
 SANITIZED = """
     import torch
-    from tests.backends import test_native as native
-    from tests.maths.test_adjoint import DELAYED, MODELS, sized
     from eqsnn.compiler import forced_program, free_program, model_from_text, read_model
     from eqsnn.simulation import setup
+    from tests.backends.test_native import NETWORK_OF, assert_native_is_torch
+    from tests.maths.test_adjoint import DELAYED, MODELS, sized
+
     for path in MODELS:
         if path.stem in ("lif", "adex", "sleep_lif"):
             model = sized(read_model(path))
-            spiking = setup.spiking_populations(model)
-            native.assert_native_is_torch(free_program(model), model, [f"{n}.spike" for n in spiking], record=(f"{spiking[0]}.v",))
-            native.assert_native_is_torch(forced_program(model), model, [f"{n}.log_likelihood" for n in spiking], dtype=torch.float32, tolerance=1e-2)
+            names = setup.spiking_populations(model)
+            spikes = [f"{name}.spike" for name in names]
+            assert_native_is_torch(free_program(model), model, spikes, record=(f"{names[0]}.v",))
+            likelihoods = [f"{name}.log_likelihood" for name in names]
+            single = {"dtype": torch.float32, "tolerance": 1e-2}
+            assert_native_is_torch(forced_program(model), model, likelihoods, **single)
     model = model_from_text(DELAYED)
     for lanes in (1, 3, 17):
-        native.assert_native_is_torch(free_program(model), model, ["a.spike", "b.v"], lanes=lanes, steps=700, record=("a.v",))
+        options = {"lanes": lanes, "steps": 700, "record": ("a.v",)}
+        assert_native_is_torch(free_program(model), model, ["a.spike", "b.v"], **options)
     for how in ("", " probability 0.1"):
-        text = native.NETWORK_OF.format(one=40, two=41, first="graded", second="gap", how=how, refractory="", shared="")
+        text = NETWORK_OF.format(
+            one=40, two=41, first="graded", second="gap", how=how, refractory="", shared=""
+        )
+        model = model_from_text(text)
         for same in ((), ("one->two.w",)):
-            native.assert_native_is_torch(free_program(model_from_text(text)), model_from_text(text), ["one.spike"], lanes=9, steps=20, same=same)
+            options = {"lanes": 9, "steps": 20, "same": same}
+            assert_native_is_torch(free_program(model), model, ["one.spike"], **options)
     print("clean")
 """
 
