@@ -19,7 +19,7 @@ from measure import machine, ratio, table
 import eqsnn
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
-import known_input_network  # noqa: E402  # pyright: ignore[reportMissingImports]
+import known_input_network  # pyright: ignore[reportMissingImports]
 
 
 def known_input(share: float, backend: str) -> eqsnn.Fit:

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from eqsnn.backends.c_adjoint import cut_adjoint
-from eqsnn.backends.c_layout import Form
+from eqsnn.backends.c_layout import RUNTIME, Form
 from eqsnn.backends.compile_c import find_compiler
 from eqsnn.backends.emit_c import emit
 from eqsnn.backends.kernel import Kernel
@@ -128,7 +128,8 @@ def _c(model: Model) -> str:
         learned=kernel.differentiated,
     )
     adjoint = cut_adjoint(kernel.step, kernel.raw_adjoint, kernel.differentiated, generated=True)
-    return emit(kernel.step, form, adjoint).text
+    text = emit(kernel.step, form, adjoint).text
+    return text.replace(RUNTIME, '#include "runtime.h" /* eqsnn/backends/runtime.h */')
 
 
 STAGES: dict[str, Callable[[Model], str]] = {

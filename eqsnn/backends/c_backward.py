@@ -21,23 +21,19 @@ def kept_arrays(layout: Layout) -> list[str]:
 
 
 def kept_factors(layout: Layout) -> list[Symbol]:
-    """Factors of weight gradients that the backward pass computes itlayout."""
+    """Factors of weight gradients that the backward pass computes itself."""
     assigned = {s.target for s in layout.back.statements}
     factors = [f for n in range(len(layout.products)) for f in factors_of(layout, n)]
     return [f for f in dict.fromkeys(factors) if f in assigned]
 
 
 def factors_of(layout: Layout, n: int) -> tuple[Symbol, Symbol]:
-    """Return both factors of a weight gradient."""
-    return whole_factor(layout, f"before.{n}"), whole_factor(layout, f"after.{n}")
-
-
-def whole_factor(layout: Layout, output: str) -> Symbol:
-    """The symbol of a factor: an array that is there anyway, else its copy."""
-    s = layout.back.outputs[output]
-    given = layout.inputs.get(s)
-    stored = s in layout.taped or (given is not None and given.kind is Kind.STATE)
-    return s if stored else layout.back_called[s]
+    """Return both factors of a weight gradient: arrays that are there anyway, else copies."""
+    product = layout.products[n]
+    before, after = (
+        s if layout.is_stored(s) else layout.back_called[s] for s in (product.before, product.after)
+    )
+    return before, after
 
 
 def sum_arrays(layout: Layout) -> list[str]:

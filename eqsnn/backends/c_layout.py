@@ -16,6 +16,7 @@ from eqsnn.maths.program import (
     NETWORK,
     PER_STEP,
     Input,
+    Kind,
     Program,
 )
 
@@ -117,7 +118,12 @@ class Layout:
         if cut is not None:
             assert form.learned is not None
             program, self.products = split_products(cut.program, form.learned)
-            self.back, self.back_called = with_copies(program, program.outputs.values())
+            leaving = [
+                s
+                for name, s in program.outputs.items()
+                if not (name.startswith(("before.", "after.")) and self.is_stored(s))
+            ]
+            self.back, self.back_called = with_copies(program, leaving)
             symbols += list(self.back.space_of())
             self.constants = [
                 g for g in self.back.of_kind(*CONSTANT) if g.symbol not in self.inputs
@@ -149,6 +155,11 @@ class Layout:
         self.bar_out: list[Port] = [("bar.state", name) for name in places.states]
         self.bar_out += [("bar.pending", name) for name in places.arrivals]
         self.bar_out += [("bar.held", name) for name in form.learned or ()]
+
+    def is_stored(self, s: Symbol) -> bool:
+        """Whether the rows of the forward pass hold a value of every step."""
+        given = self.inputs.get(s)
+        return s in self.taped or (given is not None and given.kind is Kind.STATE)
 
     def size(self, space: str) -> int:
         """Return the number of elements of a space."""
