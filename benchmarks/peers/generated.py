@@ -12,6 +12,10 @@ from eqsnn.maths.append_loss import COUNTED, DECAY, append_van_rossum
 from eqsnn.simulation import setup
 from peers.problem import KEEP_F, Floats, Problem, Result, Work
 
+# What torch itself does around a kernel is little; its second thread would wait for work by spinning, on a core that the
+# kernel needs. `eqsnn fit` does the same.
+torch.set_num_threads(1)
+
 Coupling = Literal["summed", "event"]
 
 NEURON = """

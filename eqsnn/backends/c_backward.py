@@ -140,14 +140,11 @@ def run_backward(layout: Layout, per_block: frozenset[str]) -> list[str]:
     spaces = layout.step.space_of()
     out = layout.bar_out
     lines = [
-        "int run_backward(const void *const *in, void *const *out, long block, long n_lanes, long n_steps, long segment, int keep, Team *team) {",
+        "int run_backward(const void *const *in, void *const *out, long block, long n_lanes, long n_steps, long segment, int keep, Team *team, void *arena) {",
         "  const u32 mode = quick_mode_();",
-        "  Block *b = open_(in, block, n_lanes);",
-        "  if (b) b->team = team;",
-        "  const long most = segment < n_steps ? segment : n_steps;",
-        "  Row *own = b && !keep ? allocate_((most + 1) * sizeof(Row)) : 0;",
-        "  Kept *kept = b ? allocate_((most + 1) * sizeof(Kept)) : 0;",
-        "  if (!kept || (!keep && !own)) { free(b); free(own); free(kept); restore_mode_(mode); return 1; }",
+        "  Block *b = open_(arena, in, block, n_lanes, team);",
+        "  Row *own = rows_(arena);",
+        "  Kept *kept = kept_(arena, keep ? 1 : segment);",
         "  memset(&b->bar_rings, 0, sizeof b->bar_rings);",
         "  memset(b->bars, 0, sizeof b->bars); memset(&b->sums, 0, sizeof b->sums);",
         f"  const Row *tape = in[{layout.port('tape', of=layout.bar_in)}];",
@@ -207,7 +204,7 @@ def run_backward(layout: Layout, per_block: frozenset[str]) -> list[str]:
         lines += put_sum(layout, n, name, per_block)
     return [
         *lines,
-        "  free(b); free(own); free(kept); restore_mode_(mode);",
+        "  restore_mode_(mode);",
         "  return 0;",
         "}",
     ]

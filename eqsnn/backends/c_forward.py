@@ -109,12 +109,10 @@ def run_forward(layout: Layout) -> list[str]:
         "long row_bytes(void) { return sizeof(Row); }",
         "long checkpoint_bytes(void) { return sizeof(Checkpoint); }",
         "",
-        "int run_forward(const void *const *in, void *const *out, long block, long n_lanes, long n_steps, long segment, int keep, Team *team) {",
+        "int run_forward(const void *const *in, void *const *out, long block, long n_lanes, long n_steps, long segment, int keep, Team *team, void *arena) {",
         "  const u32 mode = quick_mode_();",
-        "  Block *b = open_(in, block, n_lanes);",
-        "  Row *own = b ? allocate_(2 * sizeof(Row)) : 0;",
-        "  if (b) b->team = team;",
-        "  if (!own) { free(b); restore_mode_(mode); return 1; }",
+        "  Block *b = open_(arena, in, block, n_lanes, team);",
+        "  Row *own = rows_(arena);",
         "  memset(&b->totals, 0, sizeof b->totals); memset(&b->rings, 0, sizeof b->rings);",
         f"  Row *rows = keep ? (Row *)out[{layout.port('tape', of=layout.out_ports)}] + block * (n_steps + 1) : own;",
         f"  Checkpoint *saved = out[{layout.port('checkpoints', of=layout.out_ports)}];",
@@ -154,4 +152,4 @@ def run_forward(layout: Layout) -> list[str]:
         lines.append(
             f"  put_(out[{layout.port('total', output, of=layout.out_ports)}], b->totals.total_{n}, {rows}, n_lanes, b->first, b->count);"
         )
-    return [*lines, "  free(own); free(b); restore_mode_(mode);", "  return 0;", "}"]
+    return [*lines, "  restore_mode_(mode);", "  return 0;", "}"]

@@ -20,7 +20,7 @@ from eqsnn.backends.kernel import Outcome, Run
 from eqsnn.backends.native_run import Call, Library
 from eqsnn.backends.pytorch import TorchKernel, compile_once
 from eqsnn.backends.signature import signature
-from eqsnn.backends.threads import Assistants
+from eqsnn.backends.threads import Arenas, Assistants
 from eqsnn.backends.unroll import held_values, pending_values
 from eqsnn.maths.program import Program
 
@@ -101,17 +101,21 @@ class NativeKernel:
         source = emit(self.step, form, cut)
         loaded = load_library(source.text, self.compiler)
         pointers = ctypes.POINTER(ctypes.c_void_p)
-        signature_of = [pointers, pointers, *[ctypes.c_long] * 4, ctypes.c_int, ctypes.c_void_p]
+        signature_of = [pointers, pointers, *[ctypes.c_long] * 4, ctypes.c_int]
+        signature_of += [ctypes.c_void_p, ctypes.c_void_p]
         loaded.run_forward.argtypes = signature_of
         if cut is not None:
             loaded.run_backward.argtypes = signature_of
         loaded.assist.argtypes = [ctypes.c_void_p, ctypes.c_int]
         loaded.dismiss.argtypes = [ctypes.c_void_p]
+        loaded.arena_bytes.argtypes = [ctypes.c_long, ctypes.c_long]
+        loaded.arena_bytes.restype = ctypes.c_long
         loaded.row_bytes.restype = loaded.checkpoint_bytes.restype = ctypes.c_long
         return Library(
             source,
             loaded.run_forward,
             loaded.run_backward if cut is not None else None,
+            Arenas(loaded.arena_bytes),
             loaded.row_bytes(),
             loaded.checkpoint_bytes(),
             once,

@@ -12,12 +12,13 @@ from eqsnn.backends.c_layout import Form, Source
 from eqsnn.backends.kernel import Run
 from eqsnn.backends.noise import key_of
 from eqsnn.backends.signature import Signature
-from eqsnn.backends.threads import Assistants, aligned, run_blocks, usable_cores
+from eqsnn.backends.threads import Arenas, Assistants, aligned, run_blocks, usable_cores
 from eqsnn.backends.unroll import lanes_of, space_sizes
 from eqsnn.maths.program import CONSTANT, NETWORK, PER_STEP, Couple, Kind, OverSynapses, Program
 
 SPARSE_BELOW = 0.2  # share of existing synapses below which a projection is a list of synapses
 WIDEST = {torch.float32: 16, torch.float64: 8}  # lanes side by side: one 512-bit vector
+NARROWEST = 4  # lanes of several: a vector of two is slower than one of four that is half empty
 SEGMENT_BYTES = 256 * 1024  # of rows: they stay in the second-level cache
 TAPE_BYTES = (
     192 * 1024 * 1024
@@ -31,6 +32,7 @@ class Library(NamedTuple):
     source: Source
     forward: Callable[..., int]
     backward: Callable[..., int] | None
+    arenas: Arenas
     row_bytes: int
     checkpoint_bytes: int
     once: Callable | None  # constants of the adjoint
@@ -64,6 +66,7 @@ def block_width(lanes: int, dtype: torch.dtype, threads: int) -> int:
     width = 1
     while width < min(lanes, WIDEST[dtype]):
         width *= 2
+    width = NARROWEST if 1 < width < NARROWEST else width
     if width == WIDEST[dtype] and lanes < threads * width:
         width //= 2
     return width
@@ -382,10 +385,17 @@ class Call:
             int(self.keep),
         )
         assistants = self.library.assistants
+        walked = 1 if self.keep or self.form.learned is None else self.segment
+        gathered = 0 if self.form.learned is None else self.segment
+        arenas = self.library.arenas
         if assistants is not None and self.n_blocks == 1 and self.threads > 1:
-            assistants.during(lambda team: run_blocks(function, 1, 1, *args, team), self.threads)
+            with arenas.lent(1, walked, gathered) as lent:
+                assistants.during(
+                    lambda team: run_blocks(function, 1, args, team, lent), self.threads
+                )
         else:
-            run_blocks(function, self.n_blocks, self.threads, *args, None)
+            with arenas.lent(min(self.threads, self.n_blocks), walked, gathered) as lent:
+                run_blocks(function, self.n_blocks, args, None, lent)
 
 
 def _needs_list(step: Program, projection: str) -> bool:

@@ -452,6 +452,11 @@ ROUTINE void sum_dense_back(real *restrict target, const real *restrict source, 
   sum_dense(target, source, post, pre);
 }
 
+#if LB == 1
+#define LANES
+#else
+#define LANES SIMD
+#endif
 /* Sparse projections: synapses of presynaptic neuron i are start[i] .. start[i+1], their postsynaptic neurons in post_of. */
 #define SPARSE const int32_t *restrict start, const int32_t *restrict post_of
 #define COUPLE_SPARSE(name, VALUE)                                                                                    \
@@ -462,7 +467,7 @@ ROUTINE void sum_dense_back(real *restrict target, const real *restrict source, 
       if (silent_(from)) continue;                                                                                    \
       for (int k = start[i]; k < start[i + 1]; k++) {                                                                 \
         real *to = target + (long)post_of[k] * LB;                                                                    \
-        SIMD for (int l = 0; l < LB; l++) to[l] += VALUE * from[l];                                                   \
+        LANES for (int l = 0; l < LB; l++) to[l] += VALUE * from[l];                                                   \
       }                                                                                                               \
     }                                                                                                                 \
   }
@@ -472,15 +477,34 @@ ROUTINE void sum_dense_back(real *restrict target, const real *restrict source, 
       real total[LB] = {0};                                                                                           \
       for (int k = start[i]; k < start[i + 1]; k++) {                                                                 \
         const real *from = source + (long)post_of[k] * LB;                                                            \
-        SIMD for (int l = 0; l < LB; l++) total[l] += VALUE * from[l];                                                \
+        LANES for (int l = 0; l < LB; l++) total[l] += VALUE * from[l];                                                \
       }                                                                                                               \
       memcpy(target + (long)i * LB, total, sizeof total);                                                             \
     }                                                                                                                 \
   }
 COUPLE_SPARSE(couple_sparse_each, weight[(long)k * LB + l])
 COUPLE_SPARSE(couple_sparse_same, weight[k])
+#if LB > 1
 COUPLE_SPARSE_BACK(couple_sparse_back_each, weight[(long)k * LB + l])
 COUPLE_SPARSE_BACK(couple_sparse_back_same, weight[k])
+#else
+/* one lane: four sums at once, because each addition has to wait for the one before */
+ROUTINE void couple_sparse_back_each(real *restrict target, const real *restrict weight, const real *restrict source, int pre, int post, SPARSE) {
+  for (int i = 0; i < pre; i++) {
+    real a = 0, b = 0, c = 0, d = 0;
+    int k = start[i], end = start[i + 1];
+    for (; k + 4 <= end; k += 4) {
+      a += weight[k] * source[post_of[k]];
+      b += weight[k + 1] * source[post_of[k + 1]];
+      c += weight[k + 2] * source[post_of[k + 2]];
+      d += weight[k + 3] * source[post_of[k + 3]];
+    }
+    for (; k < end; k++) a += weight[k] * source[post_of[k]];
+    target[i] = (a + b) + (c + d);
+  }
+}
+#define couple_sparse_back_same couple_sparse_back_each
+#endif
 COUPLE_SPARSE(sum_sparse_, R(1.0))
 COUPLE_SPARSE_BACK(sum_sparse_back_, R(1.0))
 
@@ -494,7 +518,7 @@ ROUTINE void reduce_dense_back(real *restrict target, const real *restrict sourc
   for (int i = 0; i < pre; i++) {
     real total[LB] = {0};
     for (int j = 0; j < post; j++)
-      SIMD for (int l = 0; l < LB; l++) total[l] += source[((long)i * post + j) * LB + l];
+      LANES for (int l = 0; l < LB; l++) total[l] += source[((long)i * post + j) * LB + l];
     memcpy(target + (long)i * LB, total, sizeof total);
   }
 }
@@ -502,13 +526,13 @@ ROUTINE void reduce_sparse(real *restrict target, const real *restrict source, i
   memset(target, 0, sizeof(real) * LB * (long)post);
   for (int i = 0; i < pre; i++)
     for (int k = start[i]; k < start[i + 1]; k++)
-      SIMD for (int l = 0; l < LB; l++) target[(long)post_of[k] * LB + l] += source[(long)k * LB + l];
+      LANES for (int l = 0; l < LB; l++) target[(long)post_of[k] * LB + l] += source[(long)k * LB + l];
 }
 ROUTINE void reduce_sparse_back(real *restrict target, const real *restrict source, int pre, int post, SPARSE) {
   for (int i = 0; i < pre; i++) {
     real total[LB] = {0};
     for (int k = start[i]; k < start[i + 1]; k++)
-      SIMD for (int l = 0; l < LB; l++) total[l] += source[(long)k * LB + l];
+      LANES for (int l = 0; l < LB; l++) total[l] += source[(long)k * LB + l];
     memcpy(target + (long)i * LB, total, sizeof total);
   }
 }
@@ -526,6 +550,18 @@ ROUTINE void outer_dense_each(real *restrict sum_, SERIES, int pre, int post) {
   for (; steps > MOST; steps -= MOST) {
     outer_dense_each(sum_, before, before_stride, after, after_stride, MOST, pre, post);
     before = AT(before, MOST, before_stride); after = AT(after, MOST, after_stride);
+  }
+  long active = 0;
+  for (long n = 0; n < steps; n++)
+    for (int i = 0; i < pre; i++) active += AT(before, n, before_stride)[i] != R(0.0);
+  if (active * 8 < steps * pre) { /* spikes: few rows change at a step */
+    for (int i = 0; i < pre; i++)
+      for (long n = 0; n < steps; n++) {
+        const real a = AT(before, n, before_stride)[i], *x = AT(after, n, after_stride);
+        real *restrict sum = sum_ + (long)i * post;
+        if (a != R(0.0)) SIMD for (int c = 0; c < post; c++) sum[c] += a * x[c];
+      }
+    return;
   }
   int j = 0;
   for (; j + TILE * WIDE <= post; j += TILE * WIDE) {
@@ -600,17 +636,29 @@ ROUTINE void outer_dense_same(real *restrict sum, SERIES, int count, int pre, in
 #endif
 }
 ROUTINE void outer_sparse_each(real *restrict sum, SERIES, int pre, int post, SPARSE) {
+#if LB == 1
+  for (int i = 0; i < pre; i++)
+    for (long n = 0; n < steps; n++) {
+      const real b = AT(before, n, before_stride)[i], *a = AT(after, n, after_stride);
+      if (b != R(0.0)) SIMD for (int k = start[i]; k < start[i + 1]; k++) sum[k] += b * a[post_of[k]];
+    }
+#else
   for (long n = 0; n < steps; n++)
     for (int i = 0; i < pre; i++) {
       const real *b = AT(before, n, before_stride) + (long)i * LB;
       if (silent_(b)) continue;
       for (int k = start[i]; k < start[i + 1]; k++) {
         const real *a = AT(after, n, after_stride) + (long)post_of[k] * LB;
-        SIMD for (int l = 0; l < LB; l++) sum[(long)k * LB + l] += b[l] * a[l];
+        LANES for (int l = 0; l < LB; l++) sum[(long)k * LB + l] += b[l] * a[l];
       }
     }
+#endif
 }
 ROUTINE void outer_sparse_same(real *restrict sum, SERIES, int count, int pre, int post, SPARSE) {
+#if LB == 1
+  (void)count;
+  outer_sparse_each(sum, before, before_stride, after, after_stride, steps, pre, post, start, post_of);
+#else
   for (long n = 0; n < steps; n++)
     for (int i = 0; i < pre; i++) {
       const real *b = AT(before, n, before_stride) + (long)i * LB;
@@ -622,6 +670,7 @@ ROUTINE void outer_sparse_same(real *restrict sum, SERIES, int count, int pre, i
         sum[k] += total;
       }
     }
+#endif
 }
 
 /* ---- one network on several cores ------------------------------------------------------------------------------ */

@@ -3,7 +3,9 @@
 import os
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import torch
@@ -21,31 +23,58 @@ def _cores_of_process() -> int | None:
     return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count()
 
 
-def run_blocks(function: Callable[..., int], n_blocks: int, threads: int, *args: Any) -> None:
-    """Call a library function for every block of lanes, several at a time. Raises MemoryError if one has no memory."""
+def run_blocks(
+    function: Callable[..., int],
+    n_blocks: int,
+    args: Sequence[Any],
+    team: int | None,
+    arenas: Sequence[Tensor],
+) -> None:
+    """Call a library function for every block of lanes, as many at a time as there are arenas."""
     left = iter(range(n_blocks))
     lock = threading.Lock()
-    failed: list[int] = []
 
-    def work() -> None:
+    def work(arena: Tensor) -> None:
+        address = arena.data_ptr()
         while True:
             with lock:
                 block = next(left, None)
             if block is None:
                 return
-            if function(*args[:2], block, *args[2:]) != 0:
-                failed.append(block)
+            function(*args[:2], block, *args[2:], team, address)
 
-    others = [threading.Thread(target=work) for _ in range(min(threads, n_blocks) - 1)]
+    others = [threading.Thread(target=work, args=(arena,)) for arena in arenas[1:]]
     for thread in others:
         thread.start()
-    work()
+    work(arenas[0])
     for thread in others:
         thread.join()
-    if failed:
-        raise MemoryError(
-            "there is not enough memory for a block of lanes; use fewer starts or shorter windows"
-        )
+
+
+KEPT_BYTES = (
+    64 * 1024 * 1024
+)  # arenas up to this size are kept for the next run: fresh memory is slow memory
+
+
+@dataclass(frozen=True, slots=True)
+class Arenas:
+    """Working memory for the threads of a library. `bytes_for(walked, gathered)` says how much a block needs."""
+
+    bytes_for: Callable[[int, int], int]
+    free: list[Tensor] = field(default_factory=list)
+
+    @contextmanager
+    def lent(self, count: int, walked: int, gathered: int) -> Iterator[list[Tensor]]:
+        """Lend memory to `count` threads."""
+        needed = self.bytes_for(walked, gathered)
+        fitting = [self.free.pop() for _ in range(min(count, len(self.free)))]
+        fitting = [arena for arena in fitting if len(arena) >= needed]
+        lent = [*fitting, *(aligned(needed) for _ in range(count - len(fitting)))]
+        try:
+            yield lent
+        finally:
+            if needed <= KEPT_BYTES:
+                self.free.extend(lent)
 
 
 class Assistants(NamedTuple):

@@ -2,7 +2,8 @@
 
 import hashlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -134,7 +135,8 @@ def search(
         report,
         began,
     )
-    status = walk.run(progress)
+    with _one_torch_thread():
+        status = walk.run(progress)
     order, objective = walk.rank(progress)
     values = walk.unknown_values(progress.z)
     return Found(
@@ -148,6 +150,17 @@ def search(
         validation=held_out,
         seconds=time.monotonic() - began,
     )
+
+
+@contextmanager
+def _one_torch_thread() -> Iterator[None]:
+    """Leave the cores to the kernels: torch's other threads would wait for its small operations by spinning."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _starts(
