@@ -637,6 +637,11 @@ ROUTINE void outer_dense_same(real *restrict sum, SERIES, int count, int pre, in
 }
 ROUTINE void outer_sparse_each(real *restrict sum, SERIES, int pre, int post, SPARSE) {
 #if LB == 1
+  enum { MOST = 16 }; /* rows of so many steps stay in the first caches */
+  for (; steps > MOST; steps -= MOST) {
+    outer_sparse_each(sum, before, before_stride, after, after_stride, MOST, pre, post, start, post_of);
+    before = AT(before, MOST, before_stride); after = AT(after, MOST, after_stride);
+  }
   for (int i = 0; i < pre; i++)
     for (long n = 0; n < steps; n++) {
       const real b = AT(before, n, before_stride)[i], *a = AT(after, n, after_stride);
