@@ -1,4 +1,4 @@
-"""Whole fits on both backends, end to end: the same objective, the same iterations, the same result.
+"""(h) Whole fits on both backends, end to end: the same objective, the same iterations, the same result.
 
     python benchmarks/fits.py [SHARE]
 

@@ -16,7 +16,8 @@ SCRIPTS = {
     "memory.py": (),
     "startup.py": (),
     "scaling.py": (str(FOLDER / "scaling.svg"),),
-    "fits.py": ("0.2",),
+    "handwritten.py": (),
+    "fits.py": ("0.3",),
     "step_gradient.py": (),
 }
 
@@ -31,15 +32,19 @@ def section(script: str, arguments: tuple[str, ...]) -> str:
     title, _, rest = text.split('"""')[1].strip().partition("\n")
     shown = " ".join(Path(part).name if part.endswith(".svg") else part for part in arguments)
     figure = "\n\n![scaling](scaling.svg)" if script == "scaling.py" else ""
-    return f"## {title}\n{without_usage(rest)}\n\n`python benchmarks/{script} {shown}`".rstrip(
+    return f"## {title}{without_usage(rest)}\n\n`python benchmarks/{script} {shown}`".rstrip(
         " `"
     ) + (f"`\n\n{run.stdout.strip()}{figure}\n")
 
 
 def without_usage(text: str) -> str:
     """Return a description without its indented command."""
-    lines = [line for line in text.splitlines() if not line.startswith("    ")]
-    return "\n".join(lines).replace("\n\n\n", "\n\n").rstrip()
+    lines = [
+        line
+        for line in text.splitlines()
+        if not line.startswith("    ") and "python benchmarks/" not in line
+    ]
+    return "\n\n" + "\n".join(lines).replace("\n\n\n", "\n\n").strip() if any(lines) else ""
 
 
 def main() -> None:

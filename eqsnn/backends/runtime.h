@@ -351,6 +351,12 @@ INLINE int silent_(const real *source) {
   return !any;
 }
 
+INLINE int all_silent_(const real *source, int pre) {
+  int any = 0;
+  for (long m = 0; m < (long)pre * LB; m++) any |= source[m] != R(0.0);
+  return !any;
+}
+
 /* Synaptic sums come in the kinds WEIGHT = real (the same for all lanes) and lanes (one for each). */
 #define COUPLE_DENSE(name, WEIGHT)                                                                                    \
   ROUTINE void name(real *restrict target_, const real *restrict weight_, const real *restrict source_, int pre, int post, long stride) { \
@@ -358,6 +364,7 @@ INLINE int silent_(const real *source) {
     const lanes *restrict source = (const lanes *)source_;                                                            \
     const WEIGHT *restrict weight = (const WEIGHT *)weight_;                                                          \
     if ((long)pre * post <= 1024) {                                                                                   \
+      if (all_silent_(source_, pre)) { memset(target, 0, sizeof(lanes) * post); return; }                             \
       int j = 0;                                                                                                      \
       for (; j + 4 <= post; j += 4) {                                                                                 \
         const WEIGHT *row = weight + j;                                                                               \
@@ -541,7 +548,7 @@ ROUTINE void reduce_sparse_back(real *restrict target, const real *restrict sour
 
 #define AT(p, t, stride) ((const real *)((const char *)(p) + (t) * (stride)))
 #define SERIES const void *restrict before, long before_stride, const void *restrict after, long after_stride, long steps
-#define CHUNK 8
+#define CHUNK 16
 
 ROUTINE void outer_dense_each(real *restrict sum_, SERIES, int pre, int post) {
 #if LB == 1
@@ -589,28 +596,34 @@ ROUTINE void outer_dense_each(real *restrict sum_, SERIES, int pre, int post) {
       if (a != R(0.0)) for (int c = j; c < post; c++) sum_[(long)i * post + c] += a * x[c];
     }
 #else
-  const long most = (long)pre * post <= 1024 ? steps : CHUNK;
+  enum { MOST = 64 };
+  const long most = (long)pre * post <= 1024 ? MOST : CHUNK;
   for (long t = 0; t < steps; t += most) {
     const long end = t + most < steps ? t + most : steps;
     for (int i = 0; i < pre; i++) {
-      int any = 0;
-      for (long n = t; n < end && !any; n++) any = !silent_(AT(before, n, before_stride) + (long)i * LB);
-      if (!any) continue;
+      lanes s[MOST];
+      const lanes *x[MOST];
+      int active = 0; /* steps in which any lane of this neuron counts: few, if it is spikes that do */
+      for (long n = t; n < end; n++) {
+        const real *b = AT(before, n, before_stride) + (long)i * LB;
+        if (silent_(b)) continue;
+        s[active] = *(const lanes *)b;
+        x[active++] = (const lanes *)AT(after, n, after_stride);
+      }
+      if (!active) continue;
       lanes *restrict sum = (lanes *)(sum_ + (long)i * post * LB);
       int j = 0;
       for (; j + 4 <= post; j += 4) {
         lanes a = sum[j], b = sum[j + 1], c = sum[j + 2], d = sum[j + 3];
-        for (long n = t; n < end; n++) {
-          lanes s = ((const lanes *)AT(before, n, before_stride))[i];
-          const lanes *x = (const lanes *)AT(after, n, after_stride) + j;
-          a += s * x[0]; b += s * x[1]; c += s * x[2]; d += s * x[3];
+        for (int n = 0; n < active; n++) {
+          const lanes *y = x[n] + j;
+          a += s[n] * y[0]; b += s[n] * y[1]; c += s[n] * y[2]; d += s[n] * y[3];
         }
         sum[j] = a; sum[j + 1] = b; sum[j + 2] = c; sum[j + 3] = d;
       }
       for (; j < post; j++) {
         lanes a = sum[j];
-        for (long n = t; n < end; n++)
-          a += ((const lanes *)AT(before, n, before_stride))[i] * ((const lanes *)AT(after, n, after_stride))[j];
+        for (int n = 0; n < active; n++) a += s[n] * x[n][j];
         sum[j] = a;
       }
     }
