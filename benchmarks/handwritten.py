@@ -93,9 +93,10 @@ def by_hand(given: dict[str, np.ndarray], lanes: int):
         made = [np.empty(lanes, np.float32), np.empty_like(given["W"]), np.empty_like(parameters)]
         addresses = [x.ctypes.data for x in inputs]
         outputs = [x.ctypes.data for x in made]
-        run = lambda first: block(
-            first, len(given["I"]), lanes, *addresses, DECAY_PER_STEP, *outputs
-        )  # noqa: E731
+
+        def run(first: int) -> None:
+            block(first, len(given["I"]), lanes, *addresses, DECAY_PER_STEP, *outputs)
+
         list(pool.map(run, range(0, lanes, BLOCK)))
         return made[0], {"W": made[1], **dict(zip(NAMES, made[2], strict=True))}
 

@@ -34,7 +34,18 @@ def section(script: str, arguments: tuple[str, ...]) -> str:
     figure = "\n\n![scaling](scaling.svg)" if script == "scaling.py" else ""
     return f"## {title}{without_usage(rest)}\n\n`python benchmarks/{script} {shown}`".rstrip(
         " `"
-    ) + (f"`\n\n{run.stdout.strip()}{figure}\n")
+    ) + (f"`\n\n{as_markdown(run.stdout)}{figure}\n")
+
+
+def as_markdown(printed: str) -> str:
+    """Return printed tables with the empty line before each that Markdown asks for."""
+    lines = printed.strip().splitlines()
+    spaced = []
+    for before, line in zip(["", *lines], lines, strict=False):
+        if line.startswith("|") and before and not before.startswith("|"):
+            spaced.append("")
+        spaced.append(line)
+    return "\n".join(spaced)
 
 
 def without_usage(text: str) -> str:

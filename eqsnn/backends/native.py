@@ -6,7 +6,7 @@ node; what does not change over a run is computed once by the torch kernel besid
 """
 
 import ctypes
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -86,7 +86,14 @@ class NativeKernel:
         return Outcome(recorded, totals, final, still)
 
     def library(self, form: Form) -> Library:
-        """Return the compiled library of a form, compiled on first use."""
+        """Return the compiled library of a form, compiled on first use.
+
+        A library with a backward pass also serves runs that need none.
+        """
+        if form not in self.libraries and form.learned is None:
+            for other, library in self.libraries.items():
+                if replace(other, learned=None) == form:
+                    return library
         if form not in self.libraries:
             self.libraries[form] = self._compile(form)
         return self.libraries[form]

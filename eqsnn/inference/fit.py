@@ -243,7 +243,9 @@ class _Search:
         if (stage, data_name) not in self.objectives:
             data = self.training if data_name == "training" else self.held_out
             make = ForcedObjective if isinstance(stage, Forced) else FreeObjective
-            self.objectives[stage, data_name] = make(data, stage, self.settings.seed)  # type: ignore[arg-type]
+            other = next((o for (s, _), o in self.objectives.items() if s == stage), None)
+            kernel = None if other is None else other.kernel
+            self.objectives[stage, data_name] = make(data, stage, self.settings.seed, kernel)  # type: ignore[arg-type]
         return self.objectives[stage, data_name]
 
     def values(self, z: Mapping[str, Tensor]) -> dict[str, Tensor]:

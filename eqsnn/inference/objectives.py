@@ -83,15 +83,20 @@ class _Lanes:
 
 
 class ForcedObjective:
-    """Negative escape log-likelihood per neuron and step of the observed spikes, one value per restart."""
+    """Negative escape log-likelihood per neuron and step of the observed spikes, one value per restart.
 
-    def __init__(self, data: Data, stage: Forced, seed: int) -> None:
+    `kernel`: that of the same objective on other data of the same recording, to save its compilation.
+    """
+
+    def __init__(self, data: Data, stage: Forced, seed: int, kernel: Kernel | None = None) -> None:
         self.data, self.seed = data, seed
         self.outputs = tuple(
             f"{name}.log_likelihood" for name in setup.spiking_populations(data.model)
         )
-        program = forced_program(data.model, known=data.known)
-        self.kernel = compile_program(program, self.outputs, data.backend)
+        if kernel is None:
+            program = forced_program(data.model, known=data.known)
+            kernel = compile_program(program, self.outputs, data.backend)
+        self.kernel = kernel
         self.lanes = _windows(data, self.kernel, stage, seed)
         neurons = sum(
             setup.sizes_of(data.model, name)[0] for name in setup.spiking_populations(data.model)
@@ -114,9 +119,12 @@ class ForcedObjective:
 
 
 class FreeObjective:
-    """Distance between the spikes of the free-running network and the target's, one value per restart."""
+    """Distance between the spikes of the free-running network and the target's, one value per restart.
 
-    def __init__(self, data: Data, stage: Free, seed: int) -> None:
+    `kernel` as in ForcedObjective.
+    """
+
+    def __init__(self, data: Data, stage: Free, seed: int, kernel: Kernel | None = None) -> None:
         self.data, self.stage = data, stage
         self.populations = setup.spiking_populations(data.model)
         program = free_program(data.model, known=data.known, detach_reset=stage.detach_reset)
@@ -130,7 +138,7 @@ class FreeObjective:
         if self.fused:
             program = append_van_rossum(program, self.populations)
             self.outputs = tuple(f"{name}.van_rossum" for name in self.populations)
-        self.kernel = compile_program(program, self.outputs, data.backend)
+        self.kernel = kernel or compile_program(program, self.outputs, data.backend)
         self.lanes = _windows(data, self.kernel, stage, seed, self.copies)
         self.lanes.drives[COUNTED] = self.lanes.weights
         whole = torch.cat(list(data.observed().values()), dim=1)
