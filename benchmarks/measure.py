@@ -9,6 +9,7 @@ from pathlib import Path
 from eqsnn.backends.compile_c import find_compiler
 from eqsnn.backends.threads import usable_cores
 
+WARM_UP = 0.3  # seconds
 Work = Callable[[], object]
 
 
@@ -29,14 +30,18 @@ def machine() -> str:
 def medians(work: Mapping[str, Work], *, rounds: int = 5) -> dict[str, float]:
     """Return the median seconds of each piece of work.
 
-    In each of three passes every peer has the machine to itself for `rounds` runs, after a pause and a run that do not
-    count: thread pools of the peer before, which wait for work by spinning, have gone to sleep by then.
+    In each of three passes every peer has the machine to itself for `rounds` runs, after a pause and a warm-up that do
+    not count: thread pools of the peer before, which wait for work by spinning, have gone to sleep by then, and the
+    cores are awake.
     """
     times: dict[str, list[float]] = {name: [] for name in work}
     for _ in range(3):
         for name, each in work.items():
             time.sleep(0.2)
+            awake = time.perf_counter() + WARM_UP
             each()
+            while time.perf_counter() < awake:
+                each()
             for _ in range(rounds):
                 begin = time.perf_counter()
                 each()
