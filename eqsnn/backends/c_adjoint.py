@@ -1,11 +1,12 @@
 """The adjoint of a step as a kernel needs it: cut so that it reads what the forward pass stored."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from sympy import Symbol
+from sympy import Expr, Symbol
 
 from eqsnn.backends.c_spelling import is_expensive
+from eqsnn.backends.spelling import EXPENSIVE
 from eqsnn.language.functions import symbol
 from eqsnn.maths.adjoint import of_input
 from eqsnn.maths.program import (
@@ -15,6 +16,7 @@ from eqsnn.maths.program import (
     Kind,
     Outer,
     Program,
+    Statement,
 )
 from eqsnn.maths.simplify import hoist, select, share
 
@@ -45,10 +47,16 @@ def cut_adjoint(step: Program, raw: Program, learned: Iterable[str], *, generate
         or (isinstance(s, Assign) and is_expensive(s.expression))
     }
     spaces = step.space_of()
+    # derivatives of a stored call name the call itself, as in exp' = exp
+    calls = {
+        s.expression: s.target
+        for s in step.statements
+        if isinstance(s, Assign) and isinstance(s.expression, EXPENSIVE)
+    }
     program = replace(
         raw,
         inputs=(*raw.inputs, *(Input(s, spaces[s], Kind.DRIVE) for s in sorted(stored, key=str))),
-        statements=tuple(s for s in raw.statements if s.target not in stored),
+        statements=tuple(_naming(s, calls) for s in raw.statements if s.target not in stored),
         outputs={name: s for name, s in raw.outputs.items() if name in wanted},
     )
     once, program = hoist(select(program, program.outputs), prefix="k")
@@ -56,6 +64,12 @@ def cut_adjoint(step: Program, raw: Program, learned: Iterable[str], *, generate
     entering = {Kind.ARRIVAL, *(NOISE if generated else ())}
     kept = stored | {g.symbol for g in step.inputs if g.kind in entering}
     return Cut(program, once, frozenset(kept & {given.symbol for given in program.inputs}))
+
+
+def _naming(statement: Statement, calls: Mapping[Expr, Symbol]) -> Statement:
+    if not isinstance(statement, Assign) or not calls:
+        return statement
+    return replace(statement, expression=statement.expression.xreplace(calls))
 
 
 @dataclass(frozen=True, slots=True)

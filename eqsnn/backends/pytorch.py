@@ -15,7 +15,7 @@ from eqsnn.backends import torch_functions as runtime
 from eqsnn.backends.kernel import Outcome, Run
 from eqsnn.backends.naming import identifiers
 from eqsnn.backends.signature import signature
-from eqsnn.backends.spelling import spell
+from eqsnn.backends.spelling import EXPENSIVE, spell
 from eqsnn.backends.unroll import unroll
 from eqsnn.language.functions import SpikeSlope, symbol
 from eqsnn.maths.adjoint import adjoint, of_input, of_next, of_output, of_sent
@@ -30,7 +30,7 @@ from eqsnn.maths.program import (
     Statement,
     Total,
 )
-from eqsnn.maths.simplify import hoist, share
+from eqsnn.maths.simplify import hoist, name_calls, share
 from eqsnn.maths.surrogates import insert_surrogate
 
 INDENT = "    "
@@ -147,7 +147,7 @@ def compile_torch(program: Program, *, by_autograd: bool = False) -> TorchKernel
     generated from the rest.
     """
     once, step = hoist(program)
-    step = share(step)
+    step = share(name_calls(step, EXPENSIVE))
     places = signature(step)
     parameters = step.of_kind(Kind.PARAMETER)
     wrt = [symbol(name) for name in (*places.states, *places.arrivals)] + [

@@ -52,6 +52,10 @@ CALLS: dict[type, str] = {
     f.MatrixExponential: "matrix_exponential",
 }
 
+CHEAP = {sympy.Abs, sympy.sign, f.Sign, f.Floor, f.Mix}
+# functions whose value is better stored than computed twice
+EXPENSIVE = tuple(set(CALLS) - CHEAP)
+
 COMPARE = {"==": "==", "!=": "!=", "<": "<", "<=": "<=", ">": ">", ">=": ">="}
 
 

@@ -66,6 +66,35 @@ def share(program: Program) -> Program:
     return select(replace(program, statements=tuple(statements)), program.outputs)
 
 
+def name_calls(program: Program, calls: tuple[type, ...]) -> Program:
+    """Give each call of one of these functions a statement of its own, so that its value can be kept."""
+    spaces = program.space_of()
+    alike = {given.symbol for given in program.inputs if given.shared or given.space == NETWORK}
+    taken = set(spaces)
+    fresh = (s for count in _naturals() if (s := symbol(f"f{count}")) not in taken)
+    named: dict[Expr, Symbol] = {}
+    statements: list[Statement] = []
+
+    def name(expression: Expr) -> Expr:
+        if expression.is_Atom or not expression.has(*calls):
+            return expression
+        inner = expression.func(*(name(argument) for argument in expression.args))  # type: ignore[arg-type]
+        if not isinstance(inner, calls):
+            return inner
+        if inner not in named:
+            target = next(fresh)
+            spaces[target] = _space_of_expression(inner, spaces, alike)
+            statements.append(Assign(target, spaces[target], inner))
+            named[inner] = target
+        return named[inner]
+
+    for statement in program.statements:
+        if isinstance(statement, Assign) and not isinstance(statement.expression, calls):
+            statement = replace(statement, expression=name(statement.expression))
+        statements.append(statement)
+    return replace(program, statements=tuple(statements))
+
+
 class Hoisted(NamedTuple):
     """A Program cut in two: `once` computes everything constant over a run; `step` reads it as parameters."""
 
