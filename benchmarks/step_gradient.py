@@ -1,7 +1,9 @@
 """Forward and backward through 12 recurrent LIF neurons: symbolic adjoint, autograd of the same source, a loop by hand.
 
-Usage: python benchmarks/step_gradient.py [--steps 1000] [--lanes 1 64]. The peer is the usual eager torch loop with a
-custom surrogate, as it is written in snnTorch or Norse. Prints microseconds a step (median of 3) and ratios.
+    python benchmarks/step_gradient.py [--steps 1000] [--lanes 1 64]
+
+Of the torch backend, the reference. The peer is the usual eager torch loop with a custom surrogate, as it is written in
+snnTorch or Norse. Prints microseconds a step (median of 3) and ratios.
 """
 
 import argparse
