@@ -33,10 +33,11 @@ def run_blocks(
     """Call a library function for every block of lanes, as many at a time as there are arenas."""
     left = iter(range(n_blocks))
     lock = threading.Lock()
+    stopped = threading.Event()
 
     def work(arena: Tensor) -> None:
         address = arena.data_ptr()
-        while True:
+        while not stopped.is_set():
             with lock:
                 block = next(left, None)
             if block is None:
@@ -44,11 +45,28 @@ def run_blocks(
             function(*args[:2], block, *args[2:], team, address)
 
     others = [threading.Thread(target=work, args=(arena,)) for arena in arenas[1:]]
-    for thread in others:
-        thread.start()
-    work(arenas[0])
-    for thread in others:
-        thread.join()
+    try:
+        for thread in others:
+            thread.start()
+        work(arenas[0])
+    except BaseException:
+        stopped.set()
+        raise
+    finally:
+        wait_for(others)
+
+
+def wait_for(threads: Sequence[threading.Thread]) -> None:
+    """Wait until all have ended, Ctrl-C or not: they work on memory that is freed afterwards."""
+    interrupted = False
+    for thread in threads:
+        while thread.ident is not None and thread.is_alive():
+            try:
+                thread.join()
+            except KeyboardInterrupt:
+                interrupted = True
+    if interrupted:
+        raise KeyboardInterrupt
 
 
 KEPT_BYTES = (
@@ -92,14 +110,13 @@ class Assistants(NamedTuple):
         helping = [
             threading.Thread(target=self.assist, args=(address, n)) for n in range(1, threads)
         ]
-        for thread in helping:
-            thread.start()
         try:
+            for thread in helping:
+                thread.start()
             work(address)
         finally:
             self.dismiss(address)
-            for thread in helping:
-                thread.join()
+            wait_for(helping)
 
 
 def aligned(n_bytes: int) -> Tensor:

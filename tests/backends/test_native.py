@@ -2,9 +2,11 @@
 
 import ctypes
 import os
+import signal
 import subprocess
 import sys
 import textwrap
+import time
 from pathlib import Path
 
 import numpy as np
@@ -607,6 +609,28 @@ def test_a_cache_that_others_can_write_is_not_used(tmp_path, monkeypatch):
             compile_c.cache_folder()
     finally:
         compile_c.cache_folder.cache_clear()
+
+
+def test_control_c_waits_for_the_threads_and_keeps_what_was_reached(tmp_path):
+    model = ROOT / "models" / "sleep_lif.eqs"
+    targets = tmp_path / "targets.npz"
+    eqsnn.simulate(eqsnn.load(model), 3.0, trials=4, seed=1, record=["x"]).save(targets)
+    command = [sys.executable, "-m", "eqsnn", "fit", str(model), str(targets), "--learn", "tau_m"]
+    command += ["--iterations", "100000", "--stages", "forced", "--checkpoint-every", "1s"]
+    run = subprocess.Popen(
+        [*command, "--quiet", "--out", str(tmp_path / "run")],
+        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "2"},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while not (tmp_path / "run" / "checkpoint.npz").exists():
+        assert run.poll() is None, run.communicate()
+        time.sleep(0.1)
+    time.sleep(1)
+    run.send_signal(signal.SIGINT)
+    _, problems = run.communicate(timeout=60)
+    assert run.returncode == 130, problems
+    assert (tmp_path / "run" / "summary.json").exists()
 
 
 MEMORY = """
