@@ -83,6 +83,8 @@ CALLS: dict[type, str] = {
     f.Sign: "sign_",
     f.Sigmoid: "sigmoid_",
     f.LogSigmoid: "logsigmoid_",
+    f.LogNormalCdf: "log_normal_cdf_",
+    f.NormalHazard: "normal_hazard_",
     f.PoissonQuantile: "poisson_quantile_",
 }
 

@@ -51,6 +51,7 @@ RUNTIME = {
     "detach": runtime.detach,
     "logsigmoid": runtime.logsigmoid,
     "mix": runtime.mix,
+    "normal_hazard": runtime.normal_hazard,
     "phi": runtime.phi,
     "matrix_exponential": runtime.matrix_exponential,
     "poisson_quantile": runtime.poisson_quantile,

@@ -165,6 +165,25 @@ INLINE real logsigmoid_(real x) {
   real z = s * s;
   return (x < R(0.0) ? x : R(0.0)) - (above * R(0.69314718055994530942) + (R(2.0) * s + s * z * atanh_series_(z)));
 }
+/* e^(x^2) erfc(x), x >= 0: t e^P(t), t = 2/(2 + x), P a Chebyshev series in 2t - 1 (Press et al. 2007, section 6.2.2) */
+INLINE real erfcx_(real x) {
+  static const real c[27] = {-6.51326859890854704e-01, 6.41969792356490210e-01, 1.94764732041858360e-02, -9.56151478680863226e-03, -9.46595344482036916e-04, 3.66839497852761447e-04, 4.25233248069077689e-05, -2.02785781125342418e-05, -1.62429000464702561e-06, 1.30365583558052324e-06, 1.56264417220661419e-08, -8.52380959149265415e-08, 6.52905443909885149e-09, 5.05934349555146930e-09, -9.91364156493033066e-10, -2.27365122293183597e-10, 9.64679110201552702e-11, 2.39403808303911459e-12, -6.88602752649755322e-12, 8.94487927309072531e-13, 3.13092139934295813e-13, -1.12708223613672523e-13, 3.81090525518923205e-16, 7.10609761360923712e-15, -1.52302820145710434e-15, -9.45749457129123340e-17, 1.21023718922427899e-16};
+  real t = R(2.0) / (R(2.0) + x), u = R(4.0) * t - R(2.0), a = R(0.0), b = R(0.0);
+  for (int n = 26; n > 0; n--) { real next = u * a - b + c[n]; b = a; a = next; }
+  return t * exp_(R(0.5) * u * a - b + c[0]);
+}
+#define SQRT_HALF R(0.70710678118654752440)
+/* log of the standard normal distribution function */
+INLINE real log_normal_cdf_(real x) {
+  real z = ABS(x) * SQRT_HALF, scaled = erfcx_(z);
+  real near = log1p_(R(-0.5) * scaled * exp_(-z * z)), far = log_(R(0.5) * scaled) - z * z;
+  return x < R(0.0) ? far : near;
+}
+/* standard normal density over distribution function */
+INLINE real normal_hazard_(real x) {
+  real z = ABS(x) * SQRT_HALF, scaled = erfcx_(z);
+  return R(0.79788456080286535588) / (x < R(0.0) ? scaled : R(2.0) * exp_(z * z) - scaled);
+}
 INLINE real tanh_(real x) {
   real t = expm1_(R(-2.0) * ABS(x)), y = -t / (R(2.0) + t);
   return x < R(0.0) ? -y : y;

@@ -46,6 +46,8 @@ CALLS: dict[type, str] = {
     f.Sign: "torch.sign",
     f.Sigmoid: "torch.sigmoid",
     f.LogSigmoid: "logsigmoid",
+    f.LogNormalCdf: "torch.special.log_ndtr",
+    f.NormalHazard: "normal_hazard",
     f.Mix: "mix",
     f.PoissonQuantile: "poisson_quantile",
     f.Phi: "phi",

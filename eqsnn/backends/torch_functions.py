@@ -28,6 +28,11 @@ def logsigmoid(x: Tensor) -> Tensor:
     return torch.nn.functional.logsigmoid(x)
 
 
+def normal_hazard(x: Tensor) -> Tensor:
+    """Standard normal density over distribution function, without overflow or cancellation in the tail."""
+    return math.sqrt(2 / math.pi) / torch.special.erfcx(-x / math.sqrt(2))
+
+
 def mix(spike: Tensor, chosen: Tensor | float, other: Tensor | float) -> Tensor:
     """`chosen` where the spike is 1, else `other`; the gradient by the spike is their difference."""
     if not isinstance(chosen, Tensor) and not isinstance(other, Tensor):

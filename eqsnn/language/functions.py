@@ -124,6 +124,26 @@ class LogSigmoid(RealFunction):
         return Sigmoid(-self.args[0])
 
 
+class LogNormalCdf(RealFunction):
+    """Log of the standard normal distribution function, finite for every finite x."""
+
+    nargs = 1
+
+    def fdiff(self, argindex: int = 1) -> Expr:
+        """(log Phi)' = phi/Phi."""
+        return NormalHazard(self.args[0])
+
+
+class NormalHazard(RealFunction):
+    """Standard normal density over distribution function, phi(x)/Phi(x): about -x far below zero."""
+
+    nargs = 1
+
+    def fdiff(self, argindex: int = 1) -> Expr:
+        """h' = -h (x + h)."""
+        return -self * (self.args[0] + self)
+
+
 class Phi(RealFunction):
     """`Phi(k, x)`: the k-th phi function, phi_0 = e^x, phi_k = (phi_{k-1} - 1/(k-1)!)/x with its limit 1/k! at 0.
 
