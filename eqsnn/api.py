@@ -11,7 +11,8 @@ from numpy.typing import ArrayLike
 from eqsnn.analysis.compare import compare, rate_error
 from eqsnn.errors import InputError
 from eqsnn.inference.fit import Found, Report, Settings, search, unknown_noise
-from eqsnn.inference.objectives import OWN_NOISE, ForcedObjective, prepare
+from eqsnn.inference.likelihood import ForcedObjective
+from eqsnn.inference.objectives import OWN_NOISE, prepare
 from eqsnn.inference.result import Fit, make_fit
 from eqsnn.inference.stages import Forced, Free, Stage, default_stages
 from eqsnn.simulation.network import SpikingModel
@@ -168,7 +169,7 @@ def _scores(
     }
     with torch.no_grad():
         objective = ForcedObjective(
-            prepare(model.definition, held, torch.float64, backend), forced, fitted.seed
+            prepare(model.definition, held, torch.float64, backend), forced, fitted.seed, values
         )
         by_width = {width: -float(objective(values, width)[0]) for width in forced.widths}
         scores["escape_width"] = max(by_width, key=lambda width: by_width[width])

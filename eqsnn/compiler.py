@@ -15,12 +15,13 @@ Each stage is a pure function of the one before, and `eqsnn show MODEL --stage N
 
 import os
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from eqsnn.backends.c_adjoint import cut_adjoint
 from eqsnn.backends.c_layout import RUNTIME, Form
 from eqsnn.backends.compile_c import find_compiler
+from eqsnn.backends.density import DensityKernel
 from eqsnn.backends.emit_c import emit
 from eqsnn.backends.kernel import Kernel
 from eqsnn.backends.native import NativeKernel
@@ -34,7 +35,9 @@ from eqsnn.language.syntax import format_syntax
 from eqsnn.maths.discretise import discretise
 from eqsnn.maths.escape import escape
 from eqsnn.maths.force import force, is_regenerative
+from eqsnn.maths.hidden import Hidden, Separated, diffuse, separate_noise
 from eqsnn.maths.known import know
+from eqsnn.maths.moments import moments
 from eqsnn.maths.program import Program
 from eqsnn.maths.simplify import select
 
@@ -66,6 +69,38 @@ def forced_program(
     runaway = [name for name in spiking if is_regenerative(model.neuron_of(name))]
     free = free_program(model, known=known, method=method)
     return escape(force(free, spiking, self_resetting=runaway), spiking)
+
+
+def separated_program(
+    model: Model, typical: Mapping[str, float], *, known: Iterable[str] = (), diffusion: bool = False
+) -> Separated:
+    """Return what observed spikes make known, and what private noise reaches, as two parts of a forced step.
+
+    Populations without noise get their escape likelihood in the known part. diffusion: every spiking population has
+    diffusion noise in its potential besides.
+    """
+    spiking = [name for name in model.populations if model.neuron_of(name).threshold is not None]
+    program = force(free_program(model, known=known), spiking)
+    if diffusion:
+        program = diffuse(program, spiking)
+    separated = separate_noise(program, spiking, typical)
+    noisy = {hidden.population for hidden in separated.hidden}
+    quiet = [name for name in spiking if name not in noisy]
+    given = escape(separated.given, quiet) if quiet else separated.given
+    return Separated(given, separated.hidden)
+
+
+def moments_program(separated: Separated) -> Program:
+    """Return the step in which the noisy states of every hidden population are means and covariances."""
+    return moments(separated)
+
+
+def compile_density(hidden: Hidden, n_bins: int, backend: str = "auto") -> DensityKernel:
+    """Return the kernel that carries the density of a population's noisy states; backend as in compile_program."""
+    compiler = None if backend == "pytorch" else find_compiler(os.environ.get("CC"))
+    if compiler is None and backend == "native":
+        raise InputError(NO_COMPILER)
+    return DensityKernel(hidden, n_bins, compiler)
 
 
 BACKENDS = ("auto", "native", "pytorch")  # the names `--backend` accepts

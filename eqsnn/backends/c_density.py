@@ -235,7 +235,7 @@ TEMPLATE = """
 #define OTHERS @OTHERS@
 #define HELD @HELD@
 #define FEEDS @FEEDS@
-#define SKIPPED 1e-11 /* probability of a node that is not worth pushing */
+#define SKIPPED 1e-10 /* probability that is not worth pushing */
 #define FLOOR_ 1e-30  /* probability left to the impossible */
 #define CUT 0.25      /* width of the threshold relative to the image of a bin */
 
@@ -289,6 +289,7 @@ void density(double **in, double **out, long pair, long n_steps, long n_neurons,
       if (p[k] < SKIPPED) continue;
       @LOAD_BIN@
       for (int q = 0; q < NODES; q++) {
+        if (p[k]*weight[q] < SKIPPED) continue;
       @BOTH@
         double slope, s = @ACTIVE@ > 0.5 ? seen_(@MARGIN@, escape_width*@SCALE@ + CUT*h*@STEEP@ + 1e-12, sign, &slope) : 1;
         double mass = p[k]*weight[q]*s;
@@ -336,6 +337,7 @@ void density(double **in, double **out, long pair, long n_steps, long n_neurons,
       if (p[k] < SKIPPED) continue;
       @LOAD_BIN@
       for (int q = 0; q < NODES; q++) {
+        if (p[k]*weight[q] < SKIPPED) continue;
       @BOTH@
         double slope, s = @ACTIVE@ > 0.5 ? seen_(@MARGIN@, escape_width*@SCALE@ + CUT*h*@STEEP@ + 1e-12, sign, &slope) : 1;
         z += p[k]*weight[q]*s;
@@ -362,6 +364,7 @@ void density(double **in, double **out, long pair, long n_steps, long n_neurons,
       @LOAD_BIN@
       @BARS_BIN@
       for (int q = 0; q < NODES; q++) {
+        if (p[k]*weight[q] < SKIPPED) continue;
       @BOTH@
         double slope = 0, s = @ACTIVE@ > 0.5 ? seen_(@MARGIN@, escape_width*@SCALE@ + CUT*h*@STEEP@ + 1e-12, sign, &slope) : 1;
         double mass = p[k]*weight[q]*s;

@@ -21,6 +21,7 @@ from eqsnn.maths.hidden import Hidden, nodes_of
 from eqsnn.maths.program import Assign, Input, Kind, Program
 
 CUT = 0.25  # width of the threshold relative to the image of a bin
+SKIPPED = 1e-10  # probability that is not worth pushing
 FLOOR = 1e-30  # probability left to the impossible
 
 
@@ -159,7 +160,9 @@ class DensityKernel:
                     torch.as_tensor(out["active"]) > 0.5, chance, torch.ones_like(chance)
                 )
             weights = torch.stack([drawn[f"weight {q}"] for q in range(k)])
-            mass = density.unsqueeze(1) * weights * chance
+            arriving = density.unsqueeze(1) * weights
+            worth = (arriving >= SKIPPED) & (density.unsqueeze(1) >= SKIPPED)
+            mass = torch.where(worth, arriving, torch.zeros_like(arriving)) * chance
             moved = [torch.as_tensor(out[f"next.{s}"]).expand(n, k, neurons, lanes) for s in states]
             flat = [v.reshape(n * k, neurons, lanes) for v in (mass, *moved)]
             whole, means = _deposit(flat[0], flat[1], flat[2:], window, n)

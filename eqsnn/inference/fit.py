@@ -15,14 +15,30 @@ from torch import Tensor
 
 from eqsnn.errors import InputError
 from eqsnn.inference.coordinates import Coordinate, coordinate_of, values_of
-from eqsnn.inference.objectives import ForcedObjective, FreeObjective, prepare
+from eqsnn.inference.likelihood import ForcedObjective
+from eqsnn.inference.objectives import FreeObjective, prepare
 from eqsnn.inference.optimisers import adam_init, adam_step
+from eqsnn.inference.priors import log_prior
+from eqsnn.inference.scoring import (
+    EASIER,
+    FIRST_DAMPING,
+    HARDER,
+    Packing,
+    Scores,
+    by_block,
+    pack,
+    propose,
+    scores_of,
+)
 from eqsnn.inference.stages import Forced, Stage
 from eqsnn.inference.state import HISTORY_EVERY, Progress, load_progress, save_progress
 from eqsnn.language.model import Model
 from eqsnn.simulation import setup
 from eqsnn.simulation.parameters import Parameter, matching
 from eqsnn.simulation.recording import Recording
+
+ENOUGH = 0.02  # nats: a step that promises less is the last
+STUCK = 1e6  # damping at which no step helps
 
 Report = Callable[
     [str, int, int, float], None
@@ -125,6 +141,7 @@ def search(
         )
     walk = _Search(
         model,
+        unknown,
         coordinates,
         known,
         training,
@@ -219,6 +236,7 @@ class _Search:
     def __init__(
         self,
         model: Model,
+        unknown: Mapping[str, Parameter],
         coordinates: Mapping[str, Coordinate],
         known: Mapping[str, Tensor],
         training: Recording,
@@ -229,24 +247,44 @@ class _Search:
         report: Report | None,
         began: float,
     ) -> None:
-        self.coordinates, self.known, self.settings = coordinates, known, settings
+        self.unknown, self.coordinates = unknown, coordinates
+        self.known, self.settings = known, settings
         self.training = prepare(model, training, settings.dtype, settings.backend)
         self.held_out = prepare(model, held_out, settings.dtype, settings.backend)
         self.checkpoint, self.fingerprint, self.report = checkpoint, fingerprint, report
         self.began = self.saved = began
         self.warnings: list[str] = []
         self.objectives: dict[tuple[Stage, str], ForcedObjective | FreeObjective] = {}
+        self.reached: Scores | None = None
         self.total = sum(stage.iterations * len(stage.levels) for stage in settings.stages)
 
-    def objective(self, stage: Stage, data_name: str) -> ForcedObjective | FreeObjective:
-        """Return a stage's objective on the `training` or `held_out` part."""
+    def objective(
+        self, stage: Stage, data_name: str, z: Mapping[str, Tensor]
+    ) -> ForcedObjective | FreeObjective:
+        """Return a stage's objective on the `training` or `held_out` part; z: where the stage begins."""
         if (stage, data_name) not in self.objectives:
             data = self.training if data_name == "training" else self.held_out
-            make = ForcedObjective if isinstance(stage, Forced) else FreeObjective
             other = next((o for (s, _), o in self.objectives.items() if s == stage), None)
             kernel = None if other is None else other.kernel
-            self.objectives[stage, data_name] = make(data, stage, self.settings.seed, kernel)  # type: ignore[arg-type]
+            seed = self.settings.seed
+            made = (
+                ForcedObjective(data, stage, seed, self.values(z), kernel)  # type: ignore[arg-type]
+                if isinstance(stage, Forced)
+                else FreeObjective(data, stage, seed, kernel)  # type: ignore[arg-type]
+            )
+            self.objectives[stage, data_name] = made
         return self.objectives[stage, data_name]
+
+    def packing(self, z: Mapping[str, Tensor], objective: ForcedObjective) -> Packing:
+        """Return the free coordinates as one vector."""
+        model = self.training.model
+        sizes = {n: setup.sizes_of(model, n)[0] for n in setup.spiking_populations(model)}
+        post = {name: projection.post for name, projection in model.projections.items()}
+        return pack(z, self.training.synapses, sizes, post, objective.kernel.acting_on_others)
+
+    def log_prior(self, z: Mapping[str, Tensor]) -> Tensor:
+        """Return the log-density of the prior, (restart,)."""
+        return log_prior(z, self.unknown, self.coordinates, self.training.synapses)
 
     def values(self, z: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return all parameters, known and unknown; 0 for synapses that do not exist."""
@@ -280,19 +318,106 @@ class _Search:
 
     def run_stage(self, progress: Progress, stage: Stage) -> Status | None:
         """Run what is left of one stage; None if it ended."""
-        objective = self.objective(stage, "training")
+        objective = self.objective(stage, "training", progress.z)
         for level in range(progress.level, len(stage.levels)):
             if progress.level != level:
                 progress.level, progress.iteration = level, 0
                 progress.level_start = dict(progress.z)
+            if progress.iteration == 0 and isinstance(objective, ForcedObjective):
+                blocks = self.packing(progress.z, objective).n_blocks + 1
+                progress.damping = torch.full((len(progress.alive), blocks), FIRST_DAMPING)
+            self.reached = None
             while progress.iteration < stage.iterations:
-                self.iterate(progress, stage, objective, stage.levels[level])
+                if stage.optimiser == "scoring" and isinstance(objective, ForcedObjective):
+                    self.score(progress, stage, objective, stage.levels[level])
+                else:
+                    self.iterate(progress, stage, objective, stage.levels[level])
                 if time.monotonic() - self.began > self.settings.max_time:
                     return Status.OUT_OF_TIME
             last = level == len(stage.levels) - 1
             if not self.select(progress, stage, stage.levels[level], last=last):
                 break
         return None
+
+    def scores(
+        self, z: Mapping[str, Tensor], stage: Stage, objective: ForcedObjective, width: float
+    ) -> Scores:
+        """Return log-likelihoods and window scores at z."""
+
+        def by_window(lanes: Mapping[str, Tensor], restarts: int) -> Tensor:
+            return objective.by_window(self.values(lanes), restarts, width)
+
+        prior = self.log_prior if stage.prior else None
+        return scores_of(by_window, prior, z, self.packing(z, objective), objective.lanes.width)
+
+    def blocks(
+        self,
+        z: Mapping[str, Tensor],
+        stage: Stage,
+        objective: ForcedObjective,
+        width: float,
+        packing: Packing,
+    ) -> Tensor:
+        """Return the log-likelihood, or log-posterior, of each block, (restart, block)."""
+        restarts = next(iter(z.values())).shape[-1]
+        lanes = {n: v.repeat_interleave(objective.lanes.width, -1) for n, v in z.items()}
+        by_neuron = objective.by_window(self.values(lanes), restarts, width).sum(2)
+        found = by_block(by_neuron, packing, packing.blocks)
+        return found + self.log_prior(z)[:, None] if stage.prior else found
+
+    def score(
+        self, progress: Progress, stage: Stage, objective: ForcedObjective, width: float
+    ) -> None:
+        """One damped second-order step for every surviving restart; a step that makes it worse is taken back."""
+        packing = self.packing(progress.z, objective)
+        if self.reached is None:
+            self.reached = self.scores(progress.z, stage, objective, width)
+        here = self.reached
+        step = propose(here, packing, progress.damping)
+        common = packing.owners < 0
+        with torch.no_grad():
+            before = here.likelihood
+            if stage.prior:
+                before = self.blocks(progress.z, stage, objective, width, packing)
+            there = self.blocks(packing.add(progress.z, step), stage, objective, width, packing)
+            better = there > before
+            risen = there.sum(1) > before.sum(1)
+            better[:, -1] = risen
+            if not bool(risen.all()):
+                # each block on its own: with what is common held, no block changes the likelihood of another
+                own = torch.where(common[:, None], torch.zeros_like(step), step)
+                alone = self.blocks(packing.add(progress.z, own), stage, objective, width, packing) > before
+                alone[:, -1] = False
+                better = torch.where(risen[:, None], better, alone)
+        taken = torch.where(risen[:, None], torch.ones_like(better), better)
+        place = torch.where(common, packing.n_blocks, packing.owners)
+        kept = torch.where(taken[:, place].T, step, torch.zeros_like(step))
+        zero = {n: torch.zeros_like(v) for n, v in progress.z.items()}
+        self.note(
+            progress,
+            -here.likelihood.sum(1) / objective.scale,
+            packing.add(zero, here.gradient.T),
+        )
+        progress.z = packing.add(progress.z, kept)
+        progress.damping = progress.damping * torch.where(better, EASIER, HARDER)
+        progress.damping = progress.damping.clamp(1e-6, 1e9)
+        progress.iteration += 1
+        # half of slope times step is the gain that is left, to second order
+        left = by_block(0.5 * step * here.gradient.T, packing, packing.owners)
+        stuck = progress.damping > STUCK
+        if bool((((left < ENOUGH) & (better | (progress.damping < 1))) | stuck).all()):
+            progress.iteration = stage.iterations
+        if progress.iteration < stage.iterations:
+            self.reached = self.scores(progress.z, stage, objective, width)
+        if time.monotonic() - self.saved >= self.settings.checkpoint_every:
+            self.save(progress)
+        if self.report is not None:
+            self.report(
+                stage.name,
+                self.done(progress),
+                self.total,
+                float((-self.reached.likelihood.sum(1) / objective.scale).min()),
+            )
 
     def iterate(
         self,
@@ -370,12 +495,13 @@ class _Search:
         Noisy spikes are best predicted by a threshold of finite width: a level that predicts the held-out spikes worse
         than the one before is undone, and annealing ends. So is a free stage, for each restart that it made worse.
         """
-        objective = self.objective(stage, "held_out")
+        objective = self.objective(stage, "held_out", progress.z)
         with torch.no_grad():
             losses = objective(self.values(progress.z), width)
             if isinstance(stage, Forced):
                 best = float(torch.where(torch.isfinite(losses), losses, torch.inf).min())
-                if best > progress.score:
+                # with the model's own noise integrated out, only the narrowest threshold is that of the model
+                if best > progress.score and stage.density == "escape":
                     progress.z = dict(progress.level_start)
                     return False
                 progress.score = best
@@ -398,7 +524,7 @@ class _Search:
         stage = self.settings.stages[min(progress.stage, len(self.settings.stages) - 1)]
         with torch.no_grad():
             values = self.values(progress.z)
-            objective = self.objective(stage, "held_out")
+            objective = self.objective(stage, "held_out", progress.z)
             # the width that serves best is the one the annealing settled at
             by_level = [objective(values, width).numpy() for width in stage.levels]
         finite = [np.where(np.isfinite(losses), losses, np.inf) for losses in by_level]

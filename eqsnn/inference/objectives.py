@@ -8,14 +8,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from eqsnn.backends.kernel import Kernel, Noise, Run
-from eqsnn.compiler import compile_program, forced_program, free_program
-from eqsnn.inference.stages import Forced, Free, Stage
+from eqsnn.backends.kernel import Kernel, Noise, Outcome, Run
+from eqsnn.compiler import compile_program, free_program
+from eqsnn.inference.stages import Free, Stage
 from eqsnn.language.model import Model
 from eqsnn.losses.rate import firing_rate
 from eqsnn.losses.van_rossum import debiased_van_rossum
 from eqsnn.maths.append_loss import COUNTED, DECAY, TRACE, append_van_rossum
-from eqsnn.maths.program import Kind
+from eqsnn.maths.program import Kind, Program
 from eqsnn.maths.simplify import select
 from eqsnn.simulation import setup
 from eqsnn.simulation.recording import Recording
@@ -71,7 +71,7 @@ def prepare(model: Model, recording: Recording, dtype: torch.dtype, backend: str
 
 
 @dataclass(frozen=True, slots=True)
-class _Lanes:
+class Lanes:
     """Inputs of a run over `width` windows or trials, the same for every restart."""
 
     n_steps: int
@@ -81,41 +81,22 @@ class _Lanes:
     noise: Noise
     begins: list[int]  # first step of each window in its trial
 
+    chosen: Tensor | None = None  # places of these windows among all, where only some are used
 
-class ForcedObjective:
-    """Negative escape log-likelihood per neuron and step of the observed spikes, one value per restart.
+    def cut(self, value: Tensor, trials: int) -> Tensor:
+        """Return the windows of a sequence over whole trials, (time, neuron, width)."""
+        whole = _cut(value, self.begins, self.n_steps, trials)
+        return whole if self.chosen is None else whole[..., self.chosen]
 
-    `kernel`: that of the same objective on other data of the same recording, to save its compilation.
-    """
-
-    def __init__(self, data: Data, stage: Forced, seed: int, kernel: Kernel | None = None) -> None:
-        self.data, self.seed = data, seed
-        self.outputs = tuple(
-            f"{name}.log_likelihood" for name in setup.spiking_populations(data.model)
-        )
-        if kernel is None:
-            program = forced_program(data.model, known=data.known)
-            kernel = compile_program(program, self.outputs, data.backend)
-        self.kernel = kernel
-        self.lanes = _windows(data, self.kernel, stage, seed)
-        neurons = sum(
-            setup.sizes_of(data.model, name)[0] for name in setup.spiking_populations(data.model)
-        )
-        self.scale = float(self.lanes.weights.sum()) * neurons
-
-    def __call__(self, values: Values, width: float) -> Tensor:
-        """Return the objective of each restart, (restart,)."""
-        outcome, restarts = _run(
-            self.data,
-            self.kernel,
-            self.lanes,
-            values,
-            {"escape_width": width},
-            total=self.outputs,
-            weights=self.lanes.weights,
-        )
-        total = sum(outcome.totals[name].sum(0) for name in self.outputs)
-        return -torch.as_tensor(total).reshape(restarts, self.lanes.width).sum(1) / self.scale
+    def part(self, places: Tensor) -> "Lanes":
+        """Return these of the windows."""
+        drives = {
+            n: v[..., places].contiguous() if v.shape[-1] == self.width else v
+            for n, v in self.drives.items()
+        }
+        noise = Noise(self.noise.seed, self.noise.stream[places], self.noise.first[places])
+        weights = self.weights[..., places].contiguous()
+        return Lanes(self.n_steps, len(places), drives, weights, noise, self.begins, places)
 
 
 class FreeObjective:
@@ -139,7 +120,7 @@ class FreeObjective:
             program = append_van_rossum(program, self.populations)
             self.outputs = tuple(f"{name}.van_rossum" for name in self.populations)
         self.kernel = kernel or compile_program(program, self.outputs, data.backend)
-        self.lanes = _windows(data, self.kernel, stage, seed, self.copies)
+        self.lanes = windows(data, self.kernel.step, stage, seed, self.copies)
         self.lanes.drives[COUNTED] = self.lanes.weights
         whole = torch.cat(list(data.observed().values()), dim=1)
         trials = data.recording.n_trials
@@ -193,38 +174,53 @@ class FreeObjective:
 def _run(
     data: Data,
     kernel: Kernel,
-    lanes: _Lanes,
+    lanes: Lanes,
     values: Values,
     settings: dict[str, float],
     **wanted: Any,
 ):
     restarts = max(value.shape[-1] for value in values.values())
-    width = lanes.width
-    spread: dict[str, Tensor | float] = {
-        name: _repeat(value, restarts, width) for name, value in values.items()
-    }
-    spread |= setup.settings_of(data.model) | {"surrogate_width": 0.1} | settings
-    # restarts vary slowest: lane = restart * width + window
+    spread = {name: repeat(value, restarts, lanes.width) for name, value in values.items()}
+    return run_lanes(data, kernel, lanes, spread, restarts, settings, **wanted), restarts
+
+
+def run_lanes(
+    data: Data,
+    kernel: Kernel,
+    lanes: Lanes,
+    values: Values,
+    restarts: int,
+    settings: Mapping[str, float],
+    **wanted: Any,
+) -> Outcome:
+    """Run every window of every restart; values have one lane for each, or one for all.
+
+    Restarts vary slowest: lane = restart * width + window.
+    """
+    spread: dict[str, Tensor | float] = dict(values)
+    spread |= setup.settings_of(data.model) | {"surrogate_width": 0.1} | dict(settings)
     noise = Noise(
         lanes.noise.seed, lanes.noise.stream.repeat(restarts), lanes.noise.first.repeat(restarts)
     )
     states = setup.initial_states(
-        data.model, kernel.step, spread, data.synapses, restarts * width, data.start
+        data.model, kernel.step, spread, data.synapses, restarts * lanes.width, data.start
     )
+    needed = {given.name for given in kernel.step.inputs}
     run = Run(
         lanes.n_steps,
         states,
         spread,
-        lanes.drives,
+        {name: drive for name, drive in lanes.drives.items() if name in needed},
         data.synapses,
         noise=noise,
         sizes=setup.population_sizes(data.model),
         **wanted,
     )
-    return kernel.unroll(run), restarts
+    return kernel.unroll(run)
 
 
-def _repeat(value: Tensor, restarts: int, width: int) -> Tensor:
+def repeat(value: Tensor, restarts: int, width: int) -> Tensor:
+    """Return the value of each restart for each of its `width` lanes."""
     if value.shape[-1] == 1:
         return value
     return (
@@ -232,16 +228,16 @@ def _repeat(value: Tensor, restarts: int, width: int) -> Tensor:
     )
 
 
-def _given(data: Data, kernel: Kernel) -> dict[str, Tensor]:
+def _given(data: Data, step: Program) -> dict[str, Tensor]:
     """Return every per-step input over whole trials: drives, observed spikes, time."""
-    drives = setup.drives_of(data.model, kernel.step, data.recording, data.n_steps, data.dtype)
+    drives = setup.drives_of(data.model, step, data.recording, data.n_steps, data.dtype)
     drives |= {f"{name}.observed": spikes for name, spikes in data.observed().items()}
     drives["t"] = setup.times(0, data.n_steps, data.model.dt, data.dtype)
-    needed = {given.name for given in kernel.step.inputs}
+    needed = {given.name for given in step.inputs}
     return {name: value for name, value in drives.items() if name in needed}
 
 
-def _windows(data: Data, kernel: Kernel, stage: Stage, seed: int, copies: int = 1) -> _Lanes:
+def windows(data: Data, step: Program, stage: Stage, seed: int, copies: int = 1) -> Lanes:
     """Cut trials into overlapping windows; only the part of a window after its warm-up counts.
 
     Lanes are ordered copy, window, trial, the last fastest.
@@ -256,7 +252,7 @@ def _windows(data: Data, kernel: Kernel, stage: Stage, seed: int, copies: int = 
     begins = [max(0, min(start - warm, total - length)) for start in starts]
     drives = {
         name: _cut(value, begins, length, trials).repeat(1, 1, copies)
-        for name, value in _given(data, kernel).items()
+        for name, value in _given(data, step).items()
     }
     # lanes in the order copy, window, trial; a trial has the same noise in each of its overlapping windows
     own = torch.arange(copies)[:, None, None] * trials + torch.arange(trials)
@@ -269,7 +265,9 @@ def _windows(data: Data, kernel: Kernel, stage: Stage, seed: int, copies: int = 
             start - begin : min(start + window, total) - begin, :, k * trials : (k + 1) * trials
         ] = 1.0
     width = len(starts) * trials * copies
-    return _Lanes(length, width, drives, weights.repeat(1, 1, copies), noise, begins)
+    lanes = Lanes(length, width, drives, weights.repeat(1, 1, copies), noise, begins)
+    wanted = math.ceil(stage.seconds / stage.window) if math.isfinite(stage.seconds) else width
+    return lanes.part(torch.linspace(0, width - 1, wanted).round().long()) if wanted < width else lanes
 
 
 def _cut(value: Tensor, begins: list[int], length: int, trials: int) -> Tensor:

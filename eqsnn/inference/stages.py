@@ -1,5 +1,6 @@
 """Stages: what a fit does, as values that can be printed and replaced."""
 
+import math
 from dataclasses import dataclass
 
 
@@ -11,6 +12,12 @@ class Forced:
     first that every start feels the data, narrow at last. After each level the worse half of the restarts is dropped,
     down to `keep`. Trials are cut into windows of `window` seconds that run side by side, each after `warm_up` seconds
     of its own, because given the observed spikes a neuron forgets its past.
+
+    density: what becomes of noise that the data do not give. `escape`: one draw of it, as if it were known. `moments`:
+    integrated out with a Gaussian density of the noisy states; `grid`: with any density of the potential on `bins`
+    nodes. diffusion: the levels are those of diffusion noise added to the potential (relative to the same distance)
+    instead of a width of the threshold, which stays at `threshold_width`; for neurons that spike by an upstroke.
+    seconds: of the training data to use, windows spread evenly over it. optimiser: `adam`, or `scoring` (Fisher scoring: second-order steps from the scores of the windows).
     """
 
     widths: tuple[float, ...] = (0.25, 0.08, 0.025, 0.008)
@@ -20,6 +27,13 @@ class Forced:
     window: float = 0.25
     warm_up: float = 0.1
     keep: int = 2
+    density: str = "escape"
+    diffusion: bool = False
+    threshold_width: float = 0.004
+    bins: int = 160
+    seconds: float = math.inf
+    optimiser: str = "adam"
+    prior: bool = False
     name: str = "forced"
 
     @property
@@ -46,7 +60,10 @@ class Free:
     detach_reset: bool = True
     window: float = 1.0
     warm_up: float = 0.25
+    seconds: float = math.inf
     keep: int = 1
+    optimiser: str = "adam"
+    prior: bool = False
     name: str = "free"
 
     @property

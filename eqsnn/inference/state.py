@@ -1,7 +1,7 @@
 """Where a fit stands: everything that its next iteration depends on, as plain arrays."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +21,8 @@ class Progress:
     """Coordinates of the surviving restarts and the optimiser's state, at an iteration of a level of a stage.
 
     `alive`: original numbers of the surviving restarts. `before`, `level_start`: coordinates when the stage
-    and the level began, to go back to. `score`: the best held-out objective of the level before.
+    and the level began, to go back to. `score`: the best held-out objective of the level before. damping: of second-order
+    steps, (restart,).
     history: objective and values every few iterations; entries are (stage, level, iteration, ...).
     """
 
@@ -34,6 +35,7 @@ class Progress:
     stage: int = 0
     level: int = 0
     iteration: int = 0
+    damping: Tensor = field(default_factory=lambda: torch.ones(0))
     history: list[tuple[int, int, int, NDArray[np.float64], dict[str, NDArray[np.float64]]]] = None  # type: ignore[assignment]
 
     def keep(self, places: NDArray[np.int64]) -> None:
@@ -46,6 +48,8 @@ class Progress:
         square = {name: value[..., index] for name, value in self.adam.square.items()}
         self.adam = AdamState(mean, square, self.adam.steps)
         self.alive = self.alive[places]
+        if len(self.damping):
+            self.damping = self.damping[index]
 
 
 def save_progress(path: Path, progress: Progress, fingerprint: str) -> None:
@@ -57,6 +61,7 @@ def save_progress(path: Path, progress: Progress, fingerprint: str) -> None:
         ),
         "alive": progress.alive,
         "score": np.array(progress.score),
+        "damping": progress.damping.numpy(),
     }
     groups = {
         "z": progress.z,
@@ -101,6 +106,7 @@ def load_progress(path: Path, fingerprint: str) -> Progress:
         stage,
         level,
         iteration,
+        torch.from_numpy(arrays["damping"]),
         _history(arrays),
     )
 

@@ -317,3 +317,28 @@ def diffuse(program: Program, populations: Iterable[str]) -> Program:
         for s in program.statements
     )
     return replace(program, inputs=tuple(inputs), statements=(*added, *moving))
+
+
+def grid_frame(hidden: Hidden) -> Program | None:
+    """Return what spans a grid over the potential: `level`, its value at threshold, and `scale`, down to the reset.
+
+    Both depend on parameters, settings and feeds, all taken as constants. None if noise moves the threshold.
+    """
+    composed = hidden.composed()
+    silent = {symbol(f"{hidden.population}.observed"): Integer(0)}
+    after = composed[f"next.{hidden.states[0]}"].xreplace(silent)
+    level = sympy.expand(after - composed["margin"])
+    noise = {source.symbol for source in hidden.sources}
+    if level.free_symbols & {*hidden.states, *noise}:
+        return None
+    results = {"level": level, "scale": composed["scale"]}
+    targets = {name: symbol(f"(frame {name})") for name in results}
+    read = {s for e in results.values() for s in e.free_symbols}
+    inputs = [replace(g, kind=Kind.PARAMETER) for g in hidden.step.inputs if g.symbol in read]
+    return Program(
+        spaces=hidden.step.spaces,
+        inputs=tuple(inputs),
+        statements=tuple(Assign(targets[n], hidden.population, e) for n, e in results.items()),
+        next_states={},
+        outputs=dict(targets),
+    )

@@ -15,7 +15,6 @@ from eqsnn.backends.pytorch import compile_once
 from eqsnn.errors import InputError
 from eqsnn.language.functions import Where, symbol
 from eqsnn.language.model import Model, Role
-from eqsnn.maths.append_loss import TRACE
 from eqsnn.maths.discretise import LONG_AGO
 from eqsnn.maths.initial import initial_state
 from eqsnn.maths.program import NETWORK, Assign, Gather, Input, Kind, Program, Space
@@ -147,7 +146,7 @@ def initial_states(
             value = torch.as_tensor(found[name], dtype=dtype)
         elif name.endswith("steps_since_spike"):
             value = torch.tensor(LONG_AGO, dtype=dtype)
-        elif name.endswith(TRACE):
+        elif name.rsplit(".", 1)[-1].startswith("("):  # traces and covariances of losses and filters
             value = torch.tensor(0.0, dtype=dtype)
         else:
             value = torch.tensor(1.0, dtype=dtype)  # was_active
