@@ -80,17 +80,39 @@ class _Emitter:
         return {s: self.value(s) for s in self.names}
 
     def value(self, s: Symbol) -> str:
-        return f"{self.names[s]}[q]" if self.level[s] == NODE else self.names[s]
+        place = {NODE: "[q]", BIN: "[k]"}.get(self.level[s], "")
+        return self.names[s] + place
 
-    def bar(self, s: Symbol) -> str:
+    def bar(self, s: Symbol, summed: bool = False) -> str:
+        """The derivative by a value; `summed`: inside a loop over bins, which sums derivatives by what it does not change."""
+        if summed and self.level[s] not in (BIN, BOTH):
+            return f"r_{self.names[s]}"
         return f"b_{self.value(s)}"
 
     def forward(self, level: Level) -> list[str]:
-        kind = "" if level == NODE else "const double "
+        kind = "" if level in (NODE, BIN) else "const double "
         return [f"{kind}{self.value(p.target)} = {self.spell(p.expression)};" for p in self.at(level)]
 
+    def summed(self, level: Level) -> list[Symbol]:
+        """What a loop over bins sums derivatives by: values of other loops that its statements read."""
+        read = {s for p in self.at(level) for s in p.expression.free_symbols} - {self.observed}
+        if level == BOTH:
+            read |= {s for s in self.outputs.values() if isinstance(s, Symbol)}
+        return sorted((s for s in read if self.level[s] not in (BIN, BOTH)), key=str)  # type: ignore[index, arg-type]
+
+    def loop(self, level: Level) -> dict[str, str]:
+        """The parts around a loop over bins: accumulators, the clause that sums them, and where their sums go."""
+        found = [self.names[s] for s in self.summed(level)]
+        summed = [*(["r_weight"] if level == BOTH else []), *(f"r_{n}" for n in found)]
+        clause = f" reduction(+: {', '.join(summed)})" if summed else ""
+        return {
+            "OPEN": _lines(f"double r_{n} = 0;" for n in found),
+            "PRAGMA": f'_Pragma("omp simd{clause}")',
+            "CLOSE": _lines(f"{self.bar(s)} += r_{self.names[s]};" for s in self.summed(level)),
+        }
+
     def backward(self, level: Level) -> list[str]:
-        lines = []
+        lines, inside = [], level in (BIN, BOTH)
         for p in reversed(self.at(level)):
             if p.target == self.outputs["steep"]:
                 continue
@@ -99,7 +121,7 @@ class _Emitter:
                     continue
                 partial = p.expression.diff(s).xreplace({p.expression: p.target})
                 if partial != 0:
-                    lines.append(f"{self.bar(s)} += {self.bar(p.target)} * ({self.spell(partial)});")  # type: ignore[arg-type]
+                    lines.append(f"{self.bar(s, inside)} += {self.bar(p.target)} * ({self.spell(partial)});")  # type: ignore[arg-type]
         return lines
 
     def bars(self, level: Level) -> list[str]:
@@ -122,7 +144,9 @@ class _Emitter:
             ),
             "RUN": _lines(self.forward(RUN)),
             "ARRAYS": _lines(
-                f"double {self.names[s]}[NODES];" for s, own in self.level.items() if own == NODE
+                f"double {self.names[s]}[{'NODES' if own == NODE else 'BINS'}];"
+                for s, own in self.level.items()
+                if own in (NODE, BIN)
             ),
             "LOAD_STEP": _lines(
                 [
@@ -138,8 +162,8 @@ class _Emitter:
             "NODE": _lines(self.forward(NODE)),
             "LOAD_BIN": _lines(
                 [
-                    f"const double {self.names[self.hidden.states[0]]} = low + h*k;",
-                    *(f"const double {self.names[s]} = u[{n}*BINS + k];" for n, s in enumerate(others)),
+                    f"{self.value(self.hidden.states[0])} = low + h*k;",
+                    *(f"{self.value(s)} = u[{n}*BINS + k];" for n, s in enumerate(others)),
                     *self.forward(BIN),
                 ]
             ),
@@ -149,7 +173,23 @@ class _Emitter:
             "SCALE": out["scale"],
             "STEEP": out["steep"],
             "ACTIVE": out["active"] if active else "1",
-            "NEXT_OTHERS": ", ".join(out[f"next.{s}"] for s in others) or "0",
+            "KEEP_OTHERS": _lines(
+                f"moved[{n}*BINS + k] = {out[f'next.{s}']};" for n, s in enumerate(others)
+            ),
+            "LEFT_RIGHT": _lines(
+                line
+                for n, s in enumerate(others)
+                for line in (
+                    f"left += bb[{n}*BINS + j]*({out[f'next.{s}']});",
+                    f"right += bb[{n}*BINS + j + 1]*({out[f'next.{s}']});",
+                    f"const double b_other_{n} = mass*((1 - f)*bb[{n}*BINS + j] + f*bb[{n}*BINS + j + 1]);",
+                )
+            ),
+            "BIN_ARRAYS": _lines(
+                f"double b_{self.names[s]}[BINS] = {{0}};" for s, own in self.level.items() if own == BIN
+            ),
+            **{f"{name}_BOTH": part for name, part in self.loop(BOTH).items()},
+            **{f"{name}_BIN": part for name, part in self.loop(BIN).items()},
             "BARS_RUN": _lines(self.bars(RUN)),
             "BARS_STEP": _lines(self.bars(STEP)),
             "BAR_ARRAYS": _lines(
@@ -157,13 +197,12 @@ class _Emitter:
                 for s, own in self.level.items()
                 if own == NODE
             ),
-            "BARS_BIN": _lines(self.bars(BIN)),
             "BARS_BOTH": _lines(self.bars(BOTH)),
             "SEED": _lines(self._seed()),
             "BACK_BOTH": _lines(self.backward(BOTH)),
             "BACK_BIN": _lines(self.backward(BIN)),
             "KEEP_BIN": _lines(
-                f"bu[{n}*BINS + k] = b_{self.names[s]};" for n, s in enumerate(others)
+                f"bu[{n}*BINS + k] = {self.bar(s)};" for n, s in enumerate(others)
             ),
             "BACK_NODE": _lines(self.backward(NODE)),
             "UNSET_NODES": _lines(self._unset_nodes()),
@@ -214,10 +253,10 @@ class _Emitter:
     def _seed(self) -> list[str]:
         """Start the reverse pass from the derivatives by the results of one bin and node."""
         states = self.hidden.states
-        lines = [f"{self.bar(self.outputs[f'next.{states[0]}'])} += b_potential;"]  # type: ignore[arg-type]
-        lines.append(f"{self.bar(self.outputs['margin'])} += b_margin;")  # type: ignore[arg-type]
+        lines = [f"{self.bar(self.outputs[f'next.{states[0]}'], True)} += b_potential;"]  # type: ignore[arg-type]
+        lines.append(f"{self.bar(self.outputs['margin'], True)} += b_margin;")  # type: ignore[arg-type]
         for n, s in enumerate(states[1:]):
-            lines.append(f"{self.bar(self.outputs[f'next.{s}'])} += b_other[{n}];")  # type: ignore[arg-type]
+            lines.append(f"{self.bar(self.outputs[f'next.{s}'], True)} += b_other_{n};")  # type: ignore[arg-type]
         return lines
 
 
@@ -235,21 +274,22 @@ TEMPLATE = """
 #define OTHERS @OTHERS@
 #define HELD @HELD@
 #define FEEDS @FEEDS@
+#define ROW ((1 + OTHERS)*BINS + 1) /* densities, other states, and the probability of what was observed */
 #define SKIPPED 1e-10 /* probability that is not worth pushing */
 #define FLOOR_ 1e-30  /* probability left to the impossible */
 #define CUT 0.25      /* width of the threshold relative to the image of a bin */
 
 /* bytes of working memory for one neuron of one lane */
-long arena_bytes(long n_steps) { return (n_steps + 1)*(1 + OTHERS)*BINS*sizeof(double) + 64; }
+long arena_bytes(long n_steps) { return (n_steps + 1)*ROW*sizeof(double) + 64; }
 
-INLINE double seen_(double margin, double width, double sign, double *slope) {
+/* probability of what was observed, at this margin above threshold */
+INLINE double seen_(double margin, double width, double sign) {
   double z = sign*margin/width;
-  if (z > 40) { *slope = 0; return 1; }
-  if (z < -70) { *slope = 0; return FLOOR_; }
+  z = z > 40 ? 40 : (z < -70 ? -70 : z);
   double s = 1/(1 + exp_(-z));
-  *slope = sign*s*(1 - s)/width;
   return s > FLOOR_ ? s : FLOOR_;
 }
+INLINE double inside_(double place) { return place > 0 ? (place < BINS - 1.001 ? place : BINS - 1.001) : 0; }
 
 /* in: held values (pair), feeds (time, pair), observed (time, neuron, observed_lanes), counted (time, counted_lanes),
    low, high, initial potential, initial others (pair). out: log-likelihood (pair), its derivatives by held values and
@@ -265,9 +305,8 @@ void density(double **in, double **out, long pair, long n_steps, long n_neurons,
       @RUN@
   {
     double *p = arena, *u = arena + BINS;
-    memset(arena, 0, (1 + OTHERS)*BINS*sizeof(double));
-    double place = (in[HELD + FEEDS + 4][pair] - low)/h;
-    place = place > 0 ? (place < BINS - 1.001 ? place : BINS - 1.001) : 0;
+    memset(arena, 0, ROW*sizeof(double));
+    double place = inside_((in[HELD + FEEDS + 4][pair] - low)/h);
     int j = (int)place;
     p[j] = 1 - (place - j);
     p[j + 1] = place - j;
@@ -275,40 +314,53 @@ void density(double **in, double **out, long pair, long n_steps, long n_neurons,
   }
       @ARRAYS@
   for (long t = 0; t < n_steps; t++) {
-    const double *p = arena + t*(1 + OTHERS)*BINS, *u = p + BINS;
-    double *a = arena + (t + 1)*(1 + OTHERS)*BINS, *b = a + BINS;
+    const double *p = arena + t*ROW, *u = p + BINS;
+    double *a = arena + (t + 1)*ROW, *b = a + BINS;
     const double spiked = observed[(t*n_neurons + neuron)*observed_lanes + lane % observed_lanes];
     const double sign = spiked > 0.5 ? 1 : -1;
-    memset(a, 0, (1 + OTHERS)*BINS*sizeof(double));
+    int k0 = 0, k1 = BINS;
+    while (k0 < BINS && p[k0] < SKIPPED) k0++;
+    while (k1 > k0 && p[k1 - 1] < SKIPPED) k1--;
+    memset(a, 0, ROW*sizeof(double));
       @LOAD_STEP@
       @SET_NODES@
     for (int q = 0; q < NODES; q++) {
       @NODE@
     }
-    for (int k = 0; k < BINS; k++) {
-      if (p[k] < SKIPPED) continue;
+    SIMD
+    for (int k = k0; k < k1; k++) {
       @LOAD_BIN@
-      for (int q = 0; q < NODES; q++) {
-        if (p[k]*weight[q] < SKIPPED) continue;
+    }
+    double masses[BINS], shares[BINS], moved[OTHERS*BINS + 1];
+    int nodes[BINS];
+    for (int q = 0; q < NODES; q++) {
+      SIMD
+      for (int k = k0; k < k1; k++) {
       @BOTH@
-        double slope, s = @ACTIVE@ > 0.5 ? seen_(@MARGIN@, escape_width*@SCALE@ + CUT*h*@STEEP@ + 1e-12, sign, &slope) : 1;
-        double mass = p[k]*weight[q]*s;
-        double place = (@POTENTIAL@ - low)/h;
-        place = place > 0 ? (place < BINS - 1.001 ? place : BINS - 1.001) : 0;
-        int j = (int)place;
-        double f = place - j;
-        a[j] += mass*(1 - f);
-        a[j + 1] += mass*f;
-        const double other[] = {@NEXT_OTHERS@};
+        double arriving = p[k]*weight[q];
+        arriving = arriving < SKIPPED || p[k] < SKIPPED ? 0 : arriving;
+        double width = escape_width*@SCALE@ + CUT*h*@STEEP@ + 1e-12;
+        masses[k] = arriving*(@ACTIVE@ > 0.5 ? seen_(@MARGIN@, width, sign) : 1.0);
+        double place = inside_((@POTENTIAL@ - low)/h);
+        nodes[k] = (int)place;
+        shares[k] = place - nodes[k];
+      @KEEP_OTHERS@
+      }
+      for (int k = k0; k < k1; k++) {
+        int j = nodes[k];
+        double right = masses[k]*shares[k], left = masses[k] - right;
+        a[j] += left;
+        a[j + 1] += right;
         for (int o = 0; o < OTHERS; o++) {
-          b[o*BINS + j] += mass*(1 - f)*other[o];
-          b[o*BINS + j + 1] += mass*f*other[o];
+          b[o*BINS + j] += left*moved[o*BINS + k];
+          b[o*BINS + j + 1] += right*moved[o*BINS + k];
         }
       }
     }
     double z = 0;
     for (int k = 0; k < BINS; k++) z += a[k];
     z = z > 1e-290 ? z : 1e-290;
+    a[ROW - 1] = z;
     for (int o = 0; o < OTHERS; o++)
       for (int k = 0; k < BINS; k++) b[o*BINS + k] = a[k] > 1e-280 ? b[o*BINS + k]/a[k] : 0;
     for (int k = 0; k < BINS; k++) a[k] /= z;
@@ -322,28 +374,23 @@ void density(double **in, double **out, long pair, long n_steps, long n_neurons,
   memset(bu, 0, sizeof bu);
       @BARS_RUN@
   for (long t = n_steps - 1; t >= 0; t--) {
-    const double *p = arena + t*(1 + OTHERS)*BINS, *u = p + BINS;
-    const double *a = arena + (t + 1)*(1 + OTHERS)*BINS, *after = a + BINS;
+    const double *p = arena + t*ROW, *u = p + BINS;
+    const double *a = arena + (t + 1)*ROW, *after = a + BINS;
     const double spiked = observed[(t*n_neurons + neuron)*observed_lanes + lane % observed_lanes];
-    const double sign = spiked > 0.5 ? 1 : -1;
+    const double sign = spiked > 0.5 ? 1 : -1, z = a[ROW - 1];
+    int k0 = 0, k1 = BINS;
+    while (k0 < BINS && p[k0] < SKIPPED) k0++;
+    while (k1 > k0 && p[k1 - 1] < SKIPPED) k1--;
       @LOAD_STEP@
       @SET_NODES@
     for (int q = 0; q < NODES; q++) {
       @NODE@
     }
-    /* the sum of the unnormalised density, once more */
-    double z = 0, inner = 0;
-    for (int k = 0; k < BINS; k++) {
-      if (p[k] < SKIPPED) continue;
+    SIMD
+    for (int k = k0; k < k1; k++) {
       @LOAD_BIN@
-      for (int q = 0; q < NODES; q++) {
-        if (p[k]*weight[q] < SKIPPED) continue;
-      @BOTH@
-        double slope, s = @ACTIVE@ > 0.5 ? seen_(@MARGIN@, escape_width*@SCALE@ + CUT*h*@STEEP@ + 1e-12, sign, &slope) : 1;
-        z += p[k]*weight[q]*s;
-      }
     }
-    z = z > 1e-290 ? z : 1e-290;
+    double inner = 0;
     for (int k = 0; k < BINS; k++) inner += bp[k]*a[k];
     const double c = counted[t*counted_lanes + lane % counted_lanes];
     for (int k = 0; k < BINS; k++) {
@@ -356,40 +403,46 @@ void density(double **in, double **out, long pair, long n_steps, long n_neurons,
     }
     memset(b_weight, 0, sizeof b_weight);
     memset(bu, 0, sizeof bu);
+    memset(bp, 0, sizeof bp);
       @BARS_STEP@
       @BAR_ARRAYS@
-    for (int k = 0; k < BINS; k++) {
-      bp[k] = 0;
-      if (p[k] < SKIPPED) continue;
-      @LOAD_BIN@
-      @BARS_BIN@
-      for (int q = 0; q < NODES; q++) {
-        if (p[k]*weight[q] < SKIPPED) continue;
+      @BIN_ARRAYS@
+    for (int q = 0; q < NODES; q++) {
+      double r_weight = 0;
+      @OPEN_BOTH@
+      @PRAGMA_BOTH@
+      for (int k = k0; k < k1; k++) {
       @BOTH@
-        double slope = 0, s = @ACTIVE@ > 0.5 ? seen_(@MARGIN@, escape_width*@SCALE@ + CUT*h*@STEEP@ + 1e-12, sign, &slope) : 1;
-        double mass = p[k]*weight[q]*s;
-        double raw = (@POTENTIAL@ - low)/h;
-        double place = raw > 0 ? (raw < BINS - 1.001 ? raw : BINS - 1.001) : 0;
+        double worth = p[k]*weight[q] < SKIPPED || p[k] < SKIPPED ? 0.0 : 1.0;
+        double width = escape_width*@SCALE@ + CUT*h*@STEEP@ + 1e-12, act = @ACTIVE@ > 0.5 ? 1.0 : 0.0;
+        double s = seen_(@MARGIN@, width, sign), slope = act*(s > FLOOR_ ? sign*s*(1 - s)/width : 0.0);
+        s = act > 0.5 ? s : 1.0;
+        double mass = worth*p[k]*weight[q]*s;
+        double raw = (@POTENTIAL@ - low)/h, place = inside_(raw);
         int j = (int)place;
-        double f = place - j;
-        const double other[] = {@NEXT_OTHERS@};
-        double left = ba[j], right = ba[j + 1], b_other[OTHERS + 1];
-        for (int o = 0; o < OTHERS; o++) {
-          left += bb[o*BINS + j]*other[o];
-          right += bb[o*BINS + j + 1]*other[o];
-          b_other[o] = mass*((1 - f)*bb[o*BINS + j] + f*bb[o*BINS + j + 1]);
-        }
-        double b_mass = (1 - f)*left + f*right;
-        double b_potential = raw == place ? mass*(right - left)/h : 0;
+        double f = place - j, left = ba[j], right = ba[j + 1];
+      @LEFT_RIGHT@
+        double b_mass = worth*((1 - f)*left + f*right);
+        double b_potential = raw == place ? mass*(right - left)/h : 0.0;
         double b_margin = p[k]*weight[q]*b_mass*slope;
         bp[k] += weight[q]*s*b_mass;
-        b_weight[q] += p[k]*s*b_mass;
+        r_weight += p[k]*s*b_mass;
       @BARS_BOTH@
       @SEED@
       @BACK_BOTH@
       }
+      b_weight[q] += r_weight;
+      @CLOSE_BOTH@
+    }
+    {
+      @OPEN_BIN@
+      @PRAGMA_BIN@
+      for (int k = k0; k < k1; k++) {
       @BACK_BIN@
       @KEEP_BIN@
+      }
+      const int q = 0;
+      @CLOSE_BIN@
     }
     for (int q = NODES - 1; q >= 0; q--) {
       @BACK_NODE@

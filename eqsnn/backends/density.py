@@ -154,7 +154,7 @@ class DensityKernel:
                 torch.as_tensor(out[name], dtype=torch.float64).detach() for name in ("steep", "scale")
             )
             width = escape_width * scale + CUT * h * steep + 1e-12
-            chance = torch.sigmoid(sign * out["margin"] / width).clamp(min=FLOOR)
+            chance = torch.sigmoid((sign * out["margin"] / width).clamp(-70, 40)).clamp(min=FLOOR)
             if "active" in out:
                 chance = torch.where(
                     torch.as_tensor(out["active"]) > 0.5, chance, torch.ones_like(chance)

@@ -30,7 +30,7 @@ class Forced:
     density: str = "escape"
     diffusion: bool = False
     threshold_width: float = 0.004
-    bins: int = 160
+    bins: int = 64
     seconds: float = math.inf
     optimiser: str = "adam"
     prior: bool = False
