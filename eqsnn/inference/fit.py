@@ -17,7 +17,7 @@ from eqsnn.errors import InputError
 from eqsnn.inference.coordinates import Coordinate, coordinate_of, values_of
 from eqsnn.inference.objectives import ForcedObjective, FreeObjective, prepare
 from eqsnn.inference.optimisers import adam_init, adam_step
-from eqsnn.inference.stages import Forced, Stage
+from eqsnn.inference.stages import Forced, Free, Stage
 from eqsnn.inference.state import HISTORY_EVERY, Progress, load_progress, save_progress
 from eqsnn.language.model import Model
 from eqsnn.simulation import setup
@@ -107,6 +107,9 @@ def search(
         )
     if not len(recording.spike_times):
         raise InputError("the targets hold no spikes, so nothing can be learned from them")
+    for stage in settings.stages:
+        if isinstance(stage, Free):
+            stage.composed.check(model.dt * 1e-3)
     coordinates = {name: coordinate_of(parameter) for name, parameter in unknown.items()}
     rng = np.random.default_rng(settings.seed)
     known = {
@@ -245,7 +248,10 @@ class _Search:
             make = ForcedObjective if isinstance(stage, Forced) else FreeObjective
             other = next((o for (s, _), o in self.objectives.items() if s == stage), None)
             kernel = None if other is None else other.kernel
-            self.objectives[stage, data_name] = make(data, stage, self.settings.seed, kernel)  # type: ignore[arg-type]
+            objective = make(data, stage, self.settings.seed, kernel)  # type: ignore[arg-type]
+            self.objectives[stage, data_name] = objective
+            if isinstance(objective, FreeObjective):
+                self.warnings.extend(objective.warnings)
         return self.objectives[stage, data_name]
 
     def values(self, z: Mapping[str, Tensor]) -> dict[str, Tensor]:
