@@ -8,9 +8,10 @@ time  = NUMBER ("s" | "ms" | "us")
 
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from decimal import Decimal
+from typing import Any
 
 from torch import Tensor
 
@@ -95,7 +96,7 @@ def _text_of(weight: float, term: Term) -> str:
 
 def _time_text(seconds: float) -> str:
     # in decimals, so that the text is exactly the number
-    return f"{(Decimal(repr(seconds)) * 1000).normalize()}ms"
+    return f"{(Decimal(repr(seconds)) * 1000).normalize():f}ms"
 
 
 def parse_loss(text: str, *, tau: float | None = None) -> Loss:
@@ -184,7 +185,7 @@ class _Parser:
         known = {field.name for field in fields(TERMS[name.text])}
         if self.tau is not None and "tau" in known:
             times = {"tau": (self.tau,)} | times
-        make: Callable[..., Term] = TERMS[name.text]
+        make: Any = TERMS[name.text]
         try:
             return weight, make(**{n: t if n == "tau" else t[0] for n, t in times.items()})
         except InputError as error:

@@ -151,12 +151,13 @@ def test_it_agrees_with_elephant():
         )
         for n in range(2)
     ]
-    histogram, lags = cross_correlation_histogram(*binned, window=[0, 4])
-    assert list(lags) == [0, 1, 2, 3, 4]
-    pairs = 200 - np.arange(5)
-    expected = np.asarray(histogram.magnitude).ravel() / (pairs * 0.005**2)
-    found = crosscorrelogram(x, everywhere(1000), **BINS)[:, 0, 1]
-    np.testing.assert_allclose(found.numpy(), expected)
+    histogram, lags = cross_correlation_histogram(*binned, window=[-4, 4])
+    assert list(lags) == list(range(-4, 5))
+    pairs = 200 - np.abs(np.arange(-4, 5))
+    expected = np.asarray(histogram).ravel() / (pairs * 0.005**2)
+    found = crosscorrelogram(x, everywhere(1000), **BINS)
+    np.testing.assert_allclose(found[:, 0, 1].numpy(), expected[4:])
+    np.testing.assert_allclose(found[:, 1, 0].numpy(), expected[4::-1])
 
 
 @pytest.mark.parametrize(

@@ -79,11 +79,11 @@ def test_the_plain_distance_prefers_the_wrong_regular_model_and_the_energy_dista
 
 
 def test_it_sees_correlations_between_neurons_that_each_neuron_alone_does_not_show():
-    a, b, y1, y2 = (poisson(400, seed) for seed in range(4))
-    target = torch.cat([y1, y2], dim=1)
-    same, independent = torch.cat([a, a], dim=1), torch.cat([a, b], dim=1)
-    jointly = [float(energy_distance((x,), target, tau=0.02, dt=DT)) for x in (same, independent)]
-    assert jointly[0] > 0.05 > abs(jointly[1]) * 2
+    target, other = (poisson(6 * 200, seed).reshape(1000, 6, 200) for seed in (0, 1))
+    alike = poisson(200, 2).expand(1000, 6, 200)
+    found = [float(energy_distance((x,), target, tau=0.02, dt=DT)) for x in (alike, other)]
+    assert found[0] > 0.02
+    assert abs(found[1]) < 0.005
 
 
 def test_it_is_unbiased_with_few_trials():
