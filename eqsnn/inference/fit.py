@@ -107,9 +107,6 @@ def search(
         )
     if not len(recording.spike_times):
         raise InputError("the targets hold no spikes, so nothing can be learned from them")
-    for stage in settings.stages:
-        if isinstance(stage, Free):
-            stage.composed.check(model.dt * 1e-3)
     coordinates = {name: coordinate_of(parameter) for name, parameter in unknown.items()}
     rng = np.random.default_rng(settings.seed)
     known = {
@@ -118,6 +115,11 @@ def search(
         if not p.learned
     }
     training, held_out = split(recording, settings.validation)
+    shortest = min(training.duration, held_out.duration)
+    for stage in settings.stages:
+        if isinstance(stage, Free):
+            seconds = min(stage.window, shortest)
+            stage.composed.check(model.dt * 1e-3, seconds=seconds, neurons=recording.n_units)
     fingerprint = _fingerprint(model, parameters, recording, settings, start)
     if resume and checkpoint is not None and checkpoint.exists():
         progress = load_progress(checkpoint, fingerprint)

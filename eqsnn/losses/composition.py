@@ -17,7 +17,7 @@ from torch import Tensor
 
 from eqsnn.errors import InputError
 from eqsnn.losses.bins import steps_of
-from eqsnn.losses.terms import TERMS, Rate, Sample, Term, name_of, times_of
+from eqsnn.losses.terms import TERMS, Crosscorrelogram, Rate, Sample, Term, name_of, times_of
 
 UNITS = {"s": Decimal(1), "ms": Decimal("1e-3"), "us": Decimal("1e-6")}
 LONGEST = 2000  # characters
@@ -71,18 +71,26 @@ class Loss:
         """Whether the number of spikes is all that matters."""
         return all(isinstance(term, Rate) for term in self.terms)
 
-    def check(self, dt: float) -> None:
-        """Raise InputError for a time that steps of dt seconds cannot resolve."""
+    def check(self, dt: float, *, seconds: float = math.inf, neurons: int = 2) -> None:
+        """Raise InputError for what steps of dt seconds, runs of `seconds` or so many neurons cannot show."""
         for term in self.terms:
-            for name, times in times_of(term).items():
-                for time in times:
-                    if name == "bin":
-                        steps_of(time, dt, f"{name_of(term)}: bin")
-                    elif name == "tau" and time < dt:
-                        raise InputError(
-                            f"{name_of(term)}: tau = {time:g} s is shorter than one step of {dt:g} s; "
-                            "simulate on a finer grid or raise tau"
-                        )
+            name, times = name_of(term), times_of(term)
+            for width in times.get("bin", ()):
+                steps_of(width, dt, f"{name}: bin")
+            for tau in times.get("tau", ()):
+                if tau < dt:
+                    raise InputError(
+                        f"{name}: tau = {tau:g} s is shorter than one step of {dt:g} s; simulate on a finer grid or "
+                        "raise tau"
+                    )
+            for lag in times.get("lag", ()):
+                if lag >= seconds:
+                    raise InputError(
+                        f"{name}: lag = {lag:g} s does not fit into runs of {seconds:g} s; lower it, or give longer "
+                        "trials or windows"
+                    )
+            if isinstance(term, Crosscorrelogram) and neurons < 2:
+                raise InputError(f"{name}: {neurons} neuron; at least 2 are expected")
 
 
 def _text_of(weight: float, term: Term) -> str:

@@ -112,7 +112,8 @@ def test_private_noise_takes_two_draws_unless_the_plain_distance_was_asked_for()
     plain = objective(NOISY, target, "plain_van_rossum(tau=20ms)")
     assert plain.copies == 1
     assert plain.fused
-    (warning,) = plain.warnings
+    assert len(plain.warnings) == 1
+    warning = plain.warnings[0]
     assert "12.5 Hz at tau = 20 ms" in warning
     assert "van_rossum(...)" in warning
     assert objective(QUIET, recording(QUIET), "plain_van_rossum").warnings == ()
@@ -139,7 +140,12 @@ def test_draws_are_independent_and_lie_where_the_objective_says():
 
 @pytest.mark.parametrize(
     ("loss", "message"),
-    [("van_rosum", "column 1"), ("van_rossum(tau=0.5ms)", "one step"), ("psth(bin=1.5ms)", "step")],
+    [
+        ("van_rosum", "column 1"),
+        ("van_rossum(tau=0.5ms)", "one step"),
+        ("psth(bin=1.5ms)", "step"),
+        ("autocorrelogram(lag=1s)", "does not fit"),
+    ],
 )
 def test_a_faulty_loss_is_refused_before_anything_is_compiled(loss, message, monkeypatch):
     target = recording(QUIET)

@@ -151,7 +151,7 @@ def test_it_agrees_with_elephant():
         )
         for n in range(2)
     ]
-    histogram, lags = cross_correlation_histogram(*binned, window=[-4, 4])
+    histogram, lags = cross_correlation_histogram(*binned, window=[-4, 4])  # pyright: ignore[reportArgumentType]
     assert list(lags) == list(range(-4, 5))
     pairs = 200 - np.abs(np.arange(-4, 5))
     expected = np.asarray(histogram).ravel() / (pairs * 0.005**2)

@@ -49,9 +49,9 @@ def test_each_restart_has_its_own_value_whatever_stands_beside_it(name, repeated
 @pytest.mark.parametrize("n_draws", [1, 2])
 def test_gradients_are_those_of_finite_differences(name, n_draws, repeated):
     draws = [
-        torch.rand(60, 2, 2, 1, 2, dtype=torch.float64, requires_grad=True) for _ in range(n_draws)
+        torch.rand(45, 2, 1, 1, 2, dtype=torch.float64, requires_grad=True) for _ in range(n_draws)
     ]
-    target, counted = spikes(60, 2, 1, 1, 2), torch.ones(60, 1, 1, 1, 2, dtype=torch.float64)
+    target, counted = spikes(45, 2, 1, 1, 2), torch.ones(45, 1, 1, 1, 2, dtype=torch.float64)
     counted[:7] = 0
     short = f"{name}(lag=20ms)" if "correlogram" in name else name
     term = parse_loss(short)
