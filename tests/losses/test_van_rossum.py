@@ -200,7 +200,7 @@ def test_the_plain_distance_is_smallest_at_a_rate_too_low_by_a_quarter_of_one_ov
     generator = torch.Generator().manual_seed(0)
     u1, u2, uy = (torch.rand(steps, 1, lanes, generator=generator) for _ in range(3))
     y, rates = (uy < truth * DT).float(), np.arange(5.0, 50.0, 2.5)
-    draws = [[(u < rate * DT).float() for u in (u1, u2)] for rate in rates]
+    draws = [[(u < float(rate) * DT).float() for u in (u1, u2)] for rate in rates]
     plain = [float(van_rossum(x, y, tau=tau, dt=DT).mean()) for x, _ in draws]
     unbiased = [float(debiased_van_rossum(x, z, y, tau=tau, dt=DT).mean()) for x, z in draws]
     for values, expected in ((plain, truth - 1 / (4 * tau)), (unbiased, truth)):
