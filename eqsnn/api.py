@@ -15,6 +15,7 @@ from eqsnn.inference.likelihood import ForcedObjective
 from eqsnn.inference.objectives import OWN_NOISE, prepare
 from eqsnn.inference.result import Fit, make_fit
 from eqsnn.inference.stages import Forced, Free, Stage, default_stages
+from eqsnn.losses import Loss
 from eqsnn.simulation.network import SpikingModel
 from eqsnn.simulation.recording import Recording
 from eqsnn.simulation.run import empty_inputs, simulate_model, with_dt
@@ -99,7 +100,7 @@ def fit(
     *,
     starts: int = 16,
     seed: int = 0,
-    loss: str = "van_rossum",
+    loss: str | Loss = "van_rossum",
     tau: float = 0.010,
     stages: tuple[Stage, ...] | None = None,
     start: Mapping[str, ArrayLike] | None = None,
@@ -115,8 +116,9 @@ def fit(
 ) -> Fit:
     """Fit every unknown (`~`) parameter of `model` to recorded spike trains.
 
-    starts: number of restarts; tau in seconds; stages: what to do, default: teacher-forced likelihood with annealed
-    width, then free-running van Rossum; start: values to start from instead of draws (units of the file; one for all
+    starts: number of restarts; loss: of the free-running stage, one line of text (docs/losses.md) or its value; tau in
+    seconds, of its terms that name none and of the scores; stages: what to do instead of the default, teacher-forced
+    likelihood with annealed width, then that loss; start: values to start from instead of draws (units of the file; one for all
     starts or with a leading dimension per start); validation: share of trials, or of a single trial's time, held out;
     max_time in seconds; checkpoint: a file to save progress in every `checkpoint_every` seconds and,
     with `resume`, to go on from; backend as in `simulate`. Same seed, same result. Ctrl-C keeps what was reached.

@@ -20,7 +20,7 @@ from eqsnn.errors import InputError, ModelError
 from eqsnn.inference.fit import Status
 from eqsnn.inference.result import Fit, read_fit
 from eqsnn.inference.stages import Forced, Free, Stage
-from eqsnn.losses import LOSSES
+from eqsnn.losses import TERMS
 from eqsnn.quantities import in_unit_of, seconds
 from eqsnn.report import plots
 from eqsnn.simulation.network import SpikingModel, load
@@ -206,9 +206,14 @@ def _add_fit(commands) -> None:
         "--learn", action="append", default=[], metavar="NAME", help="take a parameter as unknown"
     )
     command.add_argument(
-        "--loss", choices=list(LOSSES), default="van_rossum", help="of the free-running stage"
+        "--loss",
+        default="van_rossum",
+        help="of the free-running stage, e.g. 'van_rossum(tau=2ms,12ms) + 0.1*rate + 0.5*psth(bin=20ms)'; terms: "
+        + ", ".join(TERMS),
     )
-    command.add_argument("--tau", default="10ms", help="time constant of the van Rossum distance")
+    command.add_argument(
+        "--tau", default="10ms", help="time constant of distances that name none, and of the scores"
+    )
     command.add_argument("--stages", choices=STAGE_CHOICES, default=STAGE_CHOICES[0])
     command.add_argument(
         "--iterations", type=int, help="iterations at each width of the forced stage"
@@ -242,11 +247,12 @@ def _add_fit(commands) -> None:
 
 def run_fit(arguments: argparse.Namespace) -> int:
     """Fit, write the folder, print the summary."""
+    tau = seconds(arguments.tau)
+    stages = _stages(arguments, tau)
     targets = load_targets(arguments.targets)
     model = load(arguments.model)
     fixed = _assignments(model, arguments.fix)
     model = model.with_values(fixed).learning(arguments.learn)
-    tau = seconds(arguments.tau)
     with ExitStack() as stack:
         report = None
         if sys.stderr.isatty() and not arguments.quiet:
@@ -258,7 +264,7 @@ def run_fit(arguments: argparse.Namespace) -> int:
             seed=arguments.seed,
             loss=arguments.loss,
             tau=tau,
-            stages=_stages(arguments, tau),
+            stages=stages,
             start=_near(model, targets, arguments),
             validation=arguments.validation,
             max_time=float("inf") if arguments.max_time is None else seconds(arguments.max_time),

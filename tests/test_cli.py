@@ -136,6 +136,23 @@ def test_fix_and_learn_turn_unknowns_into_knowns_and_back(folder):
     assert summary["cells.v_rest"]["learned"] is True
 
 
+def test_a_fit_takes_any_loss_in_one_line(folder):
+    assert simulate() == 0
+    common = ["fit", "model.eqs", "rec.npz", "--starts", "1", "--iterations", "1", "--polish", "1"]
+    for loss in ("van_rossum", "van_rossum(tau=2ms,12ms) + 0.1*rate + 0.5*psth(bin=20ms)"):
+        assert main([*common, "--quiet", "--tau", "12ms", "--loss", loss, "--out", "run"]) in (0, 1)
+        assert Path("run/summary.json").exists()
+
+
+def test_a_loss_that_is_none_shows_the_place_before_any_work(folder, capsys):
+    # not even the targets are read: there are none
+    arguments = ["fit", "model.eqs", "rec.npz", "--loss", "van_rossum(tau=10)"]
+    assert main(arguments) == 2
+    message, line, caret = capsys.readouterr().err.splitlines()
+    assert message == ("loss, column 18: found `)`; expected a unit of time after 10: s, ms, us")
+    assert line.index(")") == caret.index("^")
+
+
 def corrupted(path):
     path.write_bytes(b"PK\x03\x04 this is no archive")
 

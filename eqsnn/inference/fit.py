@@ -30,7 +30,7 @@ from eqsnn.inference.scoring import (
     propose,
     scores_of,
 )
-from eqsnn.inference.stages import Forced, Stage
+from eqsnn.inference.stages import Forced, Free, Stage
 from eqsnn.inference.state import HISTORY_EVERY, Progress, load_progress, save_progress
 from eqsnn.language.model import Model
 from eqsnn.simulation import setup
@@ -131,6 +131,11 @@ def search(
         if not p.learned
     }
     training, held_out = split(recording, settings.validation)
+    shortest = min(training.duration, held_out.duration)
+    for stage in settings.stages:
+        if isinstance(stage, Free):
+            seconds = min(stage.window, shortest)
+            stage.composed.check(model.dt * 1e-3, seconds=seconds, neurons=recording.n_units)
     fingerprint = _fingerprint(model, parameters, recording, settings, start)
     if resume and checkpoint is not None and checkpoint.exists():
         progress = load_progress(checkpoint, fingerprint)
@@ -273,6 +278,8 @@ class _Search:
                 else FreeObjective(data, stage, seed, kernel)  # type: ignore[arg-type]
             )
             self.objectives[stage, data_name] = made
+            if isinstance(made, FreeObjective):
+                self.warnings.extend(made.warnings)
         return self.objectives[stage, data_name]
 
     def packing(self, z: Mapping[str, Tensor], objective: ForcedObjective) -> Packing:

@@ -12,8 +12,8 @@ from eqsnn.backends.kernel import Kernel, Noise, Outcome, Run
 from eqsnn.compiler import compile_program, free_program
 from eqsnn.inference.stages import Free, Stage
 from eqsnn.language.model import Model
-from eqsnn.losses.rate import firing_rate
-from eqsnn.losses.van_rossum import debiased_van_rossum
+from eqsnn.losses.composition import Loss
+from eqsnn.losses.terms import PlainVanRossum, Sample, VanRossum
 from eqsnn.maths.append_loss import COUNTED, DECAY, TRACE, append_van_rossum
 from eqsnn.maths.program import Kind, Program
 from eqsnn.maths.simplify import select
@@ -100,75 +100,116 @@ class Lanes:
 
 
 class FreeObjective:
-    """Distance between the spikes of the free-running network and the target's, one value per restart.
+    """Loss between the spikes of the free-running network and the target's, one value per restart.
 
-    `kernel` as in ForcedObjective.
+    `kernel` as in ForcedObjective. `warnings`: what a user should know about this loss on this model.
     """
 
     def __init__(self, data: Data, stage: Free, seed: int, kernel: Kernel | None = None) -> None:
-        self.data, self.stage = data, stage
+        self.data, self.loss = data, stage.composed
         self.populations = setup.spiking_populations(data.model)
         program = free_program(data.model, known=data.known, detach_reset=stage.detach_reset)
         spikes = tuple(f"{name}.spike" for name in self.populations)
-        noisy = select(program, spikes).of_kind(Kind.NORMAL, Kind.UNIFORM)
-        # two independent draws of unknown noise make the distance unbiased
-        self.copies = 2 if noisy else 1
+        noisy = bool(select(program, spikes).of_kind(Kind.NORMAL, Kind.UNIFORM))
+        self.warnings = _warnings_of(self.loss) if noisy else ()
+        plain = all(isinstance(term, PlainVanRossum) for term in self.loss.terms)
+        # two independent draws of unknown noise make a loss unbiased
+        self.copies = 2 if noisy and not plain else 1
         # the product of two lanes' traces is no sum over lanes, so only the plain distance is part of the step
-        self.fused = stage.loss == "van_rossum" and self.copies == 1
+        self.fused = _single_tau(self.loss) is not None and self.copies == 1
         self.outputs = spikes
         if self.fused:
             program = append_van_rossum(program, self.populations)
             self.outputs = tuple(f"{name}.van_rossum" for name in self.populations)
         self.kernel = kernel or compile_program(program, self.outputs, data.backend)
         self.lanes = windows(data, self.kernel.step, stage, seed, self.copies)
+        self.repeated = all(
+            bool((drive == drive[..., :1]).all())
+            for drive in _given(data, self.kernel.step).values()
+            if drive.shape[-1] > 1
+        )
         self.lanes.drives[COUNTED] = self.lanes.weights
+        self.trials = data.recording.n_trials
+        self.counted = self.lanes.weights[..., : self.lanes.width // self.copies]
         whole = torch.cat(list(data.observed().values()), dim=1)
-        trials = data.recording.n_trials
-        counted = self.lanes.weights[..., : self.lanes.width // self.copies]
-        self.target = _cut(whole, self.lanes.begins, self.lanes.n_steps, trials) * counted
+        self.target = _cut(whole, self.lanes.begins, self.lanes.n_steps, self.trials) * self.counted
 
     def __call__(self, values: Values, width: float) -> Tensor:
-        """Return the mean loss of each restart over its trials, (restart,)."""
-        per_lane = self.by_step(values, width) if self.fused else self.by_spikes(values, width)
-        trials = self.lanes.width // self.copies
-        return per_lane.reshape(-1, trials).mean(1)
+        """Return the loss of each restart, (restart,)."""
+        if self.fused:
+            return self.by_step(values, width)
+        return self.loss(
+            self.counts(values, width) if self.loss.of_rates_only else self.spikes(values, width)
+        )
 
     def by_step(self, values: Values, width: float) -> Tensor:
         """The van Rossum distance as the step itself adds it up: no spike is kept."""
-        decay = math.exp(-self.data.model.dt * 1e-3 / self.stage.tau)
+        tau, weight = _single_tau(self.loss) or (math.nan, math.nan)
+        decay = math.exp(-self.data.model.dt * 1e-3 / tau)
         settings = {"surrogate_width": width, DECAY: decay}
         outcome, _ = _run(self.data, self.kernel, self.lanes, values, settings, total=self.outputs)
         distance = torch.cat([outcome.totals[name] for name in self.outputs])
         last = torch.cat([outcome.states[f"{name}.{TRACE}"] for name in self.populations])
-        return (distance + decay**2 / 2 * last**2).mean(0)
+        per_lane = (distance + decay**2 / 2 * last**2).mean(0)
+        return weight * per_lane.reshape(-1, self.lanes.width).mean(1)
 
-    def by_spikes(self, values: Values, width: float) -> Tensor:
-        """A loss of the spikes themselves."""
-        settings = {"surrogate_width": width}
-        dt, lanes = self.data.model.dt * 1e-3, self.lanes
-        if self.stage.loss == "rate":
-            outcome, restarts = _run(
-                self.data,
-                self.kernel,
-                lanes,
-                values,
-                settings,
-                total=self.outputs,
-                weights=lanes.weights,
-            )
-            counts = torch.cat([outcome.totals[name] for name in self.outputs]) / lanes.n_steps
-            draws = counts.reshape(1, len(counts), restarts, self.copies, -1).mean(3)
-            mean = self.target.mean(0, keepdim=True).repeat(1, 1, restarts)
-            return firing_rate(draws.reshape(mean.shape), mean, dt=dt).mean(0)
+    def counts(self, values: Values, width: float) -> Sample:
+        """The number of spikes of each lane, as a single step that lasts all of the counted time."""
         outcome, restarts = _run(
-            self.data, self.kernel, lanes, values, settings, record=self.outputs
+            self.data,
+            self.kernel,
+            self.lanes,
+            values,
+            {"surrogate_width": width},
+            total=self.outputs,
+            weights=self.lanes.weights,
+        )
+        counts = torch.cat([outcome.totals[name] for name in self.outputs]).unsqueeze(0)
+        target, counted = (each.sum(0, keepdim=True) for each in (self.target, self.counted))
+        return self.sample(counts, target, counted, restarts)
+
+    def spikes(self, values: Values, width: float) -> Sample:
+        """The spikes of all lanes in the steps that count."""
+        outcome, restarts = _run(
+            self.data,
+            self.kernel,
+            self.lanes,
+            values,
+            {"surrogate_width": width},
+            record=self.outputs,
         )
         spikes = torch.cat([outcome.recorded[name] for name in self.outputs], dim=1)
-        spikes = spikes * lanes.weights.repeat(1, 1, restarts)
-        target = self.target.repeat(1, 1, restarts)
-        draws = spikes.reshape(*spikes.shape[:2], restarts, self.copies, -1).unbind(3)
-        first, second = (draw.reshape(target.shape) for draw in draws)
-        return debiased_van_rossum(first, second, target, tau=self.stage.tau, dt=dt).mean(0)
+        spikes = spikes * self.lanes.weights.repeat(1, 1, restarts)
+        return self.sample(spikes, self.target, self.counted, restarts)
+
+    def sample(self, spikes: Tensor, target: Tensor, counted: Tensor, restarts: int) -> Sample:
+        """Return lanes (restart, copy, window, trial) as independent draws and target."""
+        windows = len(self.lanes.begins)
+        lanes = (restarts, self.copies, windows, self.trials)
+        draws = spikes.reshape(*spikes.shape[:2], *lanes).unbind(3)
+        whole, steps = (
+            each.reshape(*each.shape[:2], 1, windows, self.trials) for each in (target, counted)
+        )
+        return Sample(draws, whole, steps, self.data.model.dt * 1e-3, self.repeated)
+
+
+def _single_tau(loss: Loss) -> tuple[float, float] | None:
+    """Return tau and weight of a loss that is one van Rossum distance with one tau, else None."""
+    weight, term = loss.parts[0]
+    if len(loss.parts) == 1 and isinstance(term, VanRossum | PlainVanRossum) and len(term.tau) == 1:
+        return term.tau[0], weight
+    return None
+
+
+def _warnings_of(loss: Loss) -> tuple[str, ...]:
+    """Warn of terms that are biased when the model has noise that the data do not hold."""
+    return tuple(
+        f"the plain van Rossum distance between trains with independent noise is smallest at too low rates, by about "
+        f"1/(4 tau) = {1 / (4 * max(term.tau)):.3g} Hz at tau = {max(term.tau) * 1e3:g} ms (and a silent model beats "
+        "the truth below that rate); use van_rossum(...), which is unbiased, or give the noise as an array"
+        for term in loss.terms
+        if isinstance(term, PlainVanRossum)
+    )
 
 
 def _run(

@@ -3,6 +3,8 @@
 import math
 from dataclasses import dataclass
 
+from eqsnn.losses import Loss, parse_loss
+
 
 @dataclass(frozen=True, slots=True)
 class Forced:
@@ -48,10 +50,11 @@ class Free:
 
     The gradient passes through spikes by the surrogate derivative, `width` relative to the distance from reset to
     threshold; `detach_reset` leaves the resets out of it. Trials longer than `window` seconds are cut into windows that
-    run side by side, each after `warm_up` seconds of its own.
+    run side by side, each after `warm_up` seconds of its own. `loss`: one line of text (docs/losses.md) or its value;
+    `tau`, in seconds, is for the terms of a text that name none. Raises InputError for a text that is no loss.
     """
 
-    loss: str = "van_rossum"
+    loss: str | Loss = "van_rossum"
     tau: float = 0.010
     iterations: int = 30
     learning_rate: float = 0.005
@@ -66,6 +69,14 @@ class Free:
     prior: bool = False
     name: str = "free"
 
+    def __post_init__(self) -> None:
+        _ = self.composed
+
+    @property
+    def composed(self) -> Loss:
+        """The loss as a value."""
+        return parse_loss(self.loss, tau=self.tau) if isinstance(self.loss, str) else self.loss
+
     @property
     def levels(self) -> tuple[float, ...]:
         """One level at one width."""
@@ -75,13 +86,13 @@ class Free:
 Stage = Forced | Free
 
 
-def default_stages(loss: str = "van_rossum", tau: float = 0.010) -> tuple[Stage, ...]:
+def default_stages(loss: str | Loss = "van_rossum", tau: float = 0.010) -> tuple[Stage, ...]:
     """Teacher-forced likelihood first, because it recovers parameters from far away; then polish running freely."""
     return Forced(), Free(loss=loss, tau=tau)
 
 
 def surrogate_only(
-    loss: str = "van_rossum", tau: float = 0.010, iterations: int = 200
+    loss: str | Loss = "van_rossum", tau: float = 0.010, iterations: int = 200
 ) -> tuple[Stage, ...]:
     """The baseline: surrogate gradients of the free-running network alone."""
     return (

@@ -78,18 +78,25 @@ def debiased_van_rossum(
 
 def _inner(a: Tensor, b: Tensor, tau: float | Sequence[float], dt: float) -> Tensor:
     """Return (1/tau) * integral of (h*a)(h*b) dt over all time, averaged over the tau."""
-    taus = (tau,) if isinstance(tau, int | float) else tuple(tau)
-    if not taus or not len(a):
-        raise InputError(f"{len(taus)} tau for {len(a)} steps; at least one of each is expected")
+    taus = time_constants(tau, len(a), dt)
     total = torch.zeros((), dtype=a.dtype, device=a.device)
     for each in taus:
-        if not each >= dt > 0:
-            raise InputError(
-                f"tau = {each:g} is shorter than one step of {dt:g}; simulate on a finer grid or raise tau"
-            )
         f = exponential_filter(a, tau=each, dt=dt)
         g = f if b is a else exponential_filter(b, tau=each, dt=dt)
         # (f g) decays by `kept` over a step, and its integral over all later time is f g / 2
         kept = math.exp(-2 * dt / each)
         total = total + (1 - kept) / 2 * (f * g).sum(0) + kept / 2 * f[-1] * g[-1]
     return total / len(taus)
+
+
+def time_constants(tau: float | Sequence[float], n_steps: int, dt: float) -> tuple[float, ...]:
+    """Return one or several tau as a tuple. Raises InputError if there is none, no step, or one shorter than a step."""
+    taus = (tau,) if isinstance(tau, int | float) else tuple(tau)
+    if not taus or not n_steps:
+        raise InputError(f"{len(taus)} tau for {n_steps} steps; at least one of each is expected")
+    for each in taus:
+        if not each >= dt > 0:
+            raise InputError(
+                f"tau = {each:g} is shorter than one step of {dt:g}; simulate on a finer grid or raise tau"
+            )
+    return taus

@@ -192,3 +192,25 @@ def test_the_plain_distance_prefers_silence_to_the_truth_and_the_unbiased_form_d
         debiased_van_rossum(x1, x2, y, tau=tau, dt=DT),
     )
     assert truth.mean() < nothing.mean() - 2 * (truth - nothing).std() / lanes**0.5
+
+
+def test_the_plain_distance_is_smallest_at_a_rate_too_low_by_a_quarter_of_one_over_tau():
+    # the same random numbers at every rate, so that the values lie on a smooth curve
+    lanes, steps, tau, truth = 500, 2000, 0.02, 30.0
+    generator = torch.Generator().manual_seed(0)
+    u1, u2, uy = (torch.rand(steps, 1, lanes, generator=generator) for _ in range(3))
+    y, rates = (uy < truth * DT).float(), np.arange(5.0, 50.0, 2.5)
+    draws = [[(u < float(rate) * DT).float() for u in (u1, u2)] for rate in rates]
+    plain = [float(van_rossum(x, y, tau=tau, dt=DT).mean()) for x, _ in draws]
+    unbiased = [float(debiased_van_rossum(x, z, y, tau=tau, dt=DT).mean()) for x, z in draws]
+    for values, expected in ((plain, truth - 1 / (4 * tau)), (unbiased, truth)):
+        curve, slope, _ = np.polyfit(rates, values, 2)
+        assert -slope / (2 * curve) == pytest.approx(expected, abs=1.0)
+
+
+def test_the_unbiased_form_is_zero_at_equal_rates():
+    lanes, rate = 4000, 20.0
+    x1, x2 = (random_spikes(1000, 1, lanes, seed=k, share=rate * DT).float() for k in range(2))
+    mean = torch.full((1000, 1, 1), rate * DT)  # the mean train of the target
+    found = debiased_van_rossum(x1, x2, mean, tau=0.01, dt=DT)
+    assert abs(float(found.mean())) < 4 * float(found.std()) / lanes**0.5
