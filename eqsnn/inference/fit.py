@@ -15,9 +15,10 @@ from torch import Tensor
 
 from eqsnn.errors import InputError
 from eqsnn.inference.coordinates import Coordinate, coordinate_of, values_of
+from eqsnn.inference.gradient_free import Searches, explore
 from eqsnn.inference.objectives import ForcedObjective, FreeObjective, prepare
 from eqsnn.inference.optimisers import adam_init, adam_step
-from eqsnn.inference.stages import Forced, Stage
+from eqsnn.inference.stages import Forced, GradientFree, Stage
 from eqsnn.inference.state import HISTORY_EVERY, Progress, load_progress, save_progress
 from eqsnn.language.model import Model
 from eqsnn.simulation import setup
@@ -236,16 +237,18 @@ class _Search:
         self.began = self.saved = began
         self.warnings: list[str] = []
         self.objectives: dict[tuple[Stage, str], ForcedObjective | FreeObjective] = {}
+        self.searches: Searches | None = None
         self.total = sum(stage.iterations * len(stage.levels) for stage in settings.stages)
 
     def objective(self, stage: Stage, data_name: str) -> ForcedObjective | FreeObjective:
         """Return a stage's objective on the `training` or `held_out` part."""
         if (stage, data_name) not in self.objectives:
             data = self.training if data_name == "training" else self.held_out
-            make = ForcedObjective if isinstance(stage, Forced) else FreeObjective
+            aim = stage.objective if isinstance(stage, GradientFree) else stage
+            make = ForcedObjective if isinstance(aim, Forced) else FreeObjective
             other = next((o for (s, _), o in self.objectives.items() if s == stage), None)
             kernel = None if other is None else other.kernel
-            self.objectives[stage, data_name] = make(data, stage, self.settings.seed, kernel)  # type: ignore[arg-type]
+            self.objectives[stage, data_name] = make(data, aim, self.settings.seed, kernel)  # type: ignore[arg-type]
         return self.objectives[stage, data_name]
 
     def values(self, z: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -302,6 +305,13 @@ class _Search:
         width: float,
     ) -> None:
         """One step of the optimiser for every surviving restart."""
+        if isinstance(stage, GradientFree):
+            if self.searches is None or self.searches.number != progress.stage:
+                self.searches = Searches(progress, stage, self.settings.seed)
+            losses = explore(progress, self.searches, lambda z: objective(self.values(z), width))
+            self.note(progress, losses, {})
+            self.advance(progress, stage, losses)
+            return
         z = {name: value.detach().requires_grad_() for name, value in progress.z.items()}
         losses = objective(self.values(z), width)
         finite = torch.where(torch.isfinite(losses), losses, torch.zeros_like(losses))
@@ -318,6 +328,10 @@ class _Search:
         rate = stage.learning_rate * stage.final_rate**share
         detached = {name: value.detach() for name, value in z.items()}
         progress.z, progress.adam = adam_step(detached, gradient, progress.adam, learning_rate=rate)
+        self.advance(progress, stage, losses)
+
+    def advance(self, progress: Progress, stage: Stage, losses: Tensor) -> None:
+        """Count an iteration; save and report where the fit stands."""
         progress.iteration += 1
         if time.monotonic() - self.saved >= self.settings.checkpoint_every:
             self.save(progress)

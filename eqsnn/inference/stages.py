@@ -1,6 +1,6 @@
 """Stages: what a fit does, as values that can be printed and replaced."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,34 @@ class Free:
         return (self.width,)
 
 
-Stage = Forced | Free
+@dataclass(frozen=True, slots=True)
+class GradientFree:
+    """The baseline: a stage's objective, at its last width, minimised without gradients.
+
+    `optimiser` is a name in `gradient_free.OPTIMISERS`. Each restart tries `evaluations` candidates, `population` of
+    them at a time, side by side with those of the other restarts.
+    """
+
+    optimiser: str = "cmaes"
+    objective: Forced | Free = field(default_factory=Free)
+    evaluations: int = 2000
+    population: int = 16
+    step: float = 0.5  # spread of the first generation of CMA-ES, in units of the priors' spread
+    keep: int = 10**6
+    name: str = "gradient-free"
+
+    @property
+    def levels(self) -> tuple[float, ...]:
+        """One level: a search that compares candidates needs no annealing to feel the data."""
+        return (self.objective.levels[-1],)
+
+    @property
+    def iterations(self) -> int:
+        """Generations."""
+        return max(1, -(-self.evaluations // self.population))
+
+
+Stage = Forced | Free | GradientFree
 
 
 def default_stages(loss: str = "van_rossum", tau: float = 0.010) -> tuple[Stage, ...]:

@@ -1,7 +1,7 @@
 """Where a fit stands: everything that its next iteration depends on, as plain arrays."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +22,7 @@ class Progress:
 
     `alive`: original numbers of the surviving restarts. `before`, `level_start`: coordinates when the stage
     and the level began, to go back to. `score`: the best held-out objective of the level before.
+    `told`: losses of the candidates of a search without gradients, (generation, restart, candidate).
     history: objective and values every few iterations; entries are (stage, level, iteration, ...).
     """
 
@@ -35,6 +36,7 @@ class Progress:
     level: int = 0
     iteration: int = 0
     history: list[tuple[int, int, int, NDArray[np.float64], dict[str, NDArray[np.float64]]]] = None  # type: ignore[assignment]
+    told: NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, 0, 0)))
 
     def keep(self, places: NDArray[np.int64]) -> None:
         """Go on with these of the surviving restarts only."""
@@ -57,6 +59,7 @@ def save_progress(path: Path, progress: Progress, fingerprint: str) -> None:
         ),
         "alive": progress.alive,
         "score": np.array(progress.score),
+        "told": progress.told,
     }
     groups = {
         "z": progress.z,
@@ -102,6 +105,7 @@ def load_progress(path: Path, fingerprint: str) -> Progress:
         level,
         iteration,
         _history(arrays),
+        arrays["told"],
     )
 
 
