@@ -10,7 +10,7 @@ from torch import Tensor
 
 from eqsnn.backends.kernel import Kernel, Noise, Run
 from eqsnn.compiler import compile_program, forced_program, free_program
-from eqsnn.inference.stages import Forced, Free, Stage
+from eqsnn.inference.stages import Forced, Free
 from eqsnn.language.model import Model
 from eqsnn.losses.rate import firing_rate
 from eqsnn.losses.van_rossum import debiased_van_rossum
@@ -241,7 +241,9 @@ def _given(data: Data, kernel: Kernel) -> dict[str, Tensor]:
     return {name: value for name, value in drives.items() if name in needed}
 
 
-def _windows(data: Data, kernel: Kernel, stage: Stage, seed: int, copies: int = 1) -> _Lanes:
+def _windows(
+    data: Data, kernel: Kernel, stage: Forced | Free, seed: int, copies: int = 1
+) -> _Lanes:
     """Cut trials into overlapping windows; only the part of a window after its warm-up counts.
 
     Lanes are ordered copy, window, trial, the last fastest.
