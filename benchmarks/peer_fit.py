@@ -91,10 +91,18 @@ def problem(seed: int) -> Problem:
             return Problem(seed, truth, target)
 
 
-STAGES: dict[str, tuple[eqsnn.Forced | eqsnn.GradientFree, int]] = {
-    "eqsnn, gradients": (eqsnn.Forced(), 16),
-    "eqsnn, CMA-ES": (eqsnn.GradientFree("cmaes", eqsnn.Free(), 10**6), 4),
+WHOLE = eqsnn.Free(warm_up=0.0)  # the initial state is known, so every spike counts
+STAGES: dict[str, tuple[tuple[eqsnn.Forced | eqsnn.Free | eqsnn.GradientFree, ...], int]] = {
+    "eqsnn, CMA-ES, 1 start": ((eqsnn.GradientFree("cmaes", WHOLE, 10**6),), 1),
+    "eqsnn, CMA-ES, 4 starts": ((eqsnn.GradientFree("cmaes", WHOLE, 10**6),), 4),
+    "eqsnn, forced (gradients)": ((eqsnn.Forced(),), 16),
+    "eqsnn, forced, then CMA-ES": (
+        (eqsnn.Forced(), eqsnn.GradientFree("cmaes", WHOLE, 10**6, step=0.1)),
+        16,
+    ),
 }
+# optimiser of Nevergrad, samples per round, window of the gamma factor in ms
+PEERS = (("DE", 100, 0.5), ("CMA", 30, 0.5), ("CMA", 100, 0.5), ("CMA", 100, 2.0))
 
 
 def own(name: str) -> Callable[[Problem, float], Curve]:
@@ -113,7 +121,7 @@ def own(name: str) -> Callable[[Problem, float], Curve]:
 
 def run_own(name: str, data: str, out: str, seed: str, budget: float) -> None:
     """Fit, and write the time of every entry of the history with the parameters held for the best then."""
-    stage, starts = STAGES[name]
+    stages, starts = STAGES[name]
     target, stamps = eqsnn.load_targets(data), []
     begin = time.perf_counter()
     fit = eqsnn.fit(
@@ -121,13 +129,16 @@ def run_own(name: str, data: str, out: str, seed: str, budget: float) -> None:
         target,
         starts=starts,
         seed=int(seed),
-        stages=(stage,),
+        stages=stages,
         validation=0.0,
         max_time=budget,
         report=lambda *_: stamps.append(time.perf_counter() - begin),
     )
-    places = fit.history_places
-    at = places[:, 1] * stage.iterations + places[:, 2]
+    at, behind, before = [], 0, (0, 0)
+    for stage, level, iteration in fit.history_places.tolist():
+        if (stage, level) != before:
+            behind, before = behind + stages[before[0]].iterations, (stage, level)
+        at.append(behind + iteration)
     found = np.stack([np.squeeze(fit.history[name], 1) for name in NAMES], axis=-1)
     # the restart with the best objective, whatever the truth says
     loss = np.where(np.isfinite(fit.history_objective), fit.history_objective, np.inf)
@@ -202,10 +213,7 @@ def main() -> None:
     parser.add_argument("--budget", type=float, default=20.0, help="seconds of each fit")
     cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
     parser.add_argument("--peer", type=Path, default=cache / "eqsnn" / "brian2modelfitting")
-    parser.add_argument("--samples", type=int, nargs="+", default=[100])
-    parser.add_argument("--delta", type=float, nargs="+", default=[2.0], help="ms, of gamma")
-    parser.add_argument("--methods", nargs="+", default=["DE", "CMA"])
-    parser.add_argument("--codegen", nargs="+", default=["standalone"])
+    parser.add_argument("--codegen", default="standalone")
     parser.add_argument("--own", nargs=4, metavar=("NAME", "DATA", "OUT", "SEED"))
     arguments = parser.parse_args()
     if arguments.own:
@@ -215,13 +223,10 @@ def main() -> None:
     fits: Mapping[str, Callable[[Problem, float], Curve]] = {
         **{name: own(name) for name in STAGES},
     } | {
-        f"brian2modelfitting, {method}, {samples} samples, {delta:g} ms, {codegen}": peer(
-            python, method, samples, delta, codegen
+        f"brian2modelfitting, {method}, {samples} samples, {delta:g} ms": peer(
+            python, method, samples, delta, arguments.codegen
         )
-        for method in arguments.methods
-        for samples in arguments.samples
-        for delta in arguments.delta
-        for codegen in arguments.codegen
+        for method, samples, delta in PEERS
     }
     problems = [problem(seed) for seed in range(arguments.seeds)]
     curves: dict[str, list[Curve]] = {name: [] for name in fits}
