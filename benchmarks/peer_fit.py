@@ -1,6 +1,6 @@
 """Time until a fit knows its parameters: eqsnn against brian2modelfitting, on one neuron with a known current.
 
-    sh benchmarks/peers/brian2modelfitting.sh && python benchmarks/peer_fit.py [--seeds 5] [--budget 20]
+    sh benchmarks/peers/brian2modelfitting.sh && python benchmarks/peer_fit.py [--seeds 5] [--budget 5]
 
 A leaky integrate-and-fire neuron with unknown time constant, resting potential and gain of its input, known threshold
 and reset; its spikes in four trials of one second, each with another known current, at steps of 0.1 ms; another truth
@@ -210,14 +210,15 @@ def time_to(curves: list[Curve], tolerance: float) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--budget", type=float, default=20.0, help="seconds of each fit")
+    parser.add_argument("--budget", type=float, default=5.0, help="seconds of each fit")
     cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
     parser.add_argument("--peer", type=Path, default=cache / "eqsnn" / "brian2modelfitting")
     parser.add_argument("--codegen", default="standalone")
     parser.add_argument("--own", nargs=4, metavar=("NAME", "DATA", "OUT", "SEED"))
     arguments = parser.parse_args()
     if arguments.own:
-        run_own(*arguments.own, arguments.budget)
+        name, data, out, seed = arguments.own
+        run_own(name, data, out, seed, arguments.budget)
         return
     python = arguments.peer / "bin" / "python"
     fits: Mapping[str, Callable[[Problem, float], Curve]] = {
