@@ -12,7 +12,7 @@ PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: demo test slow lint types format bench clean help
+.PHONY: demo test slow lint types format bench peers clean help
 
 demo: $(VENV)/.installed-examples  ## set up and fit two models to real and simulated spikes; says where results are
 	PATH="$(CURDIR)/$(BIN):$$PATH" bash examples/demo.sh
@@ -36,6 +36,10 @@ format: $(VENV)/.installed-lint  ## mend what ruff can mend
 
 bench: $(VENV)/.installed-bench  ## run every benchmark with its peers; writes benchmarks/RESULTS.md (half an hour)
 	$(BIN)/python benchmarks/run_all.py
+
+peers: $(VENV)/.installed-baselines  ## time to fit against brian2modelfitting, which gets an environment of its own
+	sh benchmarks/peers/brian2modelfitting.sh
+	$(BIN)/python -W ignore benchmarks/peer_fit.py
 
 clean:  ## remove what make, the tests and the demo wrote, the virtual environment included
 	rm -rf $(VENV) runs/demo build dist .pytest_cache .ruff_cache .hypothesis

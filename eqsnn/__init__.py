@@ -8,7 +8,7 @@ from eqsnn.analysis.nmf import compare_ensembles, factorise
 from eqsnn.api import fit, simulate
 from eqsnn.errors import EqsError, InputError, ModelError
 from eqsnn.inference.result import Fit, read_fit
-from eqsnn.inference.stages import Forced, Free
+from eqsnn.inference.stages import Forced, Free, GradientFree
 from eqsnn.simulation.module import StepModule
 from eqsnn.simulation.network import SpikingModel as Model
 from eqsnn.simulation.network import load, loads
@@ -20,6 +20,7 @@ __all__ = [
     "Fit",
     "Forced",
     "Free",
+    "GradientFree",
     "InputError",
     "Model",
     "ModelError",

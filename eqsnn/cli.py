@@ -18,8 +18,9 @@ from eqsnn.api import fit, simulate
 from eqsnn.compiler import BACKENDS, STAGES
 from eqsnn.errors import InputError, ModelError
 from eqsnn.inference.fit import Status
+from eqsnn.inference.gradient_free import OPTIMISERS
 from eqsnn.inference.result import Fit, read_fit
-from eqsnn.inference.stages import Forced, Free, Stage
+from eqsnn.inference.stages import Forced, Free, GradientFree, Stage
 from eqsnn.losses import TERMS
 from eqsnn.quantities import in_unit_of, seconds
 from eqsnn.report import plots
@@ -216,6 +217,17 @@ def _add_fit(commands) -> None:
     )
     command.add_argument("--stages", choices=STAGE_CHOICES, default=STAGE_CHOICES[0])
     command.add_argument(
+        "--optimiser",
+        choices=("adam", *OPTIMISERS),
+        default="adam",
+        help="cmaes, random: the same objectives without gradients, to see what these buy",
+    )
+    command.add_argument(
+        "--evaluations",
+        type=int,
+        help="candidates that each start tries in each stage without gradients",
+    )
+    command.add_argument(
         "--iterations", type=int, help="iterations at each width of the forced stage"
     )
     command.add_argument("--polish", type=int, help="iterations of the free-running stage")
@@ -315,7 +327,15 @@ def _stages(arguments: argparse.Namespace, tau: float) -> tuple[Stage, ...]:
     forced = Forced(**{name: value for name, value in given.items() if value is not None})
     if arguments.polish is not None:
         free = Free(loss=arguments.loss, tau=tau, iterations=arguments.polish)
-    return {"forced+free": (forced, free), "forced": (forced,), "free": (free,)}[arguments.stages]
+    stages: tuple[Forced | Free, ...] = {
+        "forced+free": (forced, free),
+        "forced": (forced,),
+        "free": (free,),
+    }[arguments.stages]
+    if arguments.optimiser == "adam":
+        return stages
+    budget = {} if arguments.evaluations is None else {"evaluations": arguments.evaluations}
+    return tuple(GradientFree(arguments.optimiser, stage, **budget) for stage in stages)
 
 
 def _near(model: SpikingModel, targets: Recording, arguments: argparse.Namespace) -> dict | None:

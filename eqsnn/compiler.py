@@ -72,7 +72,11 @@ def forced_program(
 
 
 def separated_program(
-    model: Model, typical: Mapping[str, float], *, known: Iterable[str] = (), diffusion: bool = False
+    model: Model,
+    typical: Mapping[str, float],
+    *,
+    known: Iterable[str] = (),
+    diffusion: bool = False,
 ) -> Separated:
     """Return what observed spikes make known, and what private noise reaches, as two parts of a forced step.
 

@@ -15,7 +15,7 @@ from eqsnn.backends.c_spelling import spell_c
 from eqsnn.language.functions import symbol
 from eqsnn.maths.hidden import Hidden, nodes_of
 from eqsnn.maths.levels import Level, Placed, place
-from eqsnn.maths.program import CONSTANT, Kind
+from eqsnn.maths.program import CONSTANT
 
 RUN: Level = frozenset()
 STEP: Level = frozenset("t")
@@ -91,7 +91,9 @@ class _Emitter:
 
     def forward(self, level: Level) -> list[str]:
         kind = "" if level in (NODE, BIN) else "const double "
-        return [f"{kind}{self.value(p.target)} = {self.spell(p.expression)};" for p in self.at(level)]
+        return [
+            f"{kind}{self.value(p.target)} = {self.spell(p.expression)};" for p in self.at(level)
+        ]
 
     def summed(self, level: Level) -> list[Symbol]:
         """What a loop over bins sums derivatives by: values of other loops that its statements read."""
@@ -121,7 +123,9 @@ class _Emitter:
                     continue
                 partial = p.expression.diff(s).xreplace({p.expression: p.target})
                 if partial != 0:
-                    lines.append(f"{self.bar(s, inside)} += {self.bar(p.target)} * ({self.spell(partial)});")  # type: ignore[arg-type]
+                    lines.append(
+                        f"{self.bar(s, inside)} += {self.bar(p.target)} * ({self.spell(partial)});"
+                    )  # type: ignore[arg-type]
         return lines
 
     def bars(self, level: Level) -> list[str]:
@@ -186,7 +190,9 @@ class _Emitter:
                 )
             ),
             "BIN_ARRAYS": _lines(
-                f"double b_{self.names[s]}[BINS] = {{0}};" for s, own in self.level.items() if own == BIN
+                f"double b_{self.names[s]}[BINS] = {{0}};"
+                for s, own in self.level.items()
+                if own == BIN
             ),
             **{f"{name}_BOTH": part for name, part in self.loop(BOTH).items()},
             **{f"{name}_BIN": part for name, part in self.loop(BIN).items()},
@@ -201,9 +207,7 @@ class _Emitter:
             "SEED": _lines(self._seed()),
             "BACK_BOTH": _lines(self.backward(BOTH)),
             "BACK_BIN": _lines(self.backward(BIN)),
-            "KEEP_BIN": _lines(
-                f"bu[{n}*BINS + k] = {self.bar(s)};" for n, s in enumerate(others)
-            ),
+            "KEEP_BIN": _lines(f"bu[{n}*BINS + k] = {self.bar(s)};" for n, s in enumerate(others)),
             "BACK_NODE": _lines(self.backward(NODE)),
             "UNSET_NODES": _lines(self._unset_nodes()),
             "BACK_STEP": _lines(
@@ -242,9 +246,7 @@ class _Emitter:
         lines = []
         for n, (values, _) in enumerate(self.nodes):
             lines.append(f"b_{self._single(f'weight {n}')} += b_weight[{n}];")
-            lines += [
-                f"b_{self._single(f'{s} {n}')} += b_{self.names[s]}[{n}];" for s in values
-            ]
+            lines += [f"b_{self._single(f'{s} {n}')} += b_{self.names[s]}[{n}];" for s in values]
         return lines
 
     def _single(self, name: str) -> str:

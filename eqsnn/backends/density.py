@@ -130,7 +130,11 @@ class DensityKernel:
         seen_by = _modulo(window.observed, lanes)
         counted = _modulo(window.counted.unsqueeze(1), lanes)
         density, _ = _deposit(
-            torch.ones(1, neurons, lanes, dtype=torch.float64), window.initial[0][None], [], window, n
+            torch.ones(1, neurons, lanes, dtype=torch.float64),
+            window.initial[0][None],
+            [],
+            window,
+            n,
         )
         others = [v.expand(n, neurons, lanes) for v in window.initial[1:]]
         total = torch.zeros(neurons, lanes, dtype=torch.float64)
@@ -151,7 +155,8 @@ class DensityKernel:
             out = run(named, {}, torch.float64)
             sign = torch.where(seen_by[t] > 0.5, 1.0, -1.0)
             steep, scale = (
-                torch.as_tensor(out[name], dtype=torch.float64).detach() for name in ("steep", "scale")
+                torch.as_tensor(out[name], dtype=torch.float64).detach()
+                for name in ("steep", "scale")
             )
             width = escape_width * scale + CUT * h * steep + 1e-12
             chance = torch.sigmoid((sign * out["margin"] / width).clamp(-70, 40)).clamp(min=FLOOR)

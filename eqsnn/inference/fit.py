@@ -15,6 +15,7 @@ from torch import Tensor
 
 from eqsnn.errors import InputError
 from eqsnn.inference.coordinates import Coordinate, coordinate_of, values_of
+from eqsnn.inference.gradient_free import Searches, explore
 from eqsnn.inference.likelihood import ForcedObjective
 from eqsnn.inference.objectives import FreeObjective, prepare
 from eqsnn.inference.optimisers import adam_init, adam_step
@@ -30,7 +31,7 @@ from eqsnn.inference.scoring import (
     propose,
     scores_of,
 )
-from eqsnn.inference.stages import Forced, Free, Stage
+from eqsnn.inference.stages import Forced, Free, GradientFree, Stage
 from eqsnn.inference.state import HISTORY_EVERY, Progress, load_progress, save_progress
 from eqsnn.language.model import Model
 from eqsnn.simulation import setup
@@ -261,6 +262,7 @@ class _Search:
         self.warnings: list[str] = []
         self.objectives: dict[tuple[Stage, str], ForcedObjective | FreeObjective] = {}
         self.reached: Scores | None = None
+        self.searches: Searches | None = None
         self.total = sum(stage.iterations * len(stage.levels) for stage in settings.stages)
 
     def objective(
@@ -269,13 +271,14 @@ class _Search:
         """Return a stage's objective on the `training` or `held_out` part; z: where the stage begins."""
         if (stage, data_name) not in self.objectives:
             data = self.training if data_name == "training" else self.held_out
+            aim = stage.objective if isinstance(stage, GradientFree) else stage
             other = next((o for (s, _), o in self.objectives.items() if s == stage), None)
             kernel = None if other is None else other.kernel
             seed = self.settings.seed
             made = (
-                ForcedObjective(data, stage, seed, self.values(z), kernel)  # type: ignore[arg-type]
-                if isinstance(stage, Forced)
-                else FreeObjective(data, stage, seed, kernel)  # type: ignore[arg-type]
+                ForcedObjective(data, aim, seed, self.values(z), kernel)  # type: ignore[arg-type]
+                if isinstance(aim, Forced)
+                else FreeObjective(data, aim, seed, kernel)  # type: ignore[arg-type]
             )
             self.objectives[stage, data_name] = made
             if isinstance(made, FreeObjective):
@@ -335,7 +338,11 @@ class _Search:
                 progress.damping = torch.full((len(progress.alive), blocks), FIRST_DAMPING)
             self.reached = None
             while progress.iteration < stage.iterations:
-                if stage.optimiser == "scoring" and isinstance(objective, ForcedObjective):
+                if (
+                    isinstance(stage, Forced)
+                    and isinstance(objective, ForcedObjective)
+                    and stage.optimiser == "scoring"
+                ):
                     self.score(progress, stage, objective, stage.levels[level])
                 else:
                     self.iterate(progress, stage, objective, stage.levels[level])
@@ -347,7 +354,7 @@ class _Search:
         return None
 
     def scores(
-        self, z: Mapping[str, Tensor], stage: Stage, objective: ForcedObjective, width: float
+        self, z: Mapping[str, Tensor], stage: Forced, objective: ForcedObjective, width: float
     ) -> Scores:
         """Return log-likelihoods and window scores at z."""
 
@@ -360,7 +367,7 @@ class _Search:
     def blocks(
         self,
         z: Mapping[str, Tensor],
-        stage: Stage,
+        stage: Forced,
         objective: ForcedObjective,
         width: float,
         packing: Packing,
@@ -373,7 +380,7 @@ class _Search:
         return found + self.log_prior(z)[:, None] if stage.prior else found
 
     def score(
-        self, progress: Progress, stage: Stage, objective: ForcedObjective, width: float
+        self, progress: Progress, stage: Forced, objective: ForcedObjective, width: float
     ) -> None:
         """One damped second-order step for every surviving restart; a step that makes it worse is taken back."""
         packing = self.packing(progress.z, objective)
@@ -393,7 +400,10 @@ class _Search:
             if not bool(risen.all()):
                 # each block on its own: with what is common held, no block changes the likelihood of another
                 own = torch.where(common[:, None], torch.zeros_like(step), step)
-                alone = self.blocks(packing.add(progress.z, own), stage, objective, width, packing) > before
+                alone = (
+                    self.blocks(packing.add(progress.z, own), stage, objective, width, packing)
+                    > before
+                )
                 alone[:, -1] = False
                 better = torch.where(risen[:, None], better, alone)
         taken = torch.where(risen[:, None], torch.ones_like(better), better)
@@ -434,8 +444,17 @@ class _Search:
         width: float,
     ) -> None:
         """One step of the optimiser for every surviving restart."""
+        if isinstance(stage, GradientFree):
+            if self.searches is None or self.searches.number != progress.stage:
+                self.searches = Searches(progress, stage, self.settings.seed)
+            losses = explore(progress, self.searches, lambda z: objective(self.values(z), width))
+            self.note(progress, losses, {})
+            self.advance(progress, stage, losses)
+            return
         z = {name: value.detach().requires_grad_() for name, value in progress.z.items()}
         losses = objective(self.values(z), width)
+        if isinstance(stage, Forced) and isinstance(objective, ForcedObjective) and stage.prior:
+            losses = losses - self.log_prior(z) / objective.scale
         finite = torch.where(torch.isfinite(losses), losses, torch.zeros_like(losses))
         names = list(z)
         gradients = torch.autograd.grad(
@@ -450,6 +469,10 @@ class _Search:
         rate = stage.learning_rate * stage.final_rate**share
         detached = {name: value.detach() for name, value in z.items()}
         progress.z, progress.adam = adam_step(detached, gradient, progress.adam, learning_rate=rate)
+        self.advance(progress, stage, losses)
+
+    def advance(self, progress: Progress, stage: Stage, losses: Tensor) -> None:
+        """Count an iteration; save and report where the fit stands."""
         progress.iteration += 1
         if time.monotonic() - self.saved >= self.settings.checkpoint_every:
             self.save(progress)

@@ -158,9 +158,7 @@ def _build(data: Data, stage: Forced, seed: int, values: Values) -> Machinery:
         return Machinery(compile_program(program, outputs, data.backend), outputs)
     typical = {name: float(value.max()) for name, value in values.items()}
     typical |= {n: v for n, v in setup.settings_of(data.model).items() if isinstance(v, float)}
-    separated = separated_program(
-        data.model, typical, known=data.known, diffusion=stage.diffusion
-    )
+    separated = separated_program(data.model, typical, known=data.known, diffusion=stage.diffusion)
     if stage.density == "moments":
         program = moments_program(separated)
         return Machinery(compile_program(program, outputs, data.backend), outputs)
@@ -168,9 +166,7 @@ def _build(data: Data, stage: Forced, seed: int, values: Values) -> Machinery:
     summed = tuple(f"{name}.log_likelihood" for name in populations if name not in noisy)
     fed = tuple(dict.fromkeys(str(f) for hidden in separated.hidden for f in hidden.feeds))
     kernel = compile_program(separated.given, (*summed, *fed), data.backend)
-    grids = tuple(
-        _grid(data, stage, seed, values, hidden) for hidden in separated.hidden
-    )
+    grids = tuple(_grid(data, stage, seed, values, hidden) for hidden in separated.hidden)
     return Machinery(kernel, summed, grids)
 
 

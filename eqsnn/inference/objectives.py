@@ -10,7 +10,7 @@ from torch import Tensor
 
 from eqsnn.backends.kernel import Kernel, Noise, Outcome, Run
 from eqsnn.compiler import compile_program, free_program
-from eqsnn.inference.stages import Free, Stage
+from eqsnn.inference.stages import Forced, Free
 from eqsnn.language.model import Model
 from eqsnn.losses.composition import Loss
 from eqsnn.losses.terms import PlainVanRossum, Sample, VanRossum
@@ -278,7 +278,7 @@ def _given(data: Data, step: Program) -> dict[str, Tensor]:
     return {name: value for name, value in drives.items() if name in needed}
 
 
-def windows(data: Data, step: Program, stage: Stage, seed: int, copies: int = 1) -> Lanes:
+def windows(data: Data, step: Program, stage: Forced | Free, seed: int, copies: int = 1) -> Lanes:
     """Cut trials into overlapping windows; only the part of a window after its warm-up counts.
 
     Lanes are ordered copy, window, trial, the last fastest.
@@ -308,7 +308,9 @@ def windows(data: Data, step: Program, stage: Stage, seed: int, copies: int = 1)
     width = len(starts) * trials * copies
     lanes = Lanes(length, width, drives, weights.repeat(1, 1, copies), noise, begins)
     wanted = math.ceil(stage.seconds / stage.window) if math.isfinite(stage.seconds) else width
-    return lanes.part(torch.linspace(0, width - 1, wanted).round().long()) if wanted < width else lanes
+    return (
+        lanes.part(torch.linspace(0, width - 1, wanted).round().long()) if wanted < width else lanes
+    )
 
 
 def _cut(value: Tensor, begins: list[int], length: int, trials: int) -> Tensor:

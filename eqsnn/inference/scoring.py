@@ -61,9 +61,7 @@ class Packing:
 
     def vector(self, values: Z) -> Tensor:
         """Return (coordinate, lane) from named values whose last dimension is the lane."""
-        flat = [
-            values[n].reshape(-1, values[n].shape[-1])[self.places[n]] for n in self.names
-        ]
+        flat = [values[n].reshape(-1, values[n].shape[-1])[self.places[n]] for n in self.names]
         return torch.cat(flat)
 
     def add(self, values: Z, step: Tensor) -> dict[str, Tensor]:
@@ -120,7 +118,9 @@ def pack(
         places[name] = free.reshape(-1).nonzero().reshape(-1)
         shapes[name] = shape
         population = post.get(group, group)
-        own = places[name] % shape[-1] if population not in shared else torch.zeros_like(places[name])
+        own = (
+            places[name] % shape[-1] if population not in shared else torch.zeros_like(places[name])
+        )
         own = own + first[population]
         owners.append(torch.full_like(own, -1) if name in global_names else own)
     return Packing(tuple(z), shapes, places, torch.cat(owners), torch.cat(blocks))
@@ -162,9 +162,7 @@ def by_block(values: Tensor, packing: Packing, blocks: Tensor) -> Tensor:
     return empty.index_add(0, torch.where(blocks < 0, n, blocks), values).T
 
 
-def _slopes(
-    log_prior: Callable[[Z], Tensor], z: Z, packing: Packing
-) -> tuple[Tensor, Tensor]:
+def _slopes(log_prior: Callable[[Z], Tensor], z: Z, packing: Packing) -> tuple[Tensor, Tensor]:
     """Return first derivatives of the log-prior and minus its second ones, (restart, coordinate)."""
     held = {n: v.detach().requires_grad_() for n, v in z.items()}
     value = log_prior(held)

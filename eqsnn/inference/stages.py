@@ -1,7 +1,7 @@
 """Stages: what a fit does, as values that can be printed and replaced."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from eqsnn.losses import Loss, parse_loss
 
@@ -19,7 +19,8 @@ class Forced:
     integrated out with a Gaussian density of the noisy states; `grid`: with any density of the potential on `bins`
     nodes. diffusion: the levels are those of diffusion noise added to the potential (relative to the same distance)
     instead of a width of the threshold, which stays at `threshold_width`; for neurons that spike by an upstroke.
-    seconds: of the training data to use, windows spread evenly over it. optimiser: `adam`, or `scoring` (Fisher scoring: second-order steps from the scores of the windows).
+    seconds: of the training data to use, windows spread evenly over it. optimiser: `adam`, or `scoring` (Fisher
+    scoring: second-order steps from the scores of the windows). prior: add the log-density of the file's distributions.
     """
 
     widths: tuple[float, ...] = (0.25, 0.08, 0.025, 0.008)
@@ -65,8 +66,6 @@ class Free:
     warm_up: float = 0.25
     seconds: float = math.inf
     keep: int = 1
-    optimiser: str = "adam"
-    prior: bool = False
     name: str = "free"
 
     def __post_init__(self) -> None:
@@ -83,7 +82,34 @@ class Free:
         return (self.width,)
 
 
-Stage = Forced | Free
+@dataclass(frozen=True, slots=True)
+class GradientFree:
+    """The baseline: a stage's objective, at its last width, minimised without gradients.
+
+    `optimiser` is a name in `gradient_free.OPTIMISERS`. Each restart tries `evaluations` candidates, `population` of
+    them at a time, side by side with those of the other restarts.
+    """
+
+    optimiser: str = "cmaes"
+    objective: Forced | Free = field(default_factory=Free)
+    evaluations: int = 2000
+    population: int = 16
+    step: float = 0.5  # spread of the first generation of CMA-ES, in units of the priors' spread
+    keep: int = 10**6
+    name: str = "gradient-free"
+
+    @property
+    def levels(self) -> tuple[float, ...]:
+        """One level: a search that compares candidates needs no annealing to feel the data."""
+        return (self.objective.levels[-1],)
+
+    @property
+    def iterations(self) -> int:
+        """Generations."""
+        return max(1, -(-self.evaluations // self.population))
+
+
+Stage = Forced | Free | GradientFree
 
 
 def default_stages(loss: str | Loss = "van_rossum", tau: float = 0.010) -> tuple[Stage, ...]:

@@ -22,7 +22,8 @@ class Progress:
 
     `alive`: original numbers of the surviving restarts. `before`, `level_start`: coordinates when the stage
     and the level began, to go back to. `score`: the best held-out objective of the level before. damping: of second-order
-    steps, (restart,).
+    steps, (restart, block). `told`: losses of the candidates of a search without gradients, (generation, restart,
+    candidate).
     history: objective and values every few iterations; entries are (stage, level, iteration, ...).
     """
 
@@ -37,6 +38,7 @@ class Progress:
     iteration: int = 0
     damping: Tensor = field(default_factory=lambda: torch.ones(0))
     history: list[tuple[int, int, int, NDArray[np.float64], dict[str, NDArray[np.float64]]]] = None  # type: ignore[assignment]
+    told: NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, 0, 0)))
 
     def keep(self, places: NDArray[np.int64]) -> None:
         """Go on with these of the surviving restarts only."""
@@ -62,6 +64,7 @@ def save_progress(path: Path, progress: Progress, fingerprint: str) -> None:
         "alive": progress.alive,
         "score": np.array(progress.score),
         "damping": progress.damping.numpy(),
+        "told": progress.told,
     }
     groups = {
         "z": progress.z,
@@ -108,6 +111,7 @@ def load_progress(path: Path, fingerprint: str) -> Progress:
         iteration,
         torch.from_numpy(arrays["damping"]),
         _history(arrays),
+        arrays["told"],
     )
 
 

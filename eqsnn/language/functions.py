@@ -140,7 +140,7 @@ class NormalHazard(RealFunction):
     nargs = 1
 
     def fdiff(self, argindex: int = 1) -> Expr:
-        """h' = -h (x + h)."""
+        """With h = phi/Phi: h' = -h (x + h)."""
         return -self * (self.args[0] + self)
 
 

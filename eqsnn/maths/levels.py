@@ -76,13 +76,14 @@ class _Placement:
                 merged.append(self.lift(whole) if costly else whole)
             return expression.func(*merged)
         lifted = [
-            self.lift(a) if isinstance(a, Expr) and not a.is_number and self.level(a) != level else a
+            self.lift(a)
+            if isinstance(a, Expr) and not a.is_number and self.level(a) != level
+            else a
             for a in args
         ]
         whole = expression.func(*lifted)
         # a call that occurs again, in a derivative perhaps, is read back
         return self.lift(whole) if isinstance(whole, sympy.Function) else whole
-
 
 
 def _naturals() -> Iterator[int]:

@@ -18,7 +18,9 @@ from eqsnn.maths.hidden import Hidden, Separated, nodes_of
 from eqsnn.maths.program import NETWORK, Assign, Input, Kind, Program, Statement
 
 MOST_STATES = 4
-NARROWEST = 1e-9  # of the margin's standard deviation, relative to the distance from reset to threshold
+NARROWEST = (
+    1e-9  # of the margin's standard deviation, relative to the distance from reset to threshold
+)
 
 
 def covariance_name(first: Symbol, second: Symbol) -> str:

@@ -34,5 +34,3 @@ def _crosses(program: Program, parameter: Symbol) -> bool:
             reached |= delayed
         if len(reached) == before:
             return False
-
-

@@ -146,7 +146,9 @@ def initial_states(
             value = torch.as_tensor(found[name], dtype=dtype)
         elif name.endswith("steps_since_spike"):
             value = torch.tensor(LONG_AGO, dtype=dtype)
-        elif name.rsplit(".", 1)[-1].startswith("("):  # traces and covariances of losses and filters
+        elif name.rsplit(".", 1)[-1].startswith(
+            "("
+        ):  # traces and covariances of losses and filters
             value = torch.tensor(0.0, dtype=dtype)
         else:
             value = torch.tensor(1.0, dtype=dtype)  # was_active

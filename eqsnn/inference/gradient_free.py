@@ -1,0 +1,186 @@
+"""Searches without gradients, on the coordinates and objectives of every other fit: they show what gradients buy.
+
+Each restart has a search of its own, begun at its start; the candidates of all restarts run side by side as lanes.
+"""
+
+import importlib
+from collections.abc import Callable, Mapping
+from math import prod
+from types import ModuleType
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from eqsnn.errors import InputError
+from eqsnn.inference.stages import GradientFree
+from eqsnn.inference.state import Progress
+
+Loss = Callable[[Mapping[str, Tensor]], Tensor]  # coordinates of many candidates to one number each
+
+
+class Optimiser(Protocol):
+    """Proposes the candidates of one restart and learns what they were worth; smaller is better."""
+
+    def ask(self) -> NDArray[np.float64]:
+        """Return the next generation, (candidate, coordinate)."""
+        ...
+
+    def tell(self, candidates: NDArray[np.float64], losses: NDArray[np.float64]) -> None:
+        """Learn the losses, (candidate,), of what was asked last; all of them are finite."""
+        ...
+
+
+class RandomSearch:
+    """Independent draws, in every coordinate about as wide as the prior; what any other search has to beat."""
+
+    def __init__(
+        self, start: NDArray[np.float64], stage: GradientFree, rng: np.random.Generator
+    ) -> None:
+        self.shape, self.rng = (stage.population, len(start)), rng
+
+    def ask(self) -> NDArray[np.float64]:
+        """Return the next generation, (candidate, coordinate)."""
+        return self.rng.standard_normal(self.shape)
+
+    def tell(self, candidates: NDArray[np.float64], losses: NDArray[np.float64]) -> None:
+        """Learn nothing."""
+
+
+class CmaEs:
+    """CMA-ES, begun anew at a random place whenever it has converged.
+
+    Raises InputError if the package `cma` is not there. Source: Hansen 2016, arXiv:1604.00772.
+    """
+
+    def __init__(
+        self, start: NDArray[np.float64], stage: GradientFree, rng: np.random.Generator
+    ) -> None:
+        self.cma, self.stage, self.rng = _package(), stage, rng
+        self.size = len(start)
+        self.begin(start)
+
+    def begin(self, start: NDArray[np.float64]) -> None:
+        """Forget everything and begin at `start`."""
+        # cma refuses a single coordinate; a second one that nothing depends on does no harm
+        centre = np.concatenate([start, np.zeros(max(0, 2 - self.size))])
+        options = {
+            "popsize": self.stage.population,
+            "verbose": -9,
+            # numpy's global generator belongs to the user
+            "seed": np.nan,
+            "randn": lambda *shape: self.rng.standard_normal(shape),
+        }
+        self.strategy = self.cma.CMAEvolutionStrategy(centre, self.stage.step, options)
+
+    def ask(self) -> NDArray[np.float64]:
+        """Return the next generation, (candidate, coordinate)."""
+        if self.strategy.stop():
+            self.begin(self.rng.standard_normal(self.size))
+        self.asked = self.strategy.ask()
+        return np.array(self.asked)[:, : self.size]
+
+    def tell(self, candidates: NDArray[np.float64], losses: NDArray[np.float64]) -> None:
+        """Move and reshape the distribution that candidates are drawn from."""
+        told = np.array(self.asked)
+        told[:, : self.size] = candidates
+        self.strategy.tell(list(told), list(losses))
+
+
+OPTIMISERS: dict[
+    str, Callable[[NDArray[np.float64], GradientFree, np.random.Generator], Optimiser]
+] = {"cmaes": CmaEs, "random": RandomSearch}
+
+
+def _package() -> ModuleType:
+    """Return `cma`, an optional package; named at run time, since it loads pyplot, which takes longer than eqsnn does."""
+    try:
+        return importlib.import_module("cma")
+    except ImportError:
+        raise InputError(
+            "CMA-ES needs the package `cma`: pip install 'eqsnn[baselines]'; or use --optimiser random"
+        ) from None
+
+
+class Searches:
+    """The searches of all surviving restarts in a stage.
+
+    They hold nothing that their seed and the losses they were told do not determine, and a checkpoint holds those:
+    a resumed search asks for the same candidates again and is told what they were worth, without simulating them.
+    """
+
+    def __init__(self, progress: Progress, stage: GradientFree, seed: int) -> None:
+        if stage.optimiser not in OPTIMISERS:
+            raise InputError(
+                f"there is no optimiser `{stage.optimiser}`; there are {', '.join(OPTIMISERS)}"
+            )
+        self.number = progress.stage
+        self.shapes = {name: tuple(z.shape[:-1]) for name, z in progress.before.items()}
+        self.dtype = next(iter(progress.before.values())).dtype
+        self.best = _flat(progress.before)
+        self.start: NDArray | None = self.best.copy()
+        self.best_loss = np.full(len(self.best), np.inf)
+        make = OPTIMISERS[stage.optimiser]
+        self.optimisers = [
+            make(start, stage, np.random.default_rng((seed, progress.stage, number)))
+            for start, number in zip(self.best, progress.alive.tolist(), strict=True)
+        ]
+        for losses in progress.told[: progress.iteration]:
+            self.ask()
+            self.tell(losses)
+
+    def ask(self) -> dict[str, Tensor]:
+        """Return the next candidates, the last dimension of each coordinate (restart, candidate), the latter fastest."""
+        self.asked = np.stack([optimiser.ask() for optimiser in self.optimisers])
+        if self.start is not None:
+            # nothing worse than its start is ever returned
+            self.asked[:, 0], self.start = self.start, None
+        return self._named(self.asked.reshape(-1, self.asked.shape[-1]))
+
+    def tell(self, losses: NDArray[np.float64]) -> None:
+        """Take the losses of the candidates asked last, (restart, candidate)."""
+        finite = np.where(np.isfinite(losses), losses, np.inf)
+        for n, optimiser in enumerate(self.optimisers):
+            own = finite[n]
+            place = int(np.argmin(own))
+            if own[place] < self.best_loss[n]:
+                self.best_loss[n], self.best[n] = own[place], self.asked[n, place]
+            # only their order counts
+            worst = own[np.isfinite(own)].max(initial=0.0) + 1.0
+            optimiser.tell(self.asked[n], np.where(np.isfinite(own), own, worst))
+
+    def found(self) -> dict[str, Tensor]:
+        """Return the best coordinates of each restart so far."""
+        return self._named(self.best)
+
+    def _named(self, flat: NDArray[np.float64]) -> dict[str, Tensor]:
+        """Split (lane, coordinate) into parameters, (..., lane)."""
+        named, begin = {}, 0
+        for name, shape in self.shapes.items():
+            end = begin + prod(shape)
+            part = flat[:, begin:end].T.reshape(*shape, len(flat))
+            named[name] = torch.from_numpy(part.copy()).to(self.dtype)
+            begin = end
+        return named
+
+
+def _flat(z: Mapping[str, Tensor]) -> NDArray[np.float64]:
+    parts = [value.numpy().astype(float).reshape(-1, value.shape[-1]) for value in z.values()]
+    return np.concatenate(parts).T.copy()
+
+
+def explore(progress: Progress, searches: Searches, loss: Loss) -> Tensor:
+    """Try one generation for every surviving restart; return the best objective of each so far, (restart,).
+
+    The coordinates in `progress` are the best so far at any moment, so that a fit may be interrupted here.
+    """
+    with torch.no_grad():
+        losses = loss(searches.ask()).numpy().astype(float).reshape(len(searches.optimisers), -1)
+    searches.tell(losses)
+    progress.told = np.concatenate(
+        [progress.told[: progress.iteration].reshape(-1, *losses.shape), losses[None]]
+    )
+    progress.z = searches.found()
+    return torch.from_numpy(searches.best_loss.copy())

@@ -1,0 +1,155 @@
+"""Searches without gradients: recovery where guessing fails, repeatability, resumption, a missing package."""
+
+import importlib
+import importlib.util
+import sys
+
+import numpy as np
+import pytest
+
+import eqsnn
+from eqsnn.cli import main
+from eqsnn.inference.fit import Status
+from eqsnn.inference.gradient_free import OPTIMISERS
+from eqsnn.inference.stages import Forced, Free, GradientFree
+
+MODEL = """
+neuron lif:
+    dv/dt = (v_rest - v + drive)/tau_m : mV
+    drive : mV (input)
+    threshold: v >= -45*mV
+    reset: v = v_rest
+    initial: v = v_rest
+    v_rest : mV ~ uniform(-75*mV, -50*mV)
+    tau_m : ms ~ uniform(4*ms, 40*ms)
+network:
+    dt = 1*ms
+    cell : lif[1]
+"""
+TRUTH = {"cell.v_rest": -61.0, "cell.tau_m": 13.0}
+needs_cma = pytest.mark.skipif(
+    importlib.util.find_spec("cma") is None, reason="the package `cma` is not installed"
+)
+EVERY = [pytest.param("cmaes", marks=needs_cma), "random"]
+assert set(OPTIMISERS) == {"cmaes", "random"}
+
+
+def target():
+    noise = np.random.default_rng(0).normal(0, 12, (4, 60))
+    drive = 20.0 + np.repeat(noise, 10, axis=1)[..., None]
+    return eqsnn.simulate(
+        eqsnn.loads(MODEL), 0.6, trials=4, inputs={"drive": drive}, parameters=TRUTH
+    )
+
+
+def error(fit):
+    """Largest error of a parameter, relative to the width of its prior."""
+    apart = [
+        abs(float(np.squeeze(fit.parameters[name])) - value) / width
+        for (name, value), width in zip(TRUTH.items(), (25.0, 36.0), strict=True)
+    ]
+    return max(apart)
+
+
+def fit(stage, **options):
+    options = {"starts": 2, "validation": 0.25} | options
+    return eqsnn.fit(eqsnn.loads(MODEL), target(), stages=(stage,), **options)
+
+
+@pytest.mark.parametrize("objective", [Forced(widths=(0.025,)), Free()], ids=["forced", "free"])
+@pytest.mark.parametrize("optimiser", EVERY)
+def test_both_parameters_are_recovered_where_a_single_guess_fails(optimiser, objective):
+    tolerance = 0.05
+    guesses = [error(fit(GradientFree("random", objective, 1, 1), seed=s)) for s in range(5)]
+    assert min(guesses) > tolerance
+    found = fit(GradientFree(optimiser, objective, evaluations=640))
+    assert error(found) < tolerance
+    assert found.history_objective.shape[1] == 2
+    best = np.nanmin(found.history_objective, axis=1)
+    assert (np.diff(best) <= 0).all()  # the best so far, so it never rises
+
+
+@needs_cma
+def test_cma_es_comes_closer_than_random_search_with_as_many_evaluations():
+    objective = Forced(widths=(0.025,))
+    cmaes, random = (fit(GradientFree(name, objective, 480)) for name in ("cmaes", "random"))
+    assert np.nanmin(cmaes.history_objective) < np.nanmin(random.history_objective)
+
+
+@pytest.mark.parametrize("optimiser", EVERY)
+def test_the_same_seed_gives_the_same_fit_whatever_numpys_global_generator_does(optimiser):
+    stage = GradientFree(optimiser, Free(), 64)
+    np.random.seed(1)
+    first = fit(stage, seed=1)
+    before = np.random.get_state()[1].copy()  # type: ignore[index]
+    again, other = fit(stage, seed=1), fit(stage, seed=2)
+    np.testing.assert_array_equal(np.random.get_state()[1], before)  # type: ignore[index]
+    for name in TRUTH:
+        np.testing.assert_array_equal(first.parameters[name], again.parameters[name])
+    assert any((first.parameters[name] != other.parameters[name]).any() for name in TRUTH)
+
+
+@pytest.mark.parametrize("optimiser", EVERY)
+def test_a_fit_interrupted_keeps_its_best_and_goes_on_as_if_it_had_not_been(optimiser, tmp_path):
+    stage = GradientFree(optimiser, Forced(widths=(0.025,)), 320)
+    whole = fit(stage)
+
+    def interrupt(_stage, done, _total, _best):
+        if done == 8:
+            raise KeyboardInterrupt
+
+    checkpoint = tmp_path / "checkpoint.npz"
+    cut = fit(stage, checkpoint=checkpoint, report=interrupt)
+    assert cut.status is Status.INTERRUPTED
+    short = fit(GradientFree(optimiser, Forced(widths=(0.025,)), 8 * 16))
+    resumed = fit(stage, checkpoint=checkpoint, resume=True)
+    for name in TRUTH:
+        np.testing.assert_array_equal(cut.parameters[name], short.parameters[name])
+        np.testing.assert_array_equal(resumed.parameters[name], whole.parameters[name])
+
+
+def test_time_runs_out_after_a_generation():
+    found = fit(GradientFree("random", Free(), 10**6), max_time=0.0)
+    assert found.status is Status.OUT_OF_TIME
+
+
+@needs_cma
+def test_cma_es_searches_a_single_coordinate_too():
+    model = eqsnn.loads(
+        MODEL.replace("v_rest : mV ~ uniform(-75*mV, -50*mV)", "v_rest : mV = -61*mV")
+    )
+    stages = (GradientFree("cmaes", Forced(widths=(0.025,)), 160),)
+    found = eqsnn.fit(model, target(), stages=stages, starts=1)
+    assert float(np.squeeze(found.parameters["cell.tau_m"])) == pytest.approx(13.0, rel=0.05)
+
+
+def test_a_missing_package_is_named_with_the_command_that_installs_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "cma", None)
+    with pytest.raises(eqsnn.InputError, match=r"pip install 'eqsnn\[baselines\]'"):
+        fit(GradientFree("cmaes", Free(), 16))
+
+
+def test_an_unknown_optimiser_is_refused_with_those_that_are():
+    with pytest.raises(
+        eqsnn.InputError, match="there is no optimiser `annealing`; there are cmaes, random"
+    ):
+        fit(GradientFree("annealing", Free(), 16))
+
+
+def test_the_command_line_chooses_the_optimiser(tmp_path):
+    (tmp_path / "model.eqs").write_text(MODEL)
+    target().save(tmp_path / "target.npz")
+    out = str(tmp_path / "run")
+    files = [str(tmp_path / "model.eqs"), str(tmp_path / "target.npz")]
+    options = [
+        "--optimiser",
+        "random",
+        "--evaluations",
+        "64",
+        "--starts",
+        "2",
+        "--stages",
+        "forced",
+    ]
+    assert main(["fit", *files, *options, "--out", out, "--quiet"]) in (0, 1)
+    assert eqsnn.read_fit(tmp_path / "run").history_objective.shape[1] == 2
