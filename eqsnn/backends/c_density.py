@@ -2,7 +2,9 @@
 
 One call serves one neuron of one lane over a whole window: forwards, and if asked, backwards right after, so that
 nothing but the densities of one window is ever kept. The potential lies on a grid; every other noisy state is carried
-as its mean at each node (moment closure, Ly & Tranchina 2007, doi:10.1162/neco.2007.19.8.2032).
+as its mean at each node (moment closure, Ly & Tranchina 2007, doi:10.1162/neco.2007.19.8.2032). A mass between nodes
+is spread over three of them by a quadratic spline (Hockney & Eastwood 1988, section 5-3): its mean is kept and its
+variance grows by a quarter of the squared spacing wherever it lies, so that the likelihood is smooth in parameters.
 """
 
 from collections.abc import Iterable
@@ -184,9 +186,10 @@ class _Emitter:
                 line
                 for n, s in enumerate(others)
                 for line in (
-                    f"left += bb[{n}*BINS + j]*({out[f'next.{s}']});",
+                    f"left += bb[{n}*BINS + j - 1]*({out[f'next.{s}']});",
+                    f"middle += bb[{n}*BINS + j]*({out[f'next.{s}']});",
                     f"right += bb[{n}*BINS + j + 1]*({out[f'next.{s}']});",
-                    f"const double b_other_{n} = mass*((1 - f)*bb[{n}*BINS + j] + f*bb[{n}*BINS + j + 1]);",
+                    f"const double b_other_{n} = mass*(l*bb[{n}*BINS + j - 1] + m*bb[{n}*BINS + j] + r*bb[{n}*BINS + j + 1]);",
                 )
             ),
             "BIN_ARRAYS": _lines(
@@ -291,7 +294,7 @@ INLINE double seen_(double margin, double width, double sign) {
   double s = 1/(1 + exp_(-z));
   return s > FLOOR_ ? s : FLOOR_;
 }
-INLINE double inside_(double place) { return place > 0 ? (place < BINS - 1.001 ? place : BINS - 1.001) : 0; }
+INLINE double inside_(double place) { return place > 1 ? (place < BINS - 2 ? place : BINS - 2) : 1; }
 
 /* in: held values (pair), feeds (time, pair), observed (time, neuron, observed_lanes), counted (time, counted_lanes),
    low, high, initial potential, initial others (pair). out: log-likelihood (pair), its derivatives by held values and
@@ -309,10 +312,13 @@ void density(double **in, double **out, long pair, long n_steps, long n_neurons,
     double *p = arena, *u = arena + BINS;
     memset(arena, 0, ROW*sizeof(double));
     double place = inside_((in[HELD + FEEDS + 4][pair] - low)/h);
-    int j = (int)place;
-    p[j] = 1 - (place - j);
-    p[j + 1] = place - j;
-    for (int o = 0; o < OTHERS; o++) u[o*BINS + j] = u[o*BINS + j + 1] = in[HELD + FEEDS + 5 + o][pair];
+    int j = (int)(place + 0.5);
+    double d = place - j;
+    p[j - 1] = 0.5*(0.5 - d)*(0.5 - d);
+    p[j] = 0.75 - d*d;
+    p[j + 1] = 0.5*(0.5 + d)*(0.5 + d);
+    for (int o = 0; o < OTHERS; o++)
+      u[o*BINS + j - 1] = u[o*BINS + j] = u[o*BINS + j + 1] = in[HELD + FEEDS + 5 + o][pair];
   }
       @ARRAYS@
   for (long t = 0; t < n_steps; t++) {
@@ -344,17 +350,20 @@ void density(double **in, double **out, long pair, long n_steps, long n_neurons,
         double width = escape_width*@SCALE@ + CUT*h*@STEEP@ + 1e-12;
         masses[k] = arriving*(@ACTIVE@ > 0.5 ? seen_(@MARGIN@, width, sign) : 1.0);
         double place = inside_((@POTENTIAL@ - low)/h);
-        nodes[k] = (int)place;
+        nodes[k] = (int)(place + 0.5);
         shares[k] = place - nodes[k];
       @KEEP_OTHERS@
       }
       for (int k = k0; k < k1; k++) {
         int j = nodes[k];
-        double right = masses[k]*shares[k], left = masses[k] - right;
-        a[j] += left;
+        double d = shares[k], l = 0.5*(0.5 - d)*(0.5 - d), r = 0.5*(0.5 + d)*(0.5 + d);
+        double left = masses[k]*l, right = masses[k]*r, middle = masses[k] - left - right;
+        a[j - 1] += left;
+        a[j] += middle;
         a[j + 1] += right;
         for (int o = 0; o < OTHERS; o++) {
-          b[o*BINS + j] += left*moved[o*BINS + k];
+          b[o*BINS + j - 1] += left*moved[o*BINS + k];
+          b[o*BINS + j] += middle*moved[o*BINS + k];
           b[o*BINS + j + 1] += right*moved[o*BINS + k];
         }
       }
@@ -421,11 +430,12 @@ void density(double **in, double **out, long pair, long n_steps, long n_neurons,
         s = act > 0.5 ? s : 1.0;
         double mass = worth*p[k]*weight[q]*s;
         double raw = (@POTENTIAL@ - low)/h, place = inside_(raw);
-        int j = (int)place;
-        double f = place - j, left = ba[j], right = ba[j + 1];
+        int j = (int)(place + 0.5);
+        double d = place - j, l = 0.5*(0.5 - d)*(0.5 - d), r = 0.5*(0.5 + d)*(0.5 + d), m = 1 - l - r;
+        double left = ba[j - 1], middle = ba[j], right = ba[j + 1];
       @LEFT_RIGHT@
-        double b_mass = worth*((1 - f)*left + f*right);
-        double b_potential = raw == place ? mass*(right - left)/h : 0.0;
+        double b_mass = worth*(l*left + m*middle + r*right);
+        double b_potential = raw == place ? mass*((0.5 + d)*right - 2*d*middle - (0.5 - d)*left)/h : 0.0;
         double b_margin = p[k]*weight[q]*b_mass*slope;
         bp[k] += weight[q]*s*b_mass;
         r_weight += p[k]*s*b_mass;

@@ -208,15 +208,19 @@ def _modulo(value: Tensor, lanes: int) -> Tensor:
 def _deposit(
     mass: Tensor, place: Tensor, means: list[Tensor], window: Window, n: int
 ) -> tuple[Tensor, list[Tensor]]:
-    """Spread masses over the two nearest nodes each; (points, neuron, lane) -> (n, neuron, lane)."""
+    """Spread masses over the three nearest nodes each; (points, neuron, lane) -> (n, neuron, lane)."""
     h = (window.high - window.low) / (n - 1)
-    where = ((place - window.low) / h).clamp(0, n - 1.001)
-    j = where.detach().floor().long()
-    f = where - j
+    where = ((place - window.low) / h).clamp(1, n - 2)
+    j = (where.detach() + 0.5).floor().long()
+    d = where - j
+    left, right = 0.5 * (0.5 - d) ** 2, 0.5 * (0.5 + d) ** 2
 
     def spread(value: Tensor) -> Tensor:
         empty = torch.zeros(n, *value.shape[1:], dtype=value.dtype)
-        return empty.scatter_add(0, j, value * (1 - f)).scatter_add(0, j + 1, value * f)
+        shares = ((j - 1, left), (j, 1 - left - right), (j + 1, right))
+        for node, share in shares:
+            empty = empty.scatter_add(0, node, value * share)
+        return empty
 
     return spread(mass), [spread(mass * m) for m in means]
 
