@@ -15,6 +15,7 @@ from eqsnn.errors import InputError
 from eqsnn.language.model import Distribution
 from eqsnn.simulation.parameters import Parameter
 
+MANIFOLD = 4.0  # ratio of the ends of a positive range from which on it is seen on a logarithmic scale
 EDGE = 1e-6  # starts are moved this share of the range off a bound, where the map has no slope
 
 
@@ -71,6 +72,13 @@ def coordinate_of(parameter: Parameter) -> Coordinate:
             low, high = -math.inf, math.inf
         return Coordinate(low, high, centre, spread, logarithmic=True)
     first, second = prior.arguments[0], prior.arguments[-1]
+    if prior.name == "uniform" and first > 0 and second >= MANIFOLD * first and parameter.low > 0:
+        # a time constant matters by its ratio, whatever distribution the file gives it
+        centre = (math.log(first) + math.log(second)) / 2
+        spread = math.log(second / first) / math.sqrt(12)
+        return Coordinate(
+            math.log(parameter.low), math.log(parameter.high), centre, spread, logarithmic=True
+        )
     if prior.name == "uniform":
         return Coordinate(
             parameter.low,

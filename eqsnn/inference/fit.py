@@ -39,6 +39,7 @@ from eqsnn.simulation.parameters import Parameter, matching
 from eqsnn.simulation.recording import Recording
 
 ENOUGH = 0.02  # nats: a step that promises less is the last
+CROSSED_EVERY = 8  # iterations between two recombinations of restarts
 STUCK = 1e6  # damping at which no step helps
 
 Report = Callable[
@@ -425,6 +426,8 @@ class _Search:
         if bool((((left < ENOUGH) & (better | (progress.damping < 1))) | stuck).all()):
             progress.iteration = stage.iterations
         if progress.iteration < stage.iterations:
+            if progress.iteration % CROSSED_EVERY == 0:
+                self.cross(progress, stage, objective, width, packing)
             self.reached = self.scores(progress.z, stage, objective, width)
         if time.monotonic() - self.saved >= self.settings.checkpoint_every:
             self.save(progress)
@@ -435,6 +438,36 @@ class _Search:
                 self.total,
                 float((-self.reached.likelihood.sum(1) / objective.scale).min()),
             )
+
+    def cross(
+        self,
+        progress: Progress,
+        stage: Forced,
+        objective: ForcedObjective,
+        width: float,
+        packing: Packing,
+    ) -> None:
+        """Put the best of every block together: if that is better than any restart, it replaces the worst.
+
+        Given the spikes the blocks do not act on each other, so a few starts of the network are as many of each neuron.
+        """
+        with torch.no_grad():
+            blocks = self.blocks(progress.z, stage, objective, width, packing)
+            total = blocks.sum(1)
+            if len(total) < 2:
+                return
+            chosen = torch.cat([blocks[:, :-1].argmax(0), total.argmax().reshape(1)])
+            vectors = packing.vector(progress.z)
+            place = torch.where(packing.owners < 0, packing.n_blocks, packing.owners)
+            mixed = vectors.gather(1, chosen[place][:, None])
+            worst = int(total.argmin())
+            step = torch.zeros_like(vectors)
+            step[:, worst] = mixed[:, 0] - vectors[:, worst]
+            moved = packing.add(progress.z, step)
+            found = self.blocks(moved, stage, objective, width, packing).sum(1)
+        if found[worst] > total.max():
+            progress.z = moved
+            progress.damping[worst] = FIRST_DAMPING
 
     def iterate(
         self,
