@@ -2,12 +2,18 @@
 
 One call serves one neuron of one lane over a whole window: forwards, and if asked, backwards right after, so that
 nothing but the densities of one window is ever kept. The potential lies on a grid; every other noisy state is carried
-as its mean at each node (moment closure, Ly & Tranchina 2007, doi:10.1162/neco.2007.19.8.2032). A mass between nodes
-is spread over three of them by a quadratic spline (Hockney & Eastwood 1988, section 5-3): its mean is kept and its
-variance grows by a quarter of the squared spacing wherever it lies, so that the likelihood is smooth in parameters.
+as its mean at each node (moment closure, Ly & Tranchina 2007, doi:10.1162/neco.2007.19.8.2032).
+
+The grid is laid anew in every step around what the density has become: nodes at m + w sinh(y), y evenly spaced, m the
+mean and w the mean absolute deviation, so that they are dense where most of the mass is and still reach the few
+trajectories that are on their way to a spike. A mass between nodes is spread over three of them by a quadratic spline
+in y (Hockney & Eastwood 1988, section 5-3), which widens the density; the next step pulls the nodes towards their mean
+until mean and variance are what they were (shrinkage of kernel smoothing: Liu & West 2001,
+doi:10.1007/978-1-4757-3437-9_10). So neither faint noise nor many steps blur what the likelihood sees.
 """
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import NamedTuple
 
 from sympy import Abs, Expr, Symbol
@@ -19,6 +25,7 @@ from eqsnn.maths.hidden import Hidden, nodes_of
 from eqsnn.maths.levels import Level, Placed, place
 from eqsnn.maths.program import CONSTANT
 
+TEMPLATE = Path(__file__).with_name("density.c")
 RUN: Level = frozenset()
 STEP: Level = frozenset("t")
 NODE: Level = frozenset("tq")
@@ -137,7 +144,7 @@ class _Emitter:
     def source(self) -> DensitySource:
         out = {name: self.value(s) for name, s in self.outputs.items() if not _numbered(name)}  # type: ignore[arg-type]
         others = self.hidden.states[1:]
-        text = TEMPLATE
+        text = TEMPLATE.read_text(encoding="utf-8")
         active = "active" in out
         parts = {
             "BINS": str(self.n_bins),
@@ -168,7 +175,7 @@ class _Emitter:
             "NODE": _lines(self.forward(NODE)),
             "LOAD_BIN": _lines(
                 [
-                    f"{self.value(self.hidden.states[0])} = low + h*k;",
+                    f"{self.value(self.hidden.states[0])} = nodes_at[k];",
                     *(f"{self.value(s)} = u[{n}*BINS + k];" for n, s in enumerate(others)),
                     *self.forward(BIN),
                 ]
@@ -180,7 +187,7 @@ class _Emitter:
             "STEEP": out["steep"],
             "ACTIVE": out["active"] if active else "1",
             "KEEP_OTHERS": _lines(
-                f"moved[{n}*BINS + k] = {out[f'next.{s}']};" for n, s in enumerate(others)
+                f"moved[({n}*NODES + q)*BINS + k] = {out[f'next.{s}']};" for n, s in enumerate(others)
             ),
             "LEFT_RIGHT": _lines(
                 line
@@ -189,8 +196,12 @@ class _Emitter:
                     f"left += bb[{n}*BINS + j - 1]*({out[f'next.{s}']});",
                     f"middle += bb[{n}*BINS + j]*({out[f'next.{s}']});",
                     f"right += bb[{n}*BINS + j + 1]*({out[f'next.{s}']});",
-                    f"const double b_other_{n} = mass*(l*bb[{n}*BINS + j - 1] + m*bb[{n}*BINS + j] + r*bb[{n}*BINS + j + 1]);",
+f"moved[({n}*NODES + q)*BINS + k] = mass*(l*bb[{n}*BINS + j - 1] + m*bb[{n}*BINS + j] + r*bb[{n}*BINS + j + 1]);",
                 )
+            ),
+            "OTHER_BARS": _lines(
+                f"const double b_other_{n} = moved[({n}*NODES + q)*BINS + k];"
+                for n, _ in enumerate(others)
             ),
             "BIN_ARRAYS": _lines(
                 f"double b_{self.names[s]}[BINS] = {{0}};"
@@ -210,7 +221,12 @@ class _Emitter:
             "SEED": _lines(self._seed()),
             "BACK_BOTH": _lines(self.backward(BOTH)),
             "BACK_BIN": _lines(self.backward(BIN)),
-            "KEEP_BIN": _lines(f"bu[{n}*BINS + k] = {self.bar(s)};" for n, s in enumerate(others)),
+            "KEEP_BIN": _lines(
+                [
+                    f"b_nodes[k] = {self.bar(self.hidden.states[0])};",
+                    *(f"bu[{n}*BINS + k] = {self.bar(s)};" for n, s in enumerate(others)),
+                ]
+            ),
             "BACK_NODE": _lines(self.backward(NODE)),
             "UNSET_NODES": _lines(self._unset_nodes()),
             "BACK_STEP": _lines(
@@ -271,197 +287,3 @@ def _numbered(name: str) -> bool:
 
 def _lines(lines: Iterable[str]) -> str:
     return "\n      ".join(lines)
-
-
-TEMPLATE = """
-#define BINS @BINS@
-#define NODES @NODES@
-#define OTHERS @OTHERS@
-#define HELD @HELD@
-#define FEEDS @FEEDS@
-#define ROW ((1 + OTHERS)*BINS + 1) /* densities, other states, and the probability of what was observed */
-#define SKIPPED 1e-10 /* probability that is not worth pushing */
-#define FLOOR_ 1e-30  /* probability left to the impossible */
-#define CUT 0.25      /* width of the threshold relative to the image of a bin */
-
-/* bytes of working memory for one neuron of one lane */
-long arena_bytes(long n_steps) { return (n_steps + 1)*ROW*sizeof(double) + 64; }
-
-/* probability of what was observed, at this margin above threshold */
-INLINE double seen_(double margin, double width, double sign) {
-  double z = sign*margin/width;
-  z = z > 40 ? 40 : (z < -70 ? -70 : z);
-  double s = 1/(1 + exp_(-z));
-  return s > FLOOR_ ? s : FLOOR_;
-}
-INLINE double inside_(double place) { return place > 1 ? (place < BINS - 2 ? place : BINS - 2) : 1; }
-
-/* in: held values (pair), feeds (time, pair), observed (time, neuron, observed_lanes), counted (time, counted_lanes),
-   low, high, initial potential, initial others (pair). out: log-likelihood (pair), its derivatives by held values and
-   by feeds. */
-void density(double **in, double **out, long pair, long n_steps, long n_neurons, long n_lanes, long observed_lanes,
-             long counted_lanes, double escape_width, long want, void *team, double *arena) {
-  const long pairs = n_neurons*n_lanes, neuron = pair / n_lanes, lane = pair % n_lanes;
-  const double *observed = in[HELD + FEEDS], *counted = in[HELD + FEEDS + 1];
-  const double low = in[HELD + FEEDS + 2][pair], high = in[HELD + FEEDS + 3][pair], h = (high - low)/(BINS - 1);
-  double weight[NODES];
-  double total = 0;
-      @LOAD_HELD@
-      @RUN@
-  {
-    double *p = arena, *u = arena + BINS;
-    memset(arena, 0, ROW*sizeof(double));
-    double place = inside_((in[HELD + FEEDS + 4][pair] - low)/h);
-    int j = (int)(place + 0.5);
-    double d = place - j;
-    p[j - 1] = 0.5*(0.5 - d)*(0.5 - d);
-    p[j] = 0.75 - d*d;
-    p[j + 1] = 0.5*(0.5 + d)*(0.5 + d);
-    for (int o = 0; o < OTHERS; o++)
-      u[o*BINS + j - 1] = u[o*BINS + j] = u[o*BINS + j + 1] = in[HELD + FEEDS + 5 + o][pair];
-  }
-      @ARRAYS@
-  for (long t = 0; t < n_steps; t++) {
-    const double *p = arena + t*ROW, *u = p + BINS;
-    double *a = arena + (t + 1)*ROW, *b = a + BINS;
-    const double spiked = observed[(t*n_neurons + neuron)*observed_lanes + lane % observed_lanes];
-    const double sign = spiked > 0.5 ? 1 : -1;
-    int k0 = 0, k1 = BINS;
-    while (k0 < BINS && p[k0] < SKIPPED) k0++;
-    while (k1 > k0 && p[k1 - 1] < SKIPPED) k1--;
-    memset(a, 0, ROW*sizeof(double));
-      @LOAD_STEP@
-      @SET_NODES@
-    for (int q = 0; q < NODES; q++) {
-      @NODE@
-    }
-    SIMD
-    for (int k = k0; k < k1; k++) {
-      @LOAD_BIN@
-    }
-    double masses[BINS], shares[BINS], moved[OTHERS*BINS + 1];
-    int nodes[BINS];
-    for (int q = 0; q < NODES; q++) {
-      SIMD
-      for (int k = k0; k < k1; k++) {
-      @BOTH@
-        double arriving = p[k]*weight[q];
-        arriving = arriving < SKIPPED || p[k] < SKIPPED ? 0 : arriving;
-        double width = escape_width*@SCALE@ + CUT*h*@STEEP@ + 1e-12;
-        masses[k] = arriving*(@ACTIVE@ > 0.5 ? seen_(@MARGIN@, width, sign) : 1.0);
-        double place = inside_((@POTENTIAL@ - low)/h);
-        nodes[k] = (int)(place + 0.5);
-        shares[k] = place - nodes[k];
-      @KEEP_OTHERS@
-      }
-      for (int k = k0; k < k1; k++) {
-        int j = nodes[k];
-        double d = shares[k], l = 0.5*(0.5 - d)*(0.5 - d), r = 0.5*(0.5 + d)*(0.5 + d);
-        double left = masses[k]*l, right = masses[k]*r, middle = masses[k] - left - right;
-        a[j - 1] += left;
-        a[j] += middle;
-        a[j + 1] += right;
-        for (int o = 0; o < OTHERS; o++) {
-          b[o*BINS + j - 1] += left*moved[o*BINS + k];
-          b[o*BINS + j] += middle*moved[o*BINS + k];
-          b[o*BINS + j + 1] += right*moved[o*BINS + k];
-        }
-      }
-    }
-    double z = 0;
-    for (int k = 0; k < BINS; k++) z += a[k];
-    z = z > 1e-290 ? z : 1e-290;
-    a[ROW - 1] = z;
-    for (int o = 0; o < OTHERS; o++)
-      for (int k = 0; k < BINS; k++) b[o*BINS + k] = a[k] > 1e-280 ? b[o*BINS + k]/a[k] : 0;
-    for (int k = 0; k < BINS; k++) a[k] /= z;
-    total += counted[t*counted_lanes + lane % counted_lanes]*log(z);
-  }
-  out[0][pair] = total;
-  if (!want) return;
-
-  double bp[BINS], bu[OTHERS*BINS + 1], ba[BINS], bb[OTHERS*BINS + 1], b_weight[NODES];
-  memset(bp, 0, sizeof bp);
-  memset(bu, 0, sizeof bu);
-      @BARS_RUN@
-  for (long t = n_steps - 1; t >= 0; t--) {
-    const double *p = arena + t*ROW, *u = p + BINS;
-    const double *a = arena + (t + 1)*ROW, *after = a + BINS;
-    const double spiked = observed[(t*n_neurons + neuron)*observed_lanes + lane % observed_lanes];
-    const double sign = spiked > 0.5 ? 1 : -1, z = a[ROW - 1];
-    int k0 = 0, k1 = BINS;
-    while (k0 < BINS && p[k0] < SKIPPED) k0++;
-    while (k1 > k0 && p[k1 - 1] < SKIPPED) k1--;
-      @LOAD_STEP@
-      @SET_NODES@
-    for (int q = 0; q < NODES; q++) {
-      @NODE@
-    }
-    SIMD
-    for (int k = k0; k < k1; k++) {
-      @LOAD_BIN@
-    }
-    double inner = 0;
-    for (int k = 0; k < BINS; k++) inner += bp[k]*a[k];
-    const double c = counted[t*counted_lanes + lane % counted_lanes];
-    for (int k = 0; k < BINS; k++) {
-      ba[k] = (bp[k] - inner + c)/z;
-      for (int o = 0; o < OTHERS; o++) {
-        double whole = a[k]*z;
-        bb[o*BINS + k] = whole > 1e-280 ? bu[o*BINS + k]/whole : 0;
-        ba[k] -= bb[o*BINS + k]*after[o*BINS + k];
-      }
-    }
-    memset(b_weight, 0, sizeof b_weight);
-    memset(bu, 0, sizeof bu);
-    memset(bp, 0, sizeof bp);
-      @BARS_STEP@
-      @BAR_ARRAYS@
-      @BIN_ARRAYS@
-    for (int q = 0; q < NODES; q++) {
-      double r_weight = 0;
-      @OPEN_BOTH@
-      @PRAGMA_BOTH@
-      for (int k = k0; k < k1; k++) {
-      @BOTH@
-        double worth = p[k]*weight[q] < SKIPPED || p[k] < SKIPPED ? 0.0 : 1.0;
-        double width = escape_width*@SCALE@ + CUT*h*@STEEP@ + 1e-12, act = @ACTIVE@ > 0.5 ? 1.0 : 0.0;
-        double s = seen_(@MARGIN@, width, sign), slope = act*(s > FLOOR_ ? sign*s*(1 - s)/width : 0.0);
-        s = act > 0.5 ? s : 1.0;
-        double mass = worth*p[k]*weight[q]*s;
-        double raw = (@POTENTIAL@ - low)/h, place = inside_(raw);
-        int j = (int)(place + 0.5);
-        double d = place - j, l = 0.5*(0.5 - d)*(0.5 - d), r = 0.5*(0.5 + d)*(0.5 + d), m = 1 - l - r;
-        double left = ba[j - 1], middle = ba[j], right = ba[j + 1];
-      @LEFT_RIGHT@
-        double b_mass = worth*(l*left + m*middle + r*right);
-        double b_potential = raw == place ? mass*((0.5 + d)*right - 2*d*middle - (0.5 - d)*left)/h : 0.0;
-        double b_margin = p[k]*weight[q]*b_mass*slope;
-        bp[k] += weight[q]*s*b_mass;
-        r_weight += p[k]*s*b_mass;
-      @BARS_BOTH@
-      @SEED@
-      @BACK_BOTH@
-      }
-      b_weight[q] += r_weight;
-      @CLOSE_BOTH@
-    }
-    {
-      @OPEN_BIN@
-      @PRAGMA_BIN@
-      for (int k = k0; k < k1; k++) {
-      @BACK_BIN@
-      @KEEP_BIN@
-      }
-      const int q = 0;
-      @CLOSE_BIN@
-    }
-    for (int q = NODES - 1; q >= 0; q--) {
-      @BACK_NODE@
-    }
-      @UNSET_NODES@
-      @BACK_STEP@
-  }
-      @BACK_RUN@
-}
-"""

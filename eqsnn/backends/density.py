@@ -23,21 +23,21 @@ from eqsnn.maths.program import Assign, Input, Kind, Program
 CUT = 0.25  # width of the threshold relative to the image of a bin
 SKIPPED = 1e-10  # probability that is not worth pushing
 FLOOR = 1e-30  # probability left to the impossible
+POINT = 1e-6  # spread of a density that is a point, relative to the distance from reset to threshold
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
     """What a call needs besides parameters. Tensors of 64-bit floats.
 
-    observed: (time, neuron, some lanes). counted: (time, some lanes), the weight of each step. low, high: ends of the
-    grid, initial: of each noisy state, all (neuron, lane). Of fewer lanes than the run, lane l reads l modulo their
-    number.
+    observed: (time, neuron, some lanes). counted: (time, some lanes), the weight of each step. scale: the distance from
+    reset to threshold, initial: of each noisy state, all (neuron, lane). Of fewer lanes than the run, lane l reads l
+    modulo their number.
     """
 
     observed: Tensor
     counted: Tensor
-    low: Tensor
-    high: Tensor
+    scale: Tensor
     initial: tuple[Tensor, ...]
 
 
@@ -70,7 +70,7 @@ class DensityKernel:
 
         held: parameters and settings, (neuron or 1, lane or 1) or floats; feeds: (time, neuron, lane).
         """
-        shape = window.low.shape
+        shape = window.scale.shape
         given = [
             torch.as_tensor(held[name], dtype=torch.float64).expand(shape) for name in self.held
         ]
@@ -85,9 +85,9 @@ class DensityKernel:
     ) -> tuple[Tensor, list[Tensor]]:
         """Return the log-likelihood and, if wanted, its derivatives by every value."""
         assert self.library is not None
-        n_neurons, n_lanes = window.low.shape
+        n_neurons, n_lanes = window.scale.shape
         n_steps = len(window.observed)
-        lone = [window.observed, window.counted, window.low, window.high, *window.initial]
+        lone = [window.observed, window.counted, window.scale, *window.initial]
         inputs = [
             v.detach().to(torch.float64).expand(_full(v, (n_neurons, n_lanes))).contiguous()
             for v in values
@@ -122,20 +122,14 @@ class DensityKernel:
         sources = [str(source.symbol) for source in self.hidden.sources]
         states = [str(s) for s in self.hidden.states]
         n, k = self.n_bins, len(nodes_of(self.hidden.sources))
-        neurons, lanes = window.low.shape
-        grid = window.low + (window.high - window.low) * torch.linspace(
-            0, 1, n, dtype=torch.float64
-        ).reshape(-1, 1, 1)
-        h = (window.high - window.low) / (n - 1)
+        neurons, lanes = window.scale.shape
         seen_by = _modulo(window.observed, lanes)
         counted = _modulo(window.counted.unsqueeze(1), lanes)
-        density, _ = _deposit(
-            torch.ones(1, neurons, lanes, dtype=torch.float64),
-            window.initial[0][None],
-            [],
-            window,
-            n,
-        )
+        point = POINT * window.scale
+        one = torch.ones(1, neurons, lanes, dtype=torch.float64)
+        grid = _Grid.around(one, window.initial[0][None], point, n)
+        density, _ = grid.deposit(one, window.initial[0][None], [])
+        grid = grid.with_density(density)
         others = [v.expand(n, neurons, lanes) for v in window.initial[1:]]
         total = torch.zeros(neurons, lanes, dtype=torch.float64)
         constants = dict(zip(self.held, held, strict=True))
@@ -148,9 +142,10 @@ class DensityKernel:
                 for name, v in draw(named, {}, torch.float64).items()
             }
             named |= {s: torch.stack([drawn[f"{s} {q}"] for q in range(k)]) for s in sources}
+            at, spacing = grid.nodes()
             named |= {
                 name: v.unsqueeze(1).expand(n, k, neurons, lanes)
-                for name, v in zip(states, (grid, *others), strict=True)
+                for name, v in zip(states, (at, *others), strict=True)
             }
             out = run(named, {}, torch.float64)
             sign = torch.where(seen_by[t] > 0.5, 1.0, -1.0)
@@ -158,7 +153,7 @@ class DensityKernel:
                 torch.as_tensor(out[name], dtype=torch.float64).detach()
                 for name in ("steep", "scale")
             )
-            width = escape_width * scale + CUT * h * steep + 1e-12
+            width = escape_width * scale + CUT * spacing.unsqueeze(1) * steep + 1e-12
             chance = torch.sigmoid((sign * out["margin"] / width).clamp(-70, 40)).clamp(min=FLOOR)
             if "active" in out:
                 chance = torch.where(
@@ -169,13 +164,18 @@ class DensityKernel:
             worth = (arriving >= SKIPPED) & (density.unsqueeze(1) >= SKIPPED)
             mass = torch.where(worth, arriving, torch.zeros_like(arriving)) * chance
             moved = [torch.as_tensor(out[f"next.{s}"]).expand(n, k, neurons, lanes) for s in states]
-            flat = [v.reshape(n * k, neurons, lanes) for v in (mass, *moved)]
-            whole, means = _deposit(flat[0], flat[1], flat[2:], window, n)
+            # what has crossed and did not spike is at threshold at most
+            above = torch.where((sign < 0) & (out["margin"] > 0), out["margin"], 0.0)
+            potential = torch.where(mass > 0, moved[0] - above, grid.mean)
+            flat = [v.reshape(n * k, neurons, lanes) for v in (mass, potential, *moved[1:])]
+            grid = _Grid.around(flat[0], flat[1], point, n)
+            whole, means = grid.deposit(flat[0], flat[1], flat[2:])
             norm = whole.sum(0)
             total = total + counted[t] * torch.log(norm)
             safe = torch.where(whole > 1e-280, whole, torch.ones_like(whole))
             others = [torch.where(whole > 1e-280, m / safe, torch.zeros_like(m)) for m in means]
             density = whole / norm
+            grid = grid.with_density(density)
         return total
 
 
@@ -205,24 +205,76 @@ def _modulo(value: Tensor, lanes: int) -> Tensor:
     return value[..., torch.arange(lanes) % value.shape[-1]]
 
 
-def _deposit(
-    mass: Tensor, place: Tensor, means: list[Tensor], window: Window, n: int
-) -> tuple[Tensor, list[Tensor]]:
-    """Spread masses over the three nearest nodes each; (points, neuron, lane) -> (n, neuron, lane)."""
-    h = (window.high - window.low) / (n - 1)
-    where = ((place - window.low) / h).clamp(1, n - 2)
-    j = (where.detach() + 0.5).floor().long()
-    d = where - j
-    left, right = 0.5 * (0.5 - d) ** 2, 0.5 * (0.5 + d) ** 2
+@dataclass(frozen=True, slots=True)
+class _Grid:
+    """Nodes at mean + spread sinh(first + k step), all (neuron, lane); pulled: how much, and about which mean."""
 
-    def spread(value: Tensor) -> Tensor:
-        empty = torch.zeros(n, *value.shape[1:], dtype=value.dtype)
-        shares = ((j - 1, left), (j, 1 - left - right), (j + 1, right))
-        for node, share in shares:
-            empty = empty.scatter_add(0, node, value * share)
-        return empty
+    n: int
+    mean: Tensor
+    spread: Tensor
+    first: Tensor
+    step: Tensor
+    variance: Tensor  # of what is spread over the nodes
+    pull: Tensor
+    mean_of_nodes: Tensor
+    point: Tensor
 
-    return spread(mass), [spread(mass * m) for m in means]
+    @classmethod
+    def around(cls, mass: Tensor, place: Tensor, point: Tensor, n: int) -> "_Grid":
+        """Lay `n` nodes around masses at places, both (points, neuron, lane)."""
+        whole = mass.sum(0)
+        mean = (mass * place).sum(0) / whole
+        worth = mass > SKIPPED * whole
+        counted, off = torch.where(worth, mass, 0.0), place - mean
+        spread = torch.maximum((counted * off.abs()).sum(0) / whole, point)
+        with torch.no_grad():
+            low = torch.asinh((torch.where(worth, place, mean).amin(0) - mean) / spread)
+            high = torch.asinh((torch.where(worth, place, mean).amax(0) - mean) / spread)
+            step = ((high - low) / (n - 3)).clamp(min=1e-3)
+            first = 0.5 * (low + high) - 0.5 * (n - 1) * step
+        variance = (counted * off**2).sum(0) / whole
+        return cls(n, mean, spread, first, step, variance, torch.ones_like(mean), mean, point)
+
+    def raw(self) -> Tensor:
+        """Return the nodes before they are pulled, (node, neuron, lane)."""
+        count = torch.arange(self.n, dtype=torch.float64).reshape(-1, 1, 1)
+        return self.mean + self.spread * torch.sinh(self.first + count * self.step)
+
+    def with_density(self, density: Tensor) -> "_Grid":
+        """Return the grid with the pull that gives this density on its nodes the variance of what was spread."""
+        raw = self.raw()
+        mean = (density * raw).sum(0)
+        variance = (density * (raw - mean) ** 2).sum(0)
+        left = self.variance / variance.clamp(min=1e-300)
+        smooth = (left < 1) & (self.variance > self.point**2)
+        pull = torch.where(smooth, left, 1.0).sqrt()
+        still = torch.where(left < 1, left, 1.0).detach().sqrt()
+        return replace(self, pull=torch.where(smooth, pull, still), mean_of_nodes=mean)
+
+    def nodes(self) -> tuple[Tensor, Tensor]:
+        """Return nodes and their spacing, both (node, neuron, lane)."""
+        raw = self.raw()
+        spacing = self.pull * self.step * ((raw - self.mean) ** 2 + self.spread**2).sqrt()
+        return self.mean + self.pull * (raw - self.mean_of_nodes), spacing.detach()
+
+    def deposit(
+        self, mass: Tensor, place: Tensor, means: list[Tensor]
+    ) -> tuple[Tensor, list[Tensor]]:
+        """Spread masses over the three nearest nodes each; (points, neuron, lane) -> (node, neuron, lane)."""
+        where = (torch.asinh((place - self.mean) / self.spread) - self.first) / self.step
+        where = where.clamp(1, self.n - 2)
+        j = (where.detach() + 0.5).floor().long()
+        d = where - j
+        left, right = 0.5 * (0.5 - d) ** 2, 0.5 * (0.5 + d) ** 2
+
+        def spread(value: Tensor) -> Tensor:
+            empty = torch.zeros(self.n, *value.shape[1:], dtype=value.dtype)
+            shares = ((j - 1, left), (j, 1 - left - right), (j + 1, right))
+            for node, share in shares:
+                empty = empty.scatter_add(0, node, value * share)
+            return empty
+
+        return spread(mass), [spread(mass * m) for m in means]
 
 
 def _functions(hidden: Hidden) -> tuple[Program, Program]:

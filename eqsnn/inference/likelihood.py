@@ -25,17 +25,13 @@ from eqsnn.maths.program import Program
 from eqsnn.maths.reach import acting_on_others
 from eqsnn.simulation import setup
 
-SPARE = 0.15  # of the range of the potential, left free below what was seen
-CHARACTERISTIC = 1.0  # seconds of a trial that show the range of the potential
-
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """A density kernel, how to find its frame (threshold, distance to the reset), and its lowest node in that frame."""
+    """A density kernel, and how to find the distance from reset to threshold."""
 
     kernel: DensityKernel
     frame: Program
-    lowest: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +59,7 @@ class ForcedObjective:
     ) -> None:
         self.data, self.stage = data, stage
         self.populations = setup.spiking_populations(data.model)
-        self.kernel = like or _build(data, stage, seed, values)
+        self.kernel = like or _build(data, stage, values)
         self.lanes = windows(data, self.kernel.kernel.step, stage, seed)
         observed = {f"{name}.observed": spikes for name, spikes in data.observed().items()}
         trials = data.recording.n_trials
@@ -121,7 +117,8 @@ class ForcedObjective:
         shape = (*setup.sizes_of(data.model, hidden.population), restarts * lanes.width)
         with torch.no_grad():
             plain = {n: v.detach() if isinstance(v, Tensor) else v for n, v in held.items()}
-            low, high = _ends(grid, plain, feeds, shape)
+            frame = compile_once(grid.frame)(plain | _at_most(feeds), {}, torch.float64)
+            scale = torch.as_tensor(frame["scale"], dtype=torch.float64).expand(shape)
             start = data.start(plain, data.synapses, torch.float64)
             initial = tuple(
                 torch.as_tensor(start[str(s)], dtype=torch.float64).expand(shape).contiguous()
@@ -130,27 +127,17 @@ class ForcedObjective:
         window = Window(
             lanes.drives[f"{hidden.population}.observed"],
             lanes.weights.reshape(lanes.n_steps, -1),
-            low,
-            high,
+            scale.contiguous(),
             initial,
         )
         return grid.kernel(held, feeds, window, settings[ESCAPE_WIDTH])
 
 
-def _ends(
-    grid: Grid, held: Mapping[str, Tensor | float], feeds: Mapping[str, Tensor], shape: tuple
-) -> tuple[Tensor, Tensor]:
-    """Return the ends of the grid for each neuron and lane; a moving threshold counts at its highest."""
-    given = {**held, **{name: feed.detach().amax(0) for name, feed in feeds.items()}}
-    frame = compile_once(grid.frame)(given, {}, torch.float64)
-    level, scale = (
-        torch.as_tensor(frame[n], dtype=torch.float64).expand(shape) for n in ("level", "scale")
-    )
-    step = scale * (1 - grid.lowest) / (grid.kernel.n_bins - 1)
-    return (level - scale * (1 - grid.lowest)).contiguous(), (level + step).contiguous()
+def _at_most(feeds: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: feed.detach().amax(0) for name, feed in feeds.items()}
 
 
-def _build(data: Data, stage: Forced, seed: int, values: Values) -> Machinery:
+def _build(data: Data, stage: Forced, values: Values) -> Machinery:
     populations = setup.spiking_populations(data.model)
     outputs = tuple(f"{name}.log_likelihood" for name in populations)
     if stage.density == "escape":
@@ -166,41 +153,12 @@ def _build(data: Data, stage: Forced, seed: int, values: Values) -> Machinery:
     summed = tuple(f"{name}.log_likelihood" for name in populations if name not in noisy)
     fed = tuple(dict.fromkeys(str(f) for hidden in separated.hidden for f in hidden.feeds))
     kernel = compile_program(separated.given, (*summed, *fed), data.backend)
-    grids = tuple(_grid(data, stage, seed, values, hidden) for hidden in separated.hidden)
+    grids = tuple(_grid(data, stage, hidden) for hidden in separated.hidden)
     return Machinery(kernel, summed, grids)
 
 
-def _grid(data: Data, stage: Forced, seed: int, values: Values, hidden: Hidden) -> Grid:
-    frame = grid_frame(hidden)
-    if frame is None:
-        raise InputError(
-            f"the threshold of `{hidden.population}` moves with its noise, so its density does not fit on one grid; "
-            "use the moments instead"
-        )
-    kernel = compile_density(hidden, stage.bins, data.backend)
-    return Grid(kernel, frame, _lowest(data, seed, values, hidden, frame))
-
-
-def _lowest(data: Data, seed: int, values: Values, hidden: Hidden, frame: Program) -> float:
-    """Return how deep the potential goes in a stretch of data, where 0 is the reset and 1 the threshold."""
-    potential = str(hidden.states[0])
-    program = forced_program(data.model, known=data.known)
-    kernel = compile_program(program, (potential,), data.backend)
-    pilot = Forced(window=CHARACTERISTIC, warm_up=0.0)
-    lanes = windows(data, kernel.step, pilot, seed)
-    restarts = max(value.shape[-1] for value in values.values())
-    with torch.no_grad():
-        plain = {name: value.detach() for name, value in values.items()}
-        spread = {name: repeat(v, restarts, lanes.width) for name, v in plain.items()}
-        outcome = run_lanes(data, kernel, lanes, spread, restarts, {ESCAPE_WIDTH: 0.1}, record=(potential,))  # fmt: skip
-        held = spread | setup.settings_of(data.model)
-        given = {**held, **{str(f): torch.tensor(0.0, dtype=torch.float64) for f in hidden.feeds}}
-        out = compile_once(frame)(given, {}, torch.float64)
-    depth = (outcome.recorded[potential] - torch.as_tensor(out["level"])) / torch.as_tensor(
-        out["scale"]
-    ) + 1
-    lowest = float(depth[torch.isfinite(depth)].min())
-    return max(min(lowest, 0.0) - SPARE * (1 - min(lowest, 0.0)), -4.0)
+def _grid(data: Data, stage: Forced, hidden: Hidden) -> Grid:
+    return Grid(compile_density(hidden, stage.bins, data.backend), grid_frame(hidden))
 
 
 __all__ = ["ForcedObjective", "Lanes", "Machinery"]

@@ -319,26 +319,17 @@ def diffuse(program: Program, populations: Iterable[str]) -> Program:
     return replace(program, inputs=tuple(inputs), statements=(*added, *moving))
 
 
-def grid_frame(hidden: Hidden) -> Program | None:
-    """Return what spans a grid over the potential: `level`, its value at threshold, and `scale`, down to the reset.
-
-    Both depend on parameters, settings and feeds, all taken as constants. None if noise moves the threshold.
-    """
-    composed = hidden.composed()
-    silent = {symbol(f"{hidden.population}.observed"): Integer(0)}
-    after = composed[f"next.{hidden.states[0]}"].xreplace(silent)
-    level = sympy.expand(after - composed["margin"])
-    noise = {source.symbol for source in hidden.sources}
-    if level.free_symbols & {*hidden.states, *noise}:
-        return None
-    results = {"level": level, "scale": composed["scale"]}
-    targets = {name: symbol(f"(frame {name})") for name in results}
-    read = {s for e in results.values() for s in e.free_symbols}
-    inputs = [replace(g, kind=Kind.PARAMETER) for g in hidden.step.inputs if g.symbol in read]
+def grid_frame(hidden: Hidden) -> Program:
+    """Return `scale`, the distance from reset to threshold, as a function of parameters, settings and feeds."""
+    scale = hidden.composed()["scale"]
+    given = {s for s in scale.free_symbols} - set(hidden.states)  # type: ignore[arg-type]
+    at_rest = scale.xreplace({s: Integer(0) for s in scale.free_symbols - given})
+    target = symbol("(frame scale)")
+    inputs = [replace(g, kind=Kind.PARAMETER) for g in hidden.step.inputs if g.symbol in given]
     return Program(
         spaces=hidden.step.spaces,
         inputs=tuple(inputs),
-        statements=tuple(Assign(targets[n], hidden.population, e) for n, e in results.items()),
+        statements=(Assign(target, hidden.population, abs(at_rest)),),  # type: ignore[arg-type]
         next_states={},
-        outputs=dict(targets),
+        outputs={"scale": target},
     )

@@ -1,0 +1,349 @@
+/* The density of the noisy states of one neuron of one lane through observed spikes, and back. c_density.py writes the
+   step of the model in the places between at signs. */
+#define BINS @BINS@
+#define NODES @NODES@
+#define OTHERS @OTHERS@
+#define HELD @HELD@
+#define FEEDS @FEEDS@
+/* densities, other states, the probability of what was observed, and the frame of the grid */
+#define ROW ((1 + OTHERS)*BINS + 1 + FRAME)
+#define FRAME 8
+#define SKIPPED 1e-10 /* probability that is not worth pushing */
+#define FLOOR_ 1e-30  /* probability left to the impossible */
+#define CUT 0.25      /* width of the threshold relative to the image of a bin */
+#define POINT 1e-6    /* spread of a density that is a point, relative to the distance from reset to threshold */
+
+/* bytes of working memory for one neuron of one lane: a row for each step, and what one step pushes */
+long arena_bytes(long n_steps) { return ((n_steps + 1)*ROW + (4 + OTHERS)*NODES*BINS)*sizeof(double) + 64; }
+
+/* Nodes are at mean + spread*sinh(first + k*step), pulled towards their own mean until the variance is right: a node at
+   raw moves to mean + pull*(raw - mean_of_nodes). variance: of what was spread over them; variance_of_nodes: before
+   they are pulled. Only `first` and `step` count as constants in derivatives. */
+typedef struct { double mean, spread, first, step, pull, mean_of_nodes, variance, variance_of_nodes; } Frame;
+
+/* probability of what was observed, at this margin above threshold */
+INLINE double seen_(double margin, double width, double sign) {
+  double z = sign*margin/width;
+  z = z > 40 ? 40 : (z < -70 ? -70 : z);
+  double s = 1/(1 + exp_(-z));
+  return s > FLOOR_ ? s : FLOOR_;
+}
+INLINE double inside_(double place) { return place > 1 ? (place < BINS - 2 ? place : BINS - 2) : 1; }
+INLINE double asinh_(double x) {
+  double size = x < 0 ? -x : x, y = log_(size + sqrt(size*size + 1));
+  return x < 0 ? -y : y;
+}
+INLINE double sinh_(double x) { double e = exp_(x); return 0.5*(e - 1/e); }
+
+/* lay the grid over places from low to high */
+static void span_(Frame *f, double mean, double spread, double low, double high) {
+  f->mean = mean, f->spread = spread;
+  double first = asinh_((low - mean)/spread), last = asinh_((high - mean)/spread);
+  f->step = (last - first)/(BINS - 3);
+  f->step = f->step > 1e-3 ? f->step : 1e-3;
+  f->first = 0.5*(first + last) - 0.5*(BINS - 1)*f->step;
+}
+
+/* Node positions before they are pulled. */
+static void lay_(const Frame *f, double *raw) {
+  SIMD
+  for (int k = 0; k < BINS; k++) raw[k] = f->mean + f->spread*sinh_(f->first + k*f->step);
+}
+
+/* Measure how much wider the density p on the nodes is than `variance`, what was spread over them. */
+static void widen_(Frame *f, const double *p, const double *raw, double variance) {
+  double first = 0, second = 0;
+  for (int k = 0; k < BINS; k++) first += p[k]*(raw[k] - f->mean);
+  for (int k = 0; k < BINS; k++) { double off = raw[k] - f->mean - first; second += p[k]*off*off; }
+  double left = second > 0 ? variance/second : 0;
+  left = left < 1 ? left : 1;
+  f->mean_of_nodes = f->mean + first;
+  f->variance = variance;
+  f->variance_of_nodes = second;
+  f->pull = sqrt(left);
+}
+
+/* in: held values (pair), feeds (time, pair), observed (time, neuron, observed_lanes), counted (time, counted_lanes),
+   scale (pair), initial potential, initial others (pair). out: log-likelihood (pair), its derivatives by held values
+   and by feeds. */
+void density(double **in, double **out, long pair, long n_steps, long n_neurons, long n_lanes, long observed_lanes,
+             long counted_lanes, double escape_width, long want, void *team, double *arena) {
+  const long pairs = n_neurons*n_lanes, neuron = pair / n_lanes, lane = pair % n_lanes;
+  const double *observed = in[HELD + FEEDS], *counted = in[HELD + FEEDS + 1];
+  const double point = POINT*in[HELD + FEEDS + 2][pair];
+  double *masses = arena + (n_steps + 1)*ROW, *places = masses + NODES*BINS, *b_places = places + NODES*BINS,
+    *b_masses = b_places + NODES*BINS, *moved = b_masses + NODES*BINS;
+  double weight[NODES], raw[BINS], nodes_at[BINS], spacing[BINS], flat[BINS];
+  double total = 0;
+  (void)moved;
+      @LOAD_HELD@
+      @RUN@
+  {
+    double *p = arena, *u = arena + BINS;
+    memset(arena, 0, ROW*sizeof(double));
+    Frame *f = (Frame *)(arena + ROW - FRAME);
+    const double start = in[HELD + FEEDS + 3][pair];
+    span_(f, start, point, start, start);
+    int j = BINS/2;
+    double d = -f->first/f->step - j;
+    p[j - 1] = 0.5*(0.5 - d)*(0.5 - d);
+    p[j] = 0.75 - d*d;
+    p[j + 1] = 0.5*(0.5 + d)*(0.5 + d);
+    lay_(f, raw);
+    widen_(f, p, raw, 0);
+    for (int o = 0; o < OTHERS; o++)
+      u[o*BINS + j - 1] = u[o*BINS + j] = u[o*BINS + j + 1] = in[HELD + FEEDS + 4 + o][pair];
+  }
+      @ARRAYS@
+  for (long t = 0; t < n_steps; t++) {
+    const double *p = arena + t*ROW, *u = p + BINS;
+    const Frame *f = (const Frame *)(p + ROW - FRAME);
+    double *a = arena + (t + 1)*ROW, *b = a + BINS;
+    Frame *after = (Frame *)(a + ROW - FRAME);
+    const double spiked = observed[(t*n_neurons + neuron)*observed_lanes + lane % observed_lanes];
+    const double sign = spiked > 0.5 ? 1 : -1;
+    int k0 = 0, k1 = BINS;
+    while (k0 < BINS && p[k0] < SKIPPED) k0++;
+    while (k1 > k0 && p[k1 - 1] < SKIPPED) k1--;
+    memset(a, 0, ROW*sizeof(double));
+      @LOAD_STEP@
+      @SET_NODES@
+    for (int q = 0; q < NODES; q++) {
+      @NODE@
+    }
+    lay_(f, raw);
+    SIMD
+    for (int k = 0; k < BINS; k++) {
+      double off = raw[k] - f->mean;
+      nodes_at[k] = f->mean + f->pull*(raw[k] - f->mean_of_nodes);
+      spacing[k] = f->pull*f->step*sqrt(off*off + f->spread*f->spread);
+    }
+    SIMD
+    for (int k = k0; k < k1; k++) {
+      @LOAD_BIN@
+    }
+    double z = 0, mean = 0;
+    for (int q = 0; q < NODES; q++) {
+      double whole = 0, sum = 0;
+      _Pragma("omp simd reduction(+: whole, sum)")
+      for (int k = k0; k < k1; k++) {
+      @BOTH@
+        double arriving = p[k]*weight[q];
+        arriving = arriving < SKIPPED || p[k] < SKIPPED ? 0 : arriving;
+        double width = escape_width*@SCALE@ + CUT*spacing[k]*@STEEP@ + 1e-12;
+        double mass = arriving*(@ACTIVE@ > 0.5 ? seen_(@MARGIN@, width, sign) : 1.0);
+        /* what has crossed and did not spike is at threshold at most */
+        double place = @POTENTIAL@ - (sign < 0 && @MARGIN@ > 0 ? @MARGIN@ : 0);
+        place = mass > 0 ? place : f->mean;
+        masses[q*BINS + k] = mass;
+        places[q*BINS + k] = place;
+        whole += mass;
+        sum += mass*place;
+      @KEEP_OTHERS@
+      }
+      z += whole;
+      mean += sum;
+    }
+    z = z > 1e-290 ? z : 1e-290;
+    mean /= z;
+    double spread = 0, variance = 0, low = mean, high = mean;
+    for (int q = 0; q < NODES; q++) {
+      double size = 0, square = 0, least = low, most = high;
+      _Pragma("omp simd reduction(+: size, square) reduction(min: least) reduction(max: most)")
+      for (int k = k0; k < k1; k++) {
+        double mass = masses[q*BINS + k], place = places[q*BINS + k], off = place - mean;
+        int worth = mass > SKIPPED*z;
+        size += worth ? mass*(off < 0 ? -off : off) : 0;
+        square += worth ? mass*off*off : 0;
+        least = worth && place < least ? place : least;
+        most = worth && place > most ? place : most;
+      }
+      spread += size;
+      variance += square;
+      low = least;
+      high = most;
+    }
+    spread /= z;
+    variance /= z;
+    span_(after, mean, spread > point ? spread : point, low, high);
+    for (int q = 0; q < NODES; q++) {
+      SIMD
+      for (int k = k0; k < k1; k++)
+        flat[k] = inside_((asinh_((places[q*BINS + k] - after->mean)/after->spread) - after->first)/after->step);
+      for (int k = k0; k < k1; k++) {
+        double mass = masses[q*BINS + k];
+        int j = (int)(flat[k] + 0.5);
+        double d = flat[k] - j, l = 0.5*(0.5 - d)*(0.5 - d), r = 0.5*(0.5 + d)*(0.5 + d);
+        double left = mass*l, right = mass*r, middle = mass - left - right;
+        a[j - 1] += left;
+        a[j] += middle;
+        a[j + 1] += right;
+        for (int o = 0; o < OTHERS; o++) {
+          double other = moved[(o*NODES + q)*BINS + k];
+          b[o*BINS + j - 1] += left*other;
+          b[o*BINS + j] += middle*other;
+          b[o*BINS + j + 1] += right*other;
+        }
+      }
+    }
+    a[ROW - FRAME - 1] = z;
+    for (int o = 0; o < OTHERS; o++)
+      for (int k = 0; k < BINS; k++) b[o*BINS + k] = a[k] > 1e-280 ? b[o*BINS + k]/a[k] : 0;
+    for (int k = 0; k < BINS; k++) a[k] /= z;
+    lay_(after, raw);
+    widen_(after, a, raw, variance);
+    total += counted[t*counted_lanes + lane % counted_lanes]*log(z);
+  }
+  out[0][pair] = total;
+  if (!want) return;
+
+  double bp[BINS], bu[OTHERS*BINS + 1], ba[BINS], bb[OTHERS*BINS + 1], b_weight[NODES], b_nodes[BINS];
+  double b_mean = 0, b_spread = 0, b_variance = 0; /* of the frame that the step at hand lays */
+  memset(bp, 0, sizeof bp);
+  memset(bu, 0, sizeof bu);
+      @BARS_RUN@
+  for (long t = n_steps - 1; t >= 0; t--) {
+    const double *p = arena + t*ROW, *u = p + BINS;
+    const Frame *f = (const Frame *)(p + ROW - FRAME);
+    const double *a = arena + (t + 1)*ROW, *after = a + BINS;
+    const Frame *g = (const Frame *)(a + ROW - FRAME);
+    const double spiked = observed[(t*n_neurons + neuron)*observed_lanes + lane % observed_lanes];
+    const double sign = spiked > 0.5 ? 1 : -1, z = a[ROW - FRAME - 1];
+    int k0 = 0, k1 = BINS;
+    while (k0 < BINS && p[k0] < SKIPPED) k0++;
+    while (k1 > k0 && p[k1 - 1] < SKIPPED) k1--;
+      @LOAD_STEP@
+      @SET_NODES@
+    for (int q = 0; q < NODES; q++) {
+      @NODE@
+    }
+    lay_(f, raw);
+    SIMD
+    for (int k = 0; k < BINS; k++) {
+      double off = raw[k] - f->mean;
+      nodes_at[k] = f->mean + f->pull*(raw[k] - f->mean_of_nodes);
+      spacing[k] = f->pull*f->step*sqrt(off*off + f->spread*f->spread);
+    }
+    SIMD
+    for (int k = k0; k < k1; k++) {
+      @LOAD_BIN@
+    }
+    double inner = 0;
+    for (int k = 0; k < BINS; k++) inner += bp[k]*a[k];
+    const double c = counted[t*counted_lanes + lane % counted_lanes];
+    for (int k = 0; k < BINS; k++) {
+      ba[k] = (bp[k] - inner + c)/z;
+      for (int o = 0; o < OTHERS; o++) {
+        double whole = a[k]*z;
+        bb[o*BINS + k] = whole > 1e-280 ? bu[o*BINS + k]/whole : 0;
+        ba[k] -= bb[o*BINS + k]*after[o*BINS + k];
+      }
+    }
+    memset(b_weight, 0, sizeof b_weight);
+    memset(b_nodes, 0, sizeof b_nodes);
+    memset(bu, 0, sizeof bu);
+    memset(bp, 0, sizeof bp);
+      @BARS_STEP@
+      @BAR_ARRAYS@
+      @BIN_ARRAYS@
+    for (int q = 0; q < NODES; q++) {
+      double of_mean = 0, of_spread = 0;
+      _Pragma("omp simd reduction(+: of_mean, of_spread)")
+      for (int k = k0; k < k1; k++) {
+      @BOTH@
+        double worth = p[k]*weight[q] < SKIPPED || p[k] < SKIPPED ? 0.0 : 1.0;
+        double width = escape_width*@SCALE@ + CUT*spacing[k]*@STEEP@ + 1e-12;
+        double s = @ACTIVE@ > 0.5 ? seen_(@MARGIN@, width, sign) : 1.0;
+        double mass = worth*p[k]*weight[q]*s;
+        double off = (@POTENTIAL@ - (sign < 0 && @MARGIN@ > 0 ? @MARGIN@ : 0) - g->mean)/g->spread;
+        off = mass > 0 ? off : 0;
+        double where = (asinh_(off) - g->first)/g->step, place = inside_(where);
+        int j = (int)(place + 0.5);
+        double d = place - j, l = 0.5*(0.5 - d)*(0.5 - d), r = 0.5*(0.5 + d)*(0.5 + d), m = 1 - l - r;
+        double left = ba[j - 1], middle = ba[j], right = ba[j + 1];
+      @LEFT_RIGHT@
+        double b_place = where == place && mass > 0
+          ? mass*((0.5 + d)*right - 2*d*middle - (0.5 - d)*left)/(g->step*g->spread*sqrt(off*off + 1)) : 0.0;
+        of_mean -= b_place;
+        of_spread -= b_place*off;
+        masses[q*BINS + k] = mass;
+        places[q*BINS + k] = off;
+        b_places[q*BINS + k] = b_place;
+        b_masses[q*BINS + k] = worth*(l*left + m*middle + r*right);
+      }
+      b_mean += of_mean;
+      b_spread += of_spread;
+    }
+    double lean = 0;
+    if (g->spread > point) {
+      for (int q = 0; q < NODES; q++) {
+        _Pragma("omp simd reduction(+: lean)")
+        for (int k = k0; k < k1; k++)
+          lean += masses[q*BINS + k] > SKIPPED*z ? masses[q*BINS + k]*sign_(places[q*BINS + k]) : 0;
+      }
+      b_mean -= b_spread*lean/z;
+    } else {
+      b_spread = 0;
+    }
+    for (int q = 0; q < NODES; q++) {
+      double r_weight = 0;
+      @OPEN_BOTH@
+      @PRAGMA_BOTH@
+      for (int k = k0; k < k1; k++) {
+      @BOTH@
+        double worth = p[k]*weight[q] < SKIPPED || p[k] < SKIPPED ? 0.0 : 1.0;
+        double width = escape_width*@SCALE@ + CUT*spacing[k]*@STEEP@ + 1e-12, act = @ACTIVE@ > 0.5 ? 1.0 : 0.0;
+        double s = seen_(@MARGIN@, width, sign), slope = act*(s > FLOOR_ ? sign*s*(1 - s)/width : 0.0);
+        s = act > 0.5 ? s : 1.0;
+        int above = sign < 0 && @MARGIN@ > 0;
+        double mass = masses[q*BINS + k], off = places[q*BINS + k]*g->spread, far = mass > SKIPPED*z ? 1.0 : 0.0;
+        double b_potential = b_places[q*BINS + k]
+          + mass/z*(b_mean + far*(b_spread*sign_(off) + 2*b_variance*off));
+        double b_mass = b_masses[q*BINS + k] + worth/z*(b_mean*off
+          + far*(b_spread*(off < 0 ? -off : off) + b_variance*off*off) - b_spread*g->spread - b_variance*g->variance);
+        double b_margin = p[k]*weight[q]*b_mass*slope - (above ? b_potential : 0);
+        bp[k] += weight[q]*s*b_mass;
+        r_weight += p[k]*s*b_mass;
+      @OTHER_BARS@
+      @BARS_BOTH@
+      @SEED@
+      @BACK_BOTH@
+      }
+      b_weight[q] += r_weight;
+      @CLOSE_BOTH@
+    }
+    {
+      @OPEN_BIN@
+      @PRAGMA_BIN@
+      for (int k = k0; k < k1; k++) {
+      @BACK_BIN@
+      @KEEP_BIN@
+      }
+      const int q = 0;
+      @CLOSE_BIN@
+    }
+    /* from the nodes to the density on them and to the frame that the step before laid */
+    double b_moved = 0, b_pull = 0;
+    for (int k = k0; k < k1; k++) {
+      b_moved += b_nodes[k];
+      b_pull += b_nodes[k]*(raw[k] - f->mean_of_nodes);
+    }
+    const double bent = f->pull < 1 && f->variance > point*point ? b_pull*f->pull/2 : 0;
+    const double b_second = bent > 0 || bent < 0 ? -bent/f->variance_of_nodes : 0;
+    b_variance = bent > 0 || bent < 0 ? bent/f->variance : 0;
+    b_mean = b_moved, b_spread = 0;
+    for (int k = 0; k < BINS; k++) {
+      double off = raw[k] - f->mean_of_nodes;
+      double b_raw = f->pull*b_nodes[k] + p[k]*(2*b_second*off - f->pull*b_moved);
+      bp[k] += off*(b_second*off - f->pull*b_moved);
+      b_mean += b_raw;
+      b_spread += b_raw*(raw[k] - f->mean)/f->spread;
+    }
+    for (int q = NODES - 1; q >= 0; q--) {
+      @BACK_NODE@
+    }
+      @UNSET_NODES@
+      @BACK_STEP@
+  }
+      @BACK_RUN@
+}
