@@ -78,7 +78,7 @@ class DensityKernel:
         if self.library is None:
             return self.by_torch(given, fed, window, escape_width)
         wanted = torch.is_grad_enabled() and any(v.requires_grad for v in (*given, *fed))
-        return _Density.apply(self, window, escape_width, wanted, *given, *fed)  # type: ignore[return-value]
+        return WithSlopes.apply(self, window, escape_width, wanted, *given, *fed)  # type: ignore[return-value]
 
     def by_c(
         self, window: Window, escape_width: float, wanted: bool, values: tuple[Tensor, ...]
@@ -89,7 +89,7 @@ class DensityKernel:
         n_steps = len(window.observed)
         lone = [window.observed, window.counted, window.low, window.high, *window.initial]
         inputs = [
-            v.detach().to(torch.float64).expand(_full(v, (n_neurons, n_lanes))).contiguous()
+            v.detach().to(torch.float64).expand(full_shape(v, (n_neurons, n_lanes))).contiguous()
             for v in values
         ]
         inputs += [v.detach().to(torch.float64).contiguous() for v in lone]
@@ -127,8 +127,8 @@ class DensityKernel:
             0, 1, n, dtype=torch.float64
         ).reshape(-1, 1, 1)
         h = (window.high - window.low) / (n - 1)
-        seen_by = _modulo(window.observed, lanes)
-        counted = _modulo(window.counted.unsqueeze(1), lanes)
+        seen_by = modulo(window.observed, lanes)
+        counted = modulo(window.counted.unsqueeze(1), lanes)
         density, _ = _deposit(
             torch.ones(1, neurons, lanes, dtype=torch.float64),
             window.initial[0][None],
@@ -179,10 +179,12 @@ class DensityKernel:
         return total
 
 
-class _Density(torch.autograd.Function):
+class WithSlopes(torch.autograd.Function):
+    """A kernel whose `by_c` returns a log-likelihood together with its derivatives by every value."""
+
     @staticmethod
     def forward(
-        ctx: Any, kernel: DensityKernel, window: Window, width: float, wanted: bool, *values: Tensor
+        ctx: Any, kernel: Any, window: Any, width: float, wanted: bool, *values: Tensor
     ) -> Tensor:
         result, ctx.slopes = kernel.by_c(window, width, wanted, values)
         ctx.shapes = [v.shape for v in values]
@@ -197,11 +199,13 @@ class _Density(torch.autograd.Function):
         return None, None, None, None, *found
 
 
-def _full(value: Tensor, pair: tuple[int, int]) -> tuple[int, ...]:
+def full_shape(value: Tensor, pair: tuple[int, int]) -> tuple[int, ...]:
+    """The shape of a value with all neurons and lanes; feeds have a time before them."""
     return (value.shape[0], *pair) if value.dim() == 3 else pair
 
 
-def _modulo(value: Tensor, lanes: int) -> Tensor:
+def modulo(value: Tensor, lanes: int) -> Tensor:
+    """Repeat the lanes of a value until there are so many."""
     return value[..., torch.arange(lanes) % value.shape[-1]]
 
 

@@ -144,6 +144,20 @@ class NormalHazard(RealFunction):
         return -self * (self.args[0] + self)
 
 
+class NormalBelow(RealFunction):
+    """`NormalBelow(u, b)`: the standard normal number below b that a uniform u picks, the y with Phi(y) = u Phi(b)."""
+
+    nargs = 2
+    FAR = -30  # below this bound Phi(b) is taken as its leading term, phi(b)/|b|
+
+    def fdiff(self, argindex: int = 1) -> Expr:
+        """By u: Phi(b)/phi(y). By b: u phi(b)/phi(y), or the derivative of the leading term."""
+        u, b = self.args
+        if argindex == 1:
+            return sympy.sqrt(2 * sympy.pi) * sympy.exp(LogNormalCdf(b) + self**2 / 2)
+        return Where(b < self.FAR, b / self, u * sympy.exp((self**2 - b**2) / 2))
+
+
 class Phi(RealFunction):
     """`Phi(k, x)`: the k-th phi function, phi_0 = e^x, phi_k = (phi_{k-1} - 1/(k-1)!)/x with its limit 1/k! at 0.
 
