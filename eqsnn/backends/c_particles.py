@@ -4,9 +4,12 @@ One call serves one neuron of one lane over a whole window, as in c_density.py. 
 resampling are vector loops. What the filter does, and which gradient it has, is said in backends/particles.py.
 """
 
+import math
 from collections.abc import Iterable
 from dataclasses import replace
 
+import numpy as np
+from numpy.typing import NDArray
 from sympy import Expr, Rational, Symbol
 from sympy.core.relational import Relational
 from sympy.logic.boolalg import Boolean
@@ -24,7 +27,8 @@ RUN: Level = frozenset()
 STEP: Level = frozenset("t")
 PARTICLE: Level = frozenset("tk")
 DEAD = 1e-6  # share of a particle, relative to an equal share, below which it is replaced
-ENOUGH = 0.5  # effective share of particles below which all are drawn anew
+ENOUGH = 0.9  # effective share of particles below which all are drawn anew
+LAWS = {"uniform": "{}", "normal": "quantile_({})"}
 
 
 def emit_particles(step: ParticleStep, n_particles: int) -> DensitySource:
@@ -110,12 +114,14 @@ class _Emitter:
     def source(self) -> DensitySource:
         states, names, out = self.hidden.states, self.names, self.step.results()
         summed, held, feeds = self.summed(), self.held, self.feeds
+        drawn = range(len(self.step.draws))
         clause = f" reduction(+: {', '.join(f'r_{n}' for n in summed)})" if summed else ""
         parts = {
             "PARTICLES": [str(self.n)],
             "STATES": [str(len(states))],
             "HELD": [str(len(held))],
             "FEEDS": [str(len(feeds))],
+            "DRAWS": [str(len(drawn))],
             "DEAD": [repr(DEAD)],
             "ENOUGH": [repr(ENOUGH)],
             "SPREAD": ["1" if self.step.spread else "0"],
@@ -127,6 +133,7 @@ class _Emitter:
                     for n, s in enumerate(feeds)
                 ),
                 f"const double {names[self.observed]} = spiked;",
+                *(f"const double shift{n} = uniform_(key{n}, step, lone);" for n in drawn),
                 *self.forward(STEP),
                 *(
                     f"for (int k = 0; k < N; k++) {names[mask]} = {self.spell(condition)} ? 1.0 : 0.0;"
@@ -137,7 +144,7 @@ class _Emitter:
             "LOAD_PARTICLE": [
                 *(f"const double {names[s]} = x[{n}*N + k];" for n, s in enumerate(states)),
                 *(
-                    f"const double {names[d.symbol]} = {d.law}_(key{n}, step, element + (u32)k);"
+                    f"const double {names[d.symbol]} = {LAWS[d.law].format(f'turned_(TURNS[{n}][k], shift{n})')};"
                     for n, d in enumerate(self.step.draws)
                 ),
                 *self.forward(PARTICLE),
@@ -147,6 +154,9 @@ class _Emitter:
             "RESAMPLING_KEY": [f"key{len(self.step.draws)}"],
             "KEYS": [
                 f"const u32 key{n} = (u32)keys[{n}];" for n in range(len(self.step.draws) + 1)
+            ],
+            "TURNS": [
+                f"{{{', '.join(map(repr, row))}}}," for row in turns(len(drawn), self.n).tolist()
             ],
             "BARS_RUN": self.bars(RUN),
             "BARS_STEP": self.bars(STEP),
@@ -180,6 +190,16 @@ class _Emitter:
         return DensitySource(whole, tuple(map(str, held)), tuple(map(str, feeds)))
 
 
+def turns(n_draws: int, n_particles: int) -> NDArray[np.float64]:
+    """Return points in the unit cube that, together with their number over n, fill it evenly, (draw, particle).
+
+    Multiples of square roots modulo 1 (Kronecker's sequence; Niederreiter 1992, section 3.1), the golden ratio first.
+    """
+    primes = [p for p in range(2, 200) if all(p % q for q in range(2, p)) and p != 5]
+    steps = np.array([(math.sqrt(5) - 1) / 2, *(math.sqrt(p) % 1 for p in primes)])
+    return np.outer(steps[:n_draws], np.arange(n_particles)) % 1
+
+
 def _lines(lines: Iterable[str]) -> str:
     return "\n      ".join(lines)
 
@@ -189,7 +209,7 @@ TEMPLATE = """
 #define STATES @STATES@
 #define HELD @HELD@
 #define FEEDS @FEEDS@
-#define ROW ((STATES + 2)*N + 2) /* states, log shares, whom each was copied from; log-probability, whether drawn anew */
+#define ROW ((STATES + 2)*N + 1) /* states, log shares, whom each was copied from, and the log-probability of a step */
 
 /* bytes of working memory for one neuron of one lane */
 long arena_bytes(long n_steps) { return (n_steps + 1)*ROW*sizeof(double) + 64; }
@@ -230,6 +250,15 @@ INLINE double normal_below_(double u, double b) {
   return b < -30.0 ? far : near;
 }
 
+/* low-discrepancy points, a row for each draw of a particle; they are shifted by a random number in every step */
+static const double TURNS[@DRAWS@][N] = {
+      @TURNS@
+};
+INLINE double turned_(double turn, double shift) {
+  double u = turn + shift;
+  return u >= 1 ? u - 1 : u;
+}
+
 /* order of the particles by potential: merge sort, equals stay in order */
 ROUTINE void order_(const double *value, int *place) {
   int other[N], *from = place, *to = other;
@@ -268,10 +297,10 @@ void particles(double **in, double **out, long pair, long n_steps, long n_neuron
   const int64_t *stream = (const int64_t *)in[HELD + FEEDS + 2 + STATES];
   const int64_t *begin = (const int64_t *)in[HELD + FEEDS + 3 + STATES];
   const int64_t *keys = (const int64_t *)in[HELD + FEEDS + 4 + STATES];
-  const u32 lone = (u32)(stream[lane % noise_lanes]*n_neurons + neuron), element = lone*N;
+  const u32 lone = (u32)(stream[lane % noise_lanes]*n_neurons + neuron);
   const u32 start = (u32)begin[lane % noise_lanes];
   double total = 0;
-  double moved[STATES*N], w[N];
+  double moved[STATES*N], w[N], shares[N];
       @MASKS@
       @KEYS@
       @LOAD_HELD@
@@ -293,33 +322,35 @@ void particles(double **in, double **out, long pair, long n_steps, long n_neuron
     }
     double most = w[0], sum = 0, square = 0, least = 1;
     for (int k = 1; k < N; k++) most = w[k] > most ? w[k] : most;
-    memcpy(after, w, sizeof w);
+    memcpy(shares, w, sizeof w);
     _Pragma("omp simd reduction(+: sum)")
     for (int k = 0; k < N; k++) { w[k] = exp_(w[k] - most); sum += w[k]; }
     const double norm = most + log(sum), part = 1/sum;
     for (int k = 0; k < N; k++) {
       w[k] *= part;
-      after[k] -= norm;
       square += w[k]*w[k];
       least = w[k] < least ? w[k] : least;
     }
     total += counted[t*counted_lanes + lane % counted_lanes]*norm;
-    x[ROW - 2] = norm;
-    x[ROW - 1] = square*N*@ENOUGH@ > 1 || least*N < @DEAD@;
-    if (x[ROW - 1] < 0.5) {
-      memcpy(y, moved, sizeof moved);
-    } else {
-      int place[N];
+    x[ROW - 1] = norm;
+    int place[N];
+    order_(moved, place);
+    if (square*N*@ENOUGH@ > 1 || least*N < @DEAD@) {
       const double u = uniform_(@RESAMPLING_KEY@, step, lone);
-      order_(moved, place);
       double passed = w[place[0]];
       for (int k = 0, j = 0; k < N; k++) {
         while (passed < (k + u)/N && j < N - 1) passed += w[place[++j]];
         from[k] = place[j];
-        for (int s = 0; s < STATES; s++) y[s*N + k] = moved[s*N + place[j]];
         after[k] = -log(N);
       }
+    } else {
+      for (int k = 0; k < N; k++) {
+        from[k] = place[k];
+        after[k] = shares[place[k]] - norm;
+      }
     }
+    for (int s = 0; s < STATES; s++)
+      for (int k = 0; k < N; k++) y[s*N + k] = moved[s*N + (int)from[k]];
   }
   out[0][pair] = total;
   if (!want) return;
@@ -332,18 +363,16 @@ void particles(double **in, double **out, long pair, long n_steps, long n_neuron
     const double *x = arena + t*ROW, *share = x + STATES*N, *from = share + N;
     const double spiked = observed[(t*n_neurons + neuron)*observed_lanes + lane % observed_lanes];
     const u32 step = start + (u32)t;
-    const double spread = @SPREAD@ ? spread_(x, share) : 0, norm = x[ROW - 2];
+    const double spread = @SPREAD@ ? spread_(x, share) : 0, norm = x[ROW - 1];
       @LOAD_STEP@
-    if (x[ROW - 1] > 0.5) {
-      memset(copied, 0, sizeof copied);
-      for (int k = 0; k < N; k++) {
-        const int a = (int)from[k];
-        for (int s = 0; s < STATES; s++) copied[s*N + a] += bx[s*N + k];
-        copied[STATES*N + a] += bw[k];
-      }
-      memcpy(bx, copied, sizeof bx);
-      memcpy(bw, copied + STATES*N, sizeof bw);
+    memset(copied, 0, sizeof copied);
+    for (int k = 0; k < N; k++) {
+      const int a = (int)from[k];
+      for (int s = 0; s < STATES; s++) copied[s*N + a] += bx[s*N + k];
+      copied[STATES*N + a] += bw[k];
     }
+    memcpy(bx, copied, sizeof bx);
+    memcpy(bw, copied + STATES*N, sizeof bw);
     double inner = 0;
     for (int k = 0; k < N; k++) inner += bw[k];
     const double gain = counted[t*counted_lanes + lane % counted_lanes] - inner;

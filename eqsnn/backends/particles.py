@@ -6,9 +6,11 @@ observation given particle i and Z = sum_i W_i g_i:
 
     log-likelihood += log Z,  W_i <- W_i g_i / Z.
 
-Particles are drawn anew where their effective number 1/sum W_i^2 falls below half of them or one has died: systematic
-resampling (Kitagawa 1996, doi:10.1080/10618600.1996.10474692) of the particles in the order of their potential, which
-moves little when a parameter does (Malik & Pitt 2011, doi:10.1016/j.jeconom.2011.07.006).
+Particles are kept in the order of their potential, and their random numbers in a step are the points of a shifted
+low-discrepancy sequence in that order (array-RQMC, L'Ecuyer, Lecot & Tuffin 2008, doi:10.1287/opre.1080.0556; Gerber &
+Chopin 2015, doi:10.1111/rssb.12104). They are drawn anew, systematically (Kitagawa 1996,
+doi:10.1080/10618600.1996.10474692), where their effective number 1/sum W_i^2 falls below nine tenths of them or one has died.
+Both make a sample of few particles even, and an estimate that moves little when a parameter does.
 
 Gradient: random numbers are a function of (seed, trial, neuron, particle, step) alone, so that states are smooth
 functions of parameters and g_i is differentiated through them. A copied particle keeps the derivative of the log share
@@ -30,7 +32,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from eqsnn.backends.c_particles import DEAD, ENOUGH, emit_particles
+from eqsnn.backends.c_particles import DEAD, ENOUGH, emit_particles, turns
 from eqsnn.backends.compile_c import Compiler, load_library
 from eqsnn.backends.density import WithSlopes, full_shape, modulo
 from eqsnn.backends.kernel import Noise
@@ -42,8 +44,6 @@ from eqsnn.maths.escape import ESCAPE_WIDTH
 from eqsnn.maths.hidden import Hidden
 from eqsnn.maths.particles import SPREAD, particle_step
 from eqsnn.maths.program import Input, Kind
-
-LAWS = {"normal": Kind.NORMAL, "uniform": Kind.UNIFORM}
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,10 +81,10 @@ class ParticleKernel:
 
     @property
     def streams(self) -> list[Input]:
-        """The noise of the filter: one input for each draw of a particle, and one for the resampling."""
+        """The noise of the filter: the shift of each draw of the particles, and one number for the resampling."""
         space = self.hidden.population
-        drawn = [Input(d.symbol, space, LAWS[d.law]) for d in self.step.draws]
-        return [*drawn, Input(symbol(f"{space}.(resampling)"), space, Kind.UNIFORM)]
+        names = [*(d.symbol for d in self.step.draws), symbol(f"{space}.(resampling)")]
+        return [Input(s, space, Kind.UNIFORM) for s in names]
 
     def __call__(
         self,
@@ -174,18 +174,23 @@ class ParticleKernel:
         return total
 
     def _numbers(self, neurons: int, lanes: int, n_steps: int, noise: Noise) -> list[Tensor]:
-        """All random numbers, (time, particle, neuron, lane); one for all particles in the last."""
+        """All random numbers: (time, particle, neuron, lane) of each draw, (time, neuron, lane) of the resampling."""
         copies = -(-lanes // len(noise.stream))
         wide = Noise(
             noise.seed, noise.stream.repeat(copies)[:lanes], noise.first.repeat(copies)[:lanes]
         )
+        *shifts, renewing = (
+            draw(wide, given, neurons, n_steps, torch.float64).expand(n_steps, neurons, lanes)
+            for given in self.streams
+        )
+        points = torch.from_numpy(turns(len(shifts), self.n_particles))
         found = []
-        for given in self.streams:
-            each = 1 if given.name.endswith("(resampling)") else self.n_particles
-            whole = draw(wide, given, neurons * each, n_steps, torch.float64)
-            whole = whole.expand(n_steps, neurons * each, lanes)
-            found.append(whole.reshape(n_steps, neurons, each, lanes).transpose(1, 2))
-        return found
+        for d, shift, row in zip(self.step.draws, shifts, points, strict=True):
+            u = row.reshape(1, -1, 1, 1) + shift.unsqueeze(1)
+            u = torch.where(u >= 1, u - 1, u)
+            normal = torch.special.ndtri(u.clamp(1e-300, 1 - 1e-16))
+            found.append(normal if d.law == "normal" else u)
+        return [*found, renewing]
 
 
 def _spread(potential: Tensor, share: Tensor) -> Tensor:
@@ -196,7 +201,7 @@ def _spread(potential: Tensor, share: Tensor) -> Tensor:
 
 
 def _renewed(now: list[Tensor], share: Tensor, u: Tensor) -> tuple[list[Tensor], Tensor]:
-    """Draw particles anew where too few of them count; shares keep the derivative of those they were copied with."""
+    """Order particles; draw them anew where too few count: shares keep the derivative of those they were copied with."""
     n = len(share)
     w = share.detach().exp()
     wanted = ((w**2).sum(0) * n * ENOUGH > 1) | (w.min(0).values * n < DEAD)
@@ -210,5 +215,6 @@ def _renewed(now: list[Tensor], share: Tensor, u: Tensor) -> tuple[list[Tensor],
     chosen = torch.gather(order, 0, torch.from_numpy(found).clamp(max=n - 1))
     copied = torch.gather(share, 0, chosen)
     fresh = copied - copied.detach() - math.log(n)
-    states = [torch.where(wanted, torch.gather(v, 0, chosen), v) for v in now]
-    return states, torch.where(wanted, fresh, share)
+    origin = torch.where(wanted, chosen, order)
+    states = [torch.gather(v, 0, origin) for v in now]
+    return states, torch.where(wanted, fresh, torch.gather(share, 0, order))
