@@ -66,7 +66,7 @@ class ParticleKernel:
 
     def __init__(self, hidden: Hidden, n_particles: int, compiler: Compiler | None) -> None:
         self.hidden, self.n_particles = hidden, n_particles
-        self.step = particle_step(hidden)
+        self.step = particle_step(hidden, n_particles)
         self.written = emit_particles(self.step, n_particles)
         self.held, self.feeds = self.written.held, self.written.feeds
         self.library = None

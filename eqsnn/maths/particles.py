@@ -5,6 +5,7 @@ the observation (a fully adapted filter, Pitt & Shephard 1999, doi:10.1080/01621
 jumps where a particle passes the threshold. Any other noise is drawn blindly and the threshold gets a narrow width.
 """
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
@@ -26,7 +27,7 @@ from eqsnn.maths.hidden import Hidden, Source, grid_frame
 from eqsnn.maths.program import NETWORK, Assign, Input, Kind, Program
 
 SPREAD = "(spread)"  # standard deviation of the particles' potential at the start of a step
-BAND = 0.1  # width of the threshold relative to that spread, where no noise can be integrated out
+BAND = 0.5  # width of the threshold relative to that spread over the root of the number of particles, unless integrated
 NARROWEST = 1e-9  # width of the threshold relative to the distance from reset to threshold
 CERTAIN = 40  # margin in standard deviations of a neuron that cannot fire
 COMPRESSED = 30  # widths on the wrong side of the threshold from which the log-probability falls as a logarithm only
@@ -59,14 +60,15 @@ class ParticleStep:
         return dict(self.program.outputs)
 
 
-def particle_step(hidden: Hidden) -> ParticleStep:
-    """Return the step of one particle of a population."""
-    return _Writer(hidden).write()
+def particle_step(hidden: Hidden, n_particles: int) -> ParticleStep:
+    """Return the step of one of so many particles of a population."""
+    return _Writer(hidden, n_particles).write()
 
 
 class _Writer:
-    def __init__(self, hidden: Hidden) -> None:
+    def __init__(self, hidden: Hidden, n_particles: int) -> None:
         self.hidden, self.name = hidden, hidden.population
+        self.band = Float(BAND / math.sqrt(n_particles))
         self.statements: list[Assign] = []
         self.draws: list[Draw] = []
         self.composed = hidden.composed()
@@ -167,7 +169,7 @@ class _Writer:
         """Return the log-probability at a margin that is not integrated over: a threshold with a narrow width."""
         margin = self.composed["margin"]
         steep = Detach(sympy.Abs(margin.diff(self.hidden.states[0])))
-        width = self.width + Float(BAND) * symbol(SPREAD) * steep
+        width = self.width + self.band * symbol(SPREAD) * steep
         ratio = self.let(self.sign * margin / width, "above")
         far = maximum(-COMPRESSED - ratio, Integer(0))
         weight = LogSigmoid(Where(far > 0, -COMPRESSED - sympy.log(1 + far), ratio))
