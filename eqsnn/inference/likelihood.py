@@ -1,7 +1,7 @@
 """Likelihood of the observed spikes under teacher forcing, private noise integrated out, window by window."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -207,7 +207,7 @@ def _build(data: Data, stage: Forced, seed: int, values: Values) -> Machinery:
     if stage.density == "escape":
         program = forced_program(data.model, known=data.known)
         return Machinery(compile_program(program, outputs, data.backend), outputs)
-    typical = {name: float(value.max()) for name, value in values.items()}
+    typical = {name: float(value.detach().max()) for name, value in values.items()}
     typical |= {n: v for n, v in setup.settings_of(data.model).items() if isinstance(v, float)}
     separated = separated_program(data.model, typical, known=data.known, diffusion=stage.diffusion)
     if stage.density == "moments":
@@ -245,16 +245,21 @@ def _lowest(data: Data, seed: int, values: Values, hidden: Hidden, frame: Progra
     """Return how deep the potential goes in a stretch of data, where 0 is the reset and 1 the threshold."""
     potential = str(hidden.states[0])
     program = forced_program(data.model, known=data.known)
-    kernel = compile_program(program, (potential,), data.backend)
+    # the frame may follow what is fed, as a threshold that an input moves
+    read = {given.name for given in frame.inputs}
+    fed = {str(f): f for f in hidden.feeds if str(f) in read}
+    program = replace(program, outputs={**program.outputs, **fed})
+    kernel = compile_program(program, (potential, *fed), data.backend)
     pilot = Forced(window=CHARACTERISTIC, warm_up=0.0)
     lanes = windows(data, kernel.step, pilot, seed)
     restarts = max(value.shape[-1] for value in values.values())
     with torch.no_grad():
         plain = {name: value.detach() for name, value in values.items()}
         spread = {name: repeat(v, restarts, lanes.width) for name, v in plain.items()}
-        outcome = run_lanes(data, kernel, lanes, spread, restarts, {ESCAPE_WIDTH: 0.1}, record=(potential,))  # fmt: skip
-        held = spread | setup.settings_of(data.model)
-        given = {**held, **{str(f): torch.tensor(0.0, dtype=torch.float64) for f in hidden.feeds}}
+        outcome = run_lanes(
+            data, kernel, lanes, spread, restarts, {ESCAPE_WIDTH: 0.1}, record=(potential, *fed)
+        )
+        given = {**spread, **setup.settings_of(data.model), **outcome.recorded}
         out = compile_once(frame)(given, {}, torch.float64)
     depth = (outcome.recorded[potential] - torch.as_tensor(out["level"])) / torch.as_tensor(
         out["scale"]
