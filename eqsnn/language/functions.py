@@ -109,6 +109,11 @@ class Sigmoid(RealFunction):
 
     nargs = 1
 
+    @classmethod
+    def eval(cls, x: Expr) -> Expr | None:
+        """Fold numbers."""
+        return 1 / (1 + sympy.exp(-x)) if x.is_number else None
+
     def fdiff(self, argindex: int = 1) -> Expr:
         """Sigma' = sigma (1 - sigma)."""
         return self * (1 - self)
