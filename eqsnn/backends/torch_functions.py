@@ -37,9 +37,9 @@ def normal_hazard(x: Tensor) -> Tensor:
 def normal_below(u: Tensor, b: Tensor) -> Tensor:
     """The y with Phi(y) = u Phi(b); b and u in (0, 1]. Far below zero Phi(b) is taken as phi(b)/|b|."""
     far = b < FAR_BELOW
-    near = torch.special.ndtri(
-        (u * torch.special.ndtr(b.clamp(min=FAR_BELOW))).clamp(min=1e-300, max=1 - 1e-16)
-    )
+    # half of erfc, because torch's own distribution function is 0 from -9 on
+    below = 0.5 * torch.special.erfc(-b.clamp(min=FAR_BELOW) / math.sqrt(2))
+    near = torch.special.ndtri((u * below).clamp(min=1e-300, max=1 - 1e-16))
     return torch.where(far, -torch.sqrt(b.clamp(max=FAR_BELOW) ** 2 - 2 * torch.log(u)), near)
 
 

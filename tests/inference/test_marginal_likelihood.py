@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from scipy.stats import norm
 
 import eqsnn
+from eqsnn.backends.torch_functions import normal_below
 from eqsnn.errors import InputError
 from eqsnn.inference.likelihood import ForcedObjective
 from eqsnn.inference.objectives import prepare
@@ -294,7 +295,7 @@ def test_poisson_counts_inside_a_sigmoid_are_summed_over(density, stage, toleran
 def with_gradient(objective, values, width):
     found = -objective(values, width).sum() * objective.scale
     slopes = torch.autograd.grad(found, list(values.values()), allow_unused=True)
-    return float(found), {
+    return float(found.detach()), {
         name: float(s.sum()) for name, s in zip(values, slopes, strict=True) if s is not None
     }
 
@@ -492,3 +493,16 @@ def test_an_unknown_density_is_refused_with_the_names_of_those_there_are():
     task, truth = task_of("lif")
     with pytest.raises(InputError, match="escape, moments, grid, particles"):
         task.log_likelihood("gaussian", **truth)
+
+
+def test_truncated_normal_numbers_follow_the_inverse_of_the_distribution():
+    b = torch.tensor([-29.9, -12.0, -3.0, 0.0, 2.0, 9.0], dtype=torch.float64).unsqueeze(1)
+    u = torch.tensor([0.01, 0.3, 0.9], dtype=torch.float64)
+    b.requires_grad_()
+    y = normal_below(u, b)
+    with torch.no_grad():
+        below = torch.special.log_ndtr(y) - torch.special.log_ndtr(b)
+    assert torch.allclose(below, torch.log(u).expand_as(below), atol=1e-9)
+    (slope,) = torch.autograd.grad(y.sum(), b)
+    expected = (u * torch.exp((y**2 - b**2) / 2)).sum(1, keepdim=True)
+    assert torch.allclose(slope, expected, rtol=1e-6)
