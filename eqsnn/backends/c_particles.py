@@ -149,7 +149,9 @@ class _Emitter:
                 ),
                 *self.forward(PARTICLE),
             ],
-            "KEEP": [f"moved[{n}*N + k] = {names[out[f'next.{s}']]};" for n, s in enumerate(states)],
+            "KEEP": [
+                f"moved[{n}*N + k] = {names[out[f'next.{s}']]};" for n, s in enumerate(states)
+            ],
             "LOG_WEIGHT": [names[out["log_weight"]]],
             "RESAMPLING_KEY": [f"key{len(self.step.draws)}"],
             "KEYS": [

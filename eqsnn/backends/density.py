@@ -186,12 +186,14 @@ class WithSlopes(torch.autograd.Function):
     def forward(
         ctx: Any, kernel: Any, window: Any, width: float, wanted: bool, *values: Tensor
     ) -> Tensor:
+        """Run the kernel and keep the derivatives it found."""
         result, ctx.slopes = kernel.by_c(window, width, wanted, values)
         ctx.shapes = [v.shape for v in values]
         return result
 
     @staticmethod
     def backward(ctx: Any, *bars: Tensor) -> tuple[Tensor | None, ...]:
+        """Multiply the derivatives with that of the objective."""
         found = [
             (slope * bars[0]).sum_to_size(shape)
             for slope, shape in zip(ctx.slopes, ctx.shapes, strict=True)

@@ -11,7 +11,9 @@ PHI_SERIES_BELOW = (
     0.5  # |x| below which phi_k is summed as a series; 16 terms leave less than 1e-16
 )
 PHI_TERMS = 16
-FAR_BELOW = -30.0  # bound below which a truncated normal number follows from the leading term of the tail
+FAR_BELOW = (
+    -30.0
+)  # bound below which a truncated normal number follows from the leading term of the tail
 
 
 def sqrt(x: Tensor | float) -> Tensor | float:

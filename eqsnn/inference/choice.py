@@ -19,7 +19,9 @@ from eqsnn.simulation import setup
 TOLERANCE = 1.0  # nats per 1000 neuron-steps that a density may be off before a better one is taken
 STRETCH = 2.0  # seconds of all windows that are measured on
 REFERENCE = 1024  # particles of the reference
-MOST_TERMS = 40  # sigma points times nodes of the noise above which moments take too long to compile
+MOST_TERMS = (
+    40  # sigma points times nodes of the noise above which moments take too long to compile
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +54,9 @@ def choose_density(data: Data, stage: Forced, values: Values, seed: int = 0) -> 
     gridded = all(grid_frame(hidden) is not None for hidden in separated.hidden)
     if gridded and all(len(hidden.states) == 1 for hidden in separated.hidden):
         names = ", ".join(str(hidden.states[0]) for hidden in separated.hidden)
-        reason = f"private noise reaches one state of a neuron ({names}), whose density fits on a grid"
+        reason = (
+            f"private noise reaches one state of a neuron ({names}), whose density fits on a grid"
+        )
         return Choice("grid", reason)
     possible = ["moments"] if all(map(_affordable, separated.hidden)) else []
     possible += ["grid"] if gridded else []
@@ -65,9 +69,7 @@ def _affordable(hidden: Hidden) -> bool:
     return n <= MOST_STATES and (2 * n + 1) * len(nodes_of(hidden.sources)) <= MOST_TERMS
 
 
-def _measured(
-    possible: list[str], data: Data, stage: Forced, values: Values, seed: int
-) -> Choice:
+def _measured(possible: list[str], data: Data, stage: Forced, values: Values, seed: int) -> Choice:
     short = replace(stage, seconds=min(stage.seconds, STRETCH))
     plain = {name: value.detach() for name, value in values.items()}
     found, seconds = {}, {}
@@ -106,9 +108,7 @@ def _score(
         return time.perf_counter() - started, score, objective.scale
 
 
-def _warning(
-    chosen: str, fitting: list[str], noise: float, error: Mapping[str, float]
-) -> str:
+def _warning(chosen: str, fitting: list[str], noise: float, error: Mapping[str, float]) -> str:
     if noise > TOLERANCE:
         return (
             f"how near a density comes is known to {noise:.2g} nats per 1000 neuron-steps only: at these parameters "

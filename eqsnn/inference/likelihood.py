@@ -168,7 +168,9 @@ class ForcedObjective:
         """Return everything constant over a run, and the same as constants of differentiation."""
         held: dict[str, Tensor | float] = dict(values)
         held |= setup.settings_of(self.data.model) | {"surrogate_width": 0.1} | dict(settings)
-        plain = {n: v.detach() if isinstance(v, Tensor) else v for n, v in held.items()}
+        plain: dict[str, Tensor | float] = {
+            n: v.detach() if isinstance(v, Tensor) else v for n, v in held.items()
+        }
         return held, plain
 
     def initial(

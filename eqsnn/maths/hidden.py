@@ -232,7 +232,9 @@ def _with_nodes(
             swaps[given.symbol] = node
             values = [Rational(2 * n + 1, 2 * UNIFORM_NODES) for n in range(UNIFORM_NODES)]
             equal = (Rational(1, UNIFORM_NODES),) * UNIFORM_NODES
-            sources.append(Source(node, tuple(values), equal, Rational(1, 2), Rational(1, 12), "uniform"))
+            sources.append(
+                Source(node, tuple(values), equal, Rational(1, 2), Rational(1, 12), "uniform")
+            )
     if math.prod(len(source.values) for source in sources) > MOST_NODES:
         raise InputError(
             f"`{population}` has {len(sources)} noise sources, too many to integrate out together; "
@@ -275,7 +277,9 @@ def _poisson(node: Symbol, rate: Expr, largest: float) -> Source:
         total += probability
     weights = [sympy.exp(-rate) * rate**k / sympy.factorial(k) for k in range(count)]
     weights.append(1 - sum(weights, Integer(0)))
-    return Source(node, tuple(Integer(k) for k in range(count + 1)), tuple(weights), rate, rate, "counts")
+    return Source(
+        node, tuple(Integer(k) for k in range(count + 1)), tuple(weights), rate, rate, "counts"
+    )
 
 
 def _gauss(node: Symbol) -> Source:

@@ -99,7 +99,9 @@ class _Writer:
         outputs = {"log_weight": self.let(weight + score, "log weight")}
         for n, state in enumerate(self.hidden.states):
             after = self.composed[f"next.{state}"]
-            outputs[f"next.{state}"] = self.let(after if n else self.bounded(after), f"next {state}")
+            outputs[f"next.{state}"] = self.let(
+                after if n else self.bounded(after), f"next {state}"
+            )
         return self.finished(outputs)
 
     def drawn(self, source: Source) -> Expr:

@@ -71,7 +71,10 @@ def test_two_nearly_gaussian_states_take_the_moments_and_the_distances_are_told(
 BISTABLE = MODEL.replace(
     "(v_rest - v + I - w)/tau_m + sigma*sqrt(2/tau_m)*xi",
     "(v_rest - v + I*kick - w)/tau_m",
-).replace("    I : mV (input)\n", "    I : mV (input)\n    kick = poisson(40*Hz*dt)*12 : 1 (constant over dt)\n")
+).replace(
+    "    I : mV (input)\n",
+    "    I : mV (input)\n    kick = poisson(40*Hz*dt)*12 : 1 (constant over dt)\n",
+)
 
 
 def test_rare_large_kicks_are_not_gaussian_and_the_moments_are_not_taken():

@@ -136,9 +136,11 @@ def driven(text, spikes, current, threshold=None, **options):
     return Task(text, spikes, I=current[None, :, None], h=moved[None, :, None], **options)
 
 
-def simulated(text, n_steps, n=2, seed=0, **parameters):
+def simulated(text, n_steps: int, n: int = 2, seed: int = 0, **parameters):
     model = eqsnn.loads(text).sized(n)
-    given = {"I": np.repeat(drive(n_steps)[None, :, None], n, 2)} if "I : mV (input)" in text else {}
+    given = (
+        {"I": np.repeat(drive(n_steps)[None, :, None], n, 2)} if "I : mV (input)" in text else {}
+    )
     if given:
         given["h"] = np.zeros_like(given["I"])
     chosen = {f"cells.{name}": v for name, v in parameters.items()}
@@ -403,6 +405,7 @@ def test_without_noise_the_threshold_keeps_its_width_as_a_normal_distribution(de
     assert found[0] == pytest.approx(expected, rel=1e-3)
 
 
+TWO_TRUTH = {"cells.sigma": SIGMA, "cells.tau_m": TAU_M, "quiet.tau": 9.0}
 TWO = LIF.replace("cells : lif", "cells : lif[1]\n    quiet : plain[1]").replace(
     "network:",
     "neuron plain:\n"
@@ -422,12 +425,12 @@ def test_a_population_without_noise_keeps_its_escape_likelihood(density):
     model = eqsnn.loads(TWO)
     given = {"I": drive(200), "J": drive(200) + 8, "h": np.zeros(200)}
     given = {name: v[None, :, None] for name, v in given.items()}
-    recording = eqsnn.simulate(model, 0.2, inputs=given, parameters={"cells.sigma": SIGMA, "cells.tau_m": TAU_M, "quiet.tau": 9.0})  # fmt: skip
+    recording = eqsnn.simulate(model, 0.2, inputs=given, parameters=TWO_TRUTH)  # fmt: skip
     data = prepare(model.definition, recording, torch.float64)
     values = {
         name: torch.tensor(np.atleast_1d(v)).unsqueeze(-1)
-        for name, v in {"cells.v_rest": [V_REST], "cells.v_th": [V_TH], "cells.tau_m": [TAU_M], "cells.sigma": [SIGMA], "quiet.tau": [9.0]}.items()
-    }  # fmt: skip
+        for name, v in {**TWO_TRUTH, "cells.v_rest": V_REST, "cells.v_th": V_TH}.items()
+    }
     found = {}
     for each in ("escape", density):
         objective = ForcedObjective(data, Forced(density=each, window=0.2, warm_up=0), 0, values)
@@ -440,13 +443,11 @@ ANY_DENSITY = pytest.mark.parametrize("density", ["moments", "grid", "particles"
 
 
 @ANY_DENSITY
-@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.sampled_from(["lif", "adaptive", "sleep"]), st.data())
 def test_a_log_likelihood_is_a_finite_negative_number_up_to_the_bounds(density, name, data):
     task, truth = task_of(name, 60)
-    bounds = {
-        n.removeprefix("cells."): (p.low, p.high) for n, p in task.model.parameters().items()
-    }
+    bounds = {n.removeprefix("cells."): (p.low, p.high) for n, p in task.model.parameters().items()}
     chosen = {
         n: data.draw(st.one_of(st.sampled_from([low, high]), st.floats(low, high)), label=n)
         for n, (low, high) in bounds.items()
