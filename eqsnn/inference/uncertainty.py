@@ -11,9 +11,7 @@ from torch import Tensor
 from eqsnn.inference.coordinates import Coordinate
 from eqsnn.inference.scoring import FAINT, Packing, Scores, information
 
-WINDOWS_PER_UNKNOWN = (
-    5  # fewer than this, and the information between blocks is taken as its expectation, 0
-)
+WINDOWS_PER_UNKNOWN = 5  # fewer than this, and the information between blocks is taken as its expectation, 0
 OPEN = 1.0  # standard deviation, in units of the prior's, from which on the data say less than the file
 SHARE = 0.3  # of a direction's largest component, below which a parameter is no part of it
 NINETY = 1.6448536269514722  # standard deviations in half of a 90 % interval

@@ -1,6 +1,7 @@
 """Private noise integrated out: every density against paths simulated in numpy, filters in closed form, and one another."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -287,7 +288,7 @@ def test_two_noisy_states_far_from_threshold_follow_the_kalman_filter(density, s
     [("grid", {"bins": 64}, 0.02), ("grid", {"bins": 400}, 0.005), ("particles", {"particles": 1024}, 0.03)],
 )  # fmt: skip
 def test_poisson_counts_inside_a_sigmoid_are_summed_over(density, stage, tolerance):
-    truth = {"v_rest": -37.0, "tau_m": 2.5, "k": 6.0}
+    truth: dict[str, Any] = {"v_rest": -37.0, "tau_m": 2.5, "k": 6.0}
     spikes = simulated(SLEEP, 1500, n=1, **truth)
     expected = by_counts(spikes[:, 0], **truth)
     found = Task(SLEEP, spikes).log_likelihood(density, stage=stage, **truth)
@@ -302,7 +303,7 @@ def with_gradient(objective, values, width):
     }
 
 
-MODELS = {
+MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     "lif": (LIF, {"tau_m": TAU_M, "sigma": SIGMA}),
     "refractory": (REFRACTORY, {"tau_m": TAU_M, "sigma": SIGMA}),
     "adaptive": (ADAPTIVE, {"tau_m": TAU_M, "sigma": SIGMA, "a": 0.5, "b": 3.0, "tau_w": 40.0}),
@@ -474,7 +475,7 @@ def test_a_restart_has_the_likelihood_it_has_alone(density):
 
 @pytest.mark.parametrize("step", [0.05, -0.05])
 def test_on_a_grid_the_truth_scores_better_than_what_surrounds_it(step):
-    truth = {"v_rest": -37.0, "tau_m": 2.5, "k": 6.0}
+    truth: dict[str, Any] = {"v_rest": -37.0, "tau_m": 2.5, "k": 6.0}
     task = Task(SLEEP, simulated(SLEEP, 20000, n=8, **truth))
     stage = {"window": 0.5, "warm_up": 0.05, "bins": 256}
     values = task.values(**truth)
