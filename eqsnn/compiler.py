@@ -20,11 +20,12 @@ from pathlib import Path
 
 from eqsnn.backends.c_adjoint import cut_adjoint
 from eqsnn.backends.c_layout import RUNTIME, Form
-from eqsnn.backends.compile_c import find_compiler
+from eqsnn.backends.compile_c import Compiler, find_compiler
 from eqsnn.backends.density import DensityKernel
 from eqsnn.backends.emit_c import emit
 from eqsnn.backends.kernel import Kernel
 from eqsnn.backends.native import NativeKernel
+from eqsnn.backends.particles import ParticleKernel
 from eqsnn.backends.pytorch import TorchKernel, compile_torch
 from eqsnn.errors import InputError
 from eqsnn.language.check import check
@@ -101,10 +102,19 @@ def moments_program(separated: Separated) -> Program:
 
 def compile_density(hidden: Hidden, n_bins: int, backend: str = "auto") -> DensityKernel:
     """Return the kernel that carries the density of a population's noisy states; backend as in compile_program."""
+    return DensityKernel(hidden, n_bins, _compiler(backend))
+
+
+def compile_particles(hidden: Hidden, n_particles: int, backend: str = "auto") -> ParticleKernel:
+    """Return the kernel that samples a population's noisy states; backend as in compile_program."""
+    return ParticleKernel(hidden, n_particles, _compiler(backend))
+
+
+def _compiler(backend: str) -> Compiler | None:
     compiler = None if backend == "pytorch" else find_compiler(os.environ.get("CC"))
     if compiler is None and backend == "native":
         raise InputError(NO_COMPILER)
-    return DensityKernel(hidden, n_bins, compiler)
+    return compiler
 
 
 BACKENDS = ("auto", "native", "pytorch")  # the names `--backend` accepts

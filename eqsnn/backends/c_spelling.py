@@ -85,6 +85,7 @@ CALLS: dict[type, str] = {
     f.LogSigmoid: "logsigmoid_",
     f.LogNormalCdf: "log_normal_cdf_",
     f.NormalHazard: "normal_hazard_",
+    f.NormalBelow: "normal_below_",
     f.PoissonQuantile: "poisson_quantile_",
 }
 

@@ -78,7 +78,7 @@ class DensityKernel:
         if self.library is None:
             return self.by_torch(given, fed, window, escape_width)
         wanted = torch.is_grad_enabled() and any(v.requires_grad for v in (*given, *fed))
-        return _Density.apply(self, window, escape_width, wanted, *given, *fed)  # type: ignore[return-value]
+        return WithSlopes.apply(self, window, escape_width, wanted, *given, *fed)  # type: ignore[return-value]
 
     def by_c(
         self, window: Window, escape_width: float, wanted: bool, values: tuple[Tensor, ...]
@@ -89,7 +89,7 @@ class DensityKernel:
         n_steps = len(window.observed)
         lone = [window.observed, window.counted, window.scale, *window.initial]
         inputs = [
-            v.detach().to(torch.float64).expand(_full(v, (n_neurons, n_lanes))).contiguous()
+            v.detach().to(torch.float64).expand(full_shape(v, (n_neurons, n_lanes))).contiguous()
             for v in values
         ]
         inputs += [v.detach().to(torch.float64).contiguous() for v in lone]
@@ -123,8 +123,8 @@ class DensityKernel:
         states = [str(s) for s in self.hidden.states]
         n, k = self.n_bins, len(nodes_of(self.hidden.sources))
         neurons, lanes = window.scale.shape
-        seen_by = _modulo(window.observed, lanes)
-        counted = _modulo(window.counted.unsqueeze(1), lanes)
+        seen_by = modulo(window.observed, lanes)
+        counted = modulo(window.counted.unsqueeze(1), lanes)
         point = POINT * window.scale
         one = torch.ones(1, neurons, lanes, dtype=torch.float64)
         grid = _Grid.around(one, window.initial[0][None], point, n)
@@ -179,17 +179,21 @@ class DensityKernel:
         return total
 
 
-class _Density(torch.autograd.Function):
+class WithSlopes(torch.autograd.Function):
+    """A kernel whose `by_c` returns a log-likelihood together with its derivatives by every value."""
+
     @staticmethod
     def forward(
-        ctx: Any, kernel: DensityKernel, window: Window, width: float, wanted: bool, *values: Tensor
+        ctx: Any, kernel: Any, window: Any, width: float, wanted: bool, *values: Tensor
     ) -> Tensor:
+        """Run the kernel and keep the derivatives it found."""
         result, ctx.slopes = kernel.by_c(window, width, wanted, values)
         ctx.shapes = [v.shape for v in values]
         return result
 
     @staticmethod
     def backward(ctx: Any, *bars: Tensor) -> tuple[Tensor | None, ...]:
+        """Multiply the derivatives with that of the objective."""
         found = [
             (slope * bars[0]).sum_to_size(shape)
             for slope, shape in zip(ctx.slopes, ctx.shapes, strict=True)
@@ -197,11 +201,13 @@ class _Density(torch.autograd.Function):
         return None, None, None, None, *found
 
 
-def _full(value: Tensor, pair: tuple[int, int]) -> tuple[int, ...]:
+def full_shape(value: Tensor, pair: tuple[int, int]) -> tuple[int, ...]:
+    """The shape of a value with all neurons and lanes; feeds have a time before them."""
     return (value.shape[0], *pair) if value.dim() == 3 else pair
 
 
-def _modulo(value: Tensor, lanes: int) -> Tensor:
+def modulo(value: Tensor, lanes: int) -> Tensor:
+    """Repeat the lanes of a value until there are so many."""
     return value[..., torch.arange(lanes) % value.shape[-1]]
 
 

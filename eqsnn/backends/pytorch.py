@@ -51,6 +51,7 @@ RUNTIME = {
     "detach": runtime.detach,
     "logsigmoid": runtime.logsigmoid,
     "mix": runtime.mix,
+    "normal_below": runtime.normal_below,
     "normal_hazard": runtime.normal_hazard,
     "phi": runtime.phi,
     "matrix_exponential": runtime.matrix_exponential,

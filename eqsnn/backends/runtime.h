@@ -68,7 +68,7 @@ typedef uint32_t ubits;
 #if defined(__clang__)
 #define UNROLL _Pragma("clang loop unroll(full)")
 #else
-#define UNROLL _Pragma("GCC unroll 16")
+#define UNROLL _Pragma("GCC unroll 32")
 #endif
 #define R(x) ((real)(x))
 typedef uint32_t u32;
@@ -136,9 +136,12 @@ INLINE real log_(real x) {
   real small = x < R(TINY) ? R(1.0) : R(0.0);
   real scaled = small > R(0.5) ? x * R((bits)1 << MANTISSA) : x;
   bits b = to_bits(scaled);
-  bits e = (bits)((ubits)b - (ubits)to_bits(R(0.70710678118654752440))) >> MANTISSA;
+  /* shifts and conversions that narrow vector units have, too: no sign to shift, no 64-bit integer to convert */
+  const bits offset = (bits)1 << (8 * sizeof(bits) - 1 - MANTISSA);
+  bits raised = (bits)(((ubits)b - (ubits)to_bits(R(0.70710678118654752440)) + ((ubits)offset << MANTISSA)) >> MANTISSA);
+  bits e = raised - offset;
   real m = from_bits((bits)((ubits)b - ((ubits)e << MANTISSA)));
-  real exponent = (real)e - small * R(MANTISSA);
+  real exponent = (from_bits(raised + to_bits(ROUNDER)) - ROUNDER) - R(offset) - small * R(MANTISSA);
   real s = (m - R(1.0)) / (m + R(1.0)), z = s * s;
   real y = exponent * LN2_HIGH + (R(2.0) * s + (s * z * atanh_series_(z) + exponent * LN2_LOW));
   y = x == R(INFINITY) ? x : y;
@@ -169,7 +172,7 @@ INLINE real logsigmoid_(real x) {
 INLINE real erfcx_(real x) {
   static const real c[27] = {-6.51326859890854704e-01, 6.41969792356490210e-01, 1.94764732041858360e-02, -9.56151478680863226e-03, -9.46595344482036916e-04, 3.66839497852761447e-04, 4.25233248069077689e-05, -2.02785781125342418e-05, -1.62429000464702561e-06, 1.30365583558052324e-06, 1.56264417220661419e-08, -8.52380959149265415e-08, 6.52905443909885149e-09, 5.05934349555146930e-09, -9.91364156493033066e-10, -2.27365122293183597e-10, 9.64679110201552702e-11, 2.39403808303911459e-12, -6.88602752649755322e-12, 8.94487927309072531e-13, 3.13092139934295813e-13, -1.12708223613672523e-13, 3.81090525518923205e-16, 7.10609761360923712e-15, -1.52302820145710434e-15, -9.45749457129123340e-17, 1.21023718922427899e-16};
   real t = R(2.0) / (R(2.0) + x), u = R(4.0) * t - R(2.0), a = R(0.0), b = R(0.0);
-  for (int n = 26; n > 0; n--) { real next = u * a - b + c[n]; b = a; a = next; }
+  UNROLL for (int n = 26; n > 0; n--) { real next = u * a - b + c[n]; b = a; a = next; }
   return t * exp_(R(0.5) * u * a - b + c[0]);
 }
 #define SQRT_HALF R(0.70710678118654752440)
@@ -247,7 +250,7 @@ ROUTINE real matrix_exponential_(int row, int column, int n, const real *entries
 /* Philox2x32-10 (Salmon et al. 2011, doi:10.1145/2063384.2063405): random bits from a key and a counter */
 typedef struct { u32 a, b; } Words;
 INLINE Words philox_(u32 key, u32 a, u32 b) {
-  for (int round = 0; round < 10; round++) {
+  UNROLL for (int round = 0; round < 10; round++) {
     u64 product = (u64)a * 0xD256D193u;
     a = (u32)(product >> 32) ^ key ^ b;
     b = (u32)product;
@@ -259,7 +262,7 @@ INLINE Words philox_(u32 key, u32 a, u32 b) {
 INLINE real uniform_(u32 key, u32 step, u32 element) {
   Words w = philox_(key, step, element);
 #if DOUBLE
-  return (double)(w.a >> 5) * 0x1p-27 + (double)(w.b >> 6) * 0x1p-53;
+  return (double)(int32_t)(w.a >> 5) * 0x1p-27 + (double)(int32_t)(w.b >> 6) * 0x1p-53;
 #else
   return (float)(w.a >> 8) * 0x1p-24f;
 #endif
@@ -267,7 +270,12 @@ INLINE real uniform_(u32 key, u32 step, u32 element) {
 /* Box & Muller 1958: sqrt(-2 ln u) cos(2 pi w); cos(2 pi w) = sin(2 pi (1/4 - |w|)) for |w| <= 1/2 */
 INLINE real normal_(u32 key, u32 step, u32 element) {
   Words w = philox_(key, step, element);
-  real u = ((real)w.a + R(0.5)) * R(0x1p-32);
+#if DOUBLE
+  real word = from_bits((bits)w.a + to_bits(0x1p52)) - 0x1p52; /* its value, without a conversion few vector units have */
+#else
+  real word = (real)w.a;
+#endif
+  real u = (word + R(0.5)) * R(0x1p-32);
   real turn = R(0.25) - ABS((real)(int32_t)w.b * R(0x1p-32));
   real a = turn * R(6.283185307179586), z = a * a, p;
 #if DOUBLE

@@ -48,6 +48,7 @@ CALLS: dict[type, str] = {
     f.LogSigmoid: "logsigmoid",
     f.LogNormalCdf: "torch.special.log_ndtr",
     f.NormalHazard: "normal_hazard",
+    f.NormalBelow: "normal_below",
     f.Mix: "mix",
     f.PoissonQuantile: "poisson_quantile",
     f.Phi: "phi",

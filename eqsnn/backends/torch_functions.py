@@ -11,6 +11,9 @@ PHI_SERIES_BELOW = (
     0.5  # |x| below which phi_k is summed as a series; 16 terms leave less than 1e-16
 )
 PHI_TERMS = 16
+FAR_BELOW = (
+    -30.0
+)  # bound below which a truncated normal number follows from the leading term of the tail
 
 
 def sqrt(x: Tensor | float) -> Tensor | float:
@@ -31,6 +34,15 @@ def logsigmoid(x: Tensor) -> Tensor:
 def normal_hazard(x: Tensor) -> Tensor:
     """Standard normal density over distribution function, without overflow or cancellation in the tail."""
     return math.sqrt(2 / math.pi) / torch.special.erfcx(-x / math.sqrt(2))
+
+
+def normal_below(u: Tensor, b: Tensor) -> Tensor:
+    """The y with Phi(y) = u Phi(b); b and u in (0, 1]. Far below zero Phi(b) is taken as phi(b)/|b|."""
+    far = b < FAR_BELOW
+    # half of erfc, because torch's own distribution function is 0 from -9 on
+    below = 0.5 * torch.special.erfc(-b.clamp(min=FAR_BELOW) / math.sqrt(2))
+    near = torch.special.ndtri((u * below).clamp(min=1e-300, max=1 - 1e-16))
+    return torch.where(far, -torch.sqrt(b.clamp(max=FAR_BELOW) ** 2 - 2 * torch.log(u)), near)
 
 
 def mix(spike: Tensor, chosen: Tensor | float, other: Tensor | float) -> Tensor:

@@ -7,10 +7,12 @@ import torch
 from torch import Tensor
 
 from eqsnn.backends.density import DensityKernel, Window
-from eqsnn.backends.kernel import Kernel
+from eqsnn.backends.kernel import Kernel, Noise
+from eqsnn.backends.particles import ParticleKernel, Sampled
 from eqsnn.backends.pytorch import compile_once
 from eqsnn.compiler import (
     compile_density,
+    compile_particles,
     compile_program,
     forced_program,
     moments_program,
@@ -25,6 +27,7 @@ from eqsnn.maths.program import Program
 from eqsnn.maths.reach import acting_on_others
 from eqsnn.simulation import setup
 
+DENSITIES = ("escape", "moments", "grid", "particles")
 
 @dataclass(frozen=True, slots=True)
 class Grid:
@@ -36,11 +39,18 @@ class Grid:
 
 @dataclass(frozen=True, slots=True)
 class Machinery:
-    """What computes a likelihood: the kernel of the known part, and a grid for each population with hidden noise."""
+    """What computes a likelihood: the kernel of the known part, and a density of each population with hidden noise."""
 
     kernel: Kernel
     outputs: tuple[str, ...]  # log-likelihoods that the kernel itself sums
     grids: tuple[Grid, ...] = ()
+    filters: tuple[ParticleKernel, ...] = ()
+
+    @property
+    def feeds(self) -> tuple[str, ...]:
+        """What the densities need of the known part."""
+        kernels = (*(grid.kernel for grid in self.grids), *self.filters)
+        return tuple(dict.fromkeys(feed for kernel in kernels for feed in kernel.feeds))
 
     @property
     def acting_on_others(self) -> frozenset[str]:
@@ -83,7 +93,6 @@ class ForcedObjective:
     def by_window(self, values: Values, restarts: int, width: float) -> Tensor:
         """Return the log-likelihood of each neuron and window, (neuron, restart, window); values: see run_lanes."""
         machinery, lanes, settings = self.kernel, self.lanes, self.settings(width)
-        record = tuple(dict.fromkeys(f for grid in machinery.grids for f in grid.kernel.feeds))
         outcome = run_lanes(
             self.data,
             machinery.kernel,
@@ -91,7 +100,7 @@ class ForcedObjective:
             values,
             restarts,
             settings,
-            record=record,
+            record=machinery.feeds,
             total=machinery.outputs,
             weights=lanes.weights,
         )
@@ -99,6 +108,11 @@ class ForcedObjective:
         for grid in machinery.grids:
             population = grid.kernel.hidden.population
             found[population] = self.on_grid(grid, values, outcome.recorded, restarts, settings)
+        for kernel in machinery.filters:
+            recorded = outcome.recorded
+            found[kernel.hidden.population] = self.sampled(
+                kernel, values, recorded, restarts, settings
+            )
         neurons = torch.cat([found[population] for population in self.populations])
         return neurons.reshape(len(neurons), restarts, lanes.width)
 
@@ -111,19 +125,12 @@ class ForcedObjective:
         settings: Mapping[str, float],
     ) -> Tensor:
         """Return the log-likelihood of each neuron of a population, (neuron, lane)."""
-        data, lanes, hidden = self.data, self.lanes, grid.kernel.hidden
-        held: dict[str, Tensor | float] = dict(values)
-        held |= setup.settings_of(data.model) | {"surrogate_width": 0.1} | dict(settings)
-        shape = (*setup.sizes_of(data.model, hidden.population), restarts * lanes.width)
+        lanes, hidden = self.lanes, grid.kernel.hidden
+        held, plain = self.given(values, settings)
+        initial = self.initial(hidden, plain, restarts)
         with torch.no_grad():
-            plain = {n: v.detach() if isinstance(v, Tensor) else v for n, v in held.items()}
             frame = compile_once(grid.frame)(plain | _at_most(feeds), {}, torch.float64)
-            scale = torch.as_tensor(frame["scale"], dtype=torch.float64).expand(shape)
-            start = data.start(plain, data.synapses, torch.float64)
-            initial = tuple(
-                torch.as_tensor(start[str(s)], dtype=torch.float64).expand(shape).contiguous()
-                for s in hidden.states
-            )
+            scale = torch.as_tensor(frame["scale"], dtype=torch.float64).expand(initial[0].shape)
         window = Window(
             lanes.drives[f"{hidden.population}.observed"],
             lanes.weights.reshape(lanes.n_steps, -1),
@@ -131,6 +138,52 @@ class ForcedObjective:
             initial,
         )
         return grid.kernel(held, feeds, window, settings[ESCAPE_WIDTH])
+
+    def sampled(
+        self,
+        kernel: ParticleKernel,
+        values: Values,
+        feeds: Mapping[str, Tensor],
+        restarts: int,
+        settings: Mapping[str, float],
+    ) -> Tensor:
+        """Return the log-likelihood of each neuron of a population by particles, (neuron, lane)."""
+        lanes = self.lanes
+        held, plain = self.given(values, settings)
+        window = Sampled(
+            lanes.drives[f"{kernel.hidden.population}.observed"],
+            lanes.weights.reshape(lanes.n_steps, -1),
+            self.initial(kernel.hidden, plain, restarts),
+            Noise(lanes.noise.seed, lanes.noise.stream, lanes.noise.first),
+        )
+        return kernel(held, feeds, window, settings[ESCAPE_WIDTH])
+
+    def given(
+        self, values: Values, settings: Mapping[str, float]
+    ) -> tuple[dict[str, Tensor | float], dict[str, Tensor | float]]:
+        """Return everything constant over a run, and the same as constants of differentiation."""
+        held: dict[str, Tensor | float] = dict(values)
+        held |= setup.settings_of(self.data.model) | {"surrogate_width": 0.1} | dict(settings)
+        plain: dict[str, Tensor | float] = {
+            n: v.detach() if isinstance(v, Tensor) else v for n, v in held.items()
+        }
+        return held, plain
+
+    def initial(
+        self, hidden: Hidden, plain: Mapping[str, Tensor | float], restarts: int
+    ) -> tuple[Tensor, ...]:
+        """Return the initial value of each noisy state, (neuron, lane)."""
+        data = self.data
+        shape = (
+            *setup.sizes_of(data.model, hidden.population),
+            restarts * self.lanes.width,
+        )
+        with torch.no_grad():
+            start = data.start(plain, data.synapses, torch.float64)
+            return tuple(
+                torch.as_tensor(start[str(s)], dtype=torch.float64).expand(shape).contiguous()
+                for s in hidden.states
+            )
 
 
 def _at_most(feeds: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -143,7 +196,7 @@ def _build(data: Data, stage: Forced, values: Values) -> Machinery:
     if stage.density == "escape":
         program = forced_program(data.model, known=data.known)
         return Machinery(compile_program(program, outputs, data.backend), outputs)
-    typical = {name: float(value.max()) for name, value in values.items()}
+    typical = {name: float(value.detach().max()) for name, value in values.items()}
     typical |= {n: v for n, v in setup.settings_of(data.model).items() if isinstance(v, float)}
     separated = separated_program(data.model, typical, known=data.known, diffusion=stage.diffusion)
     if stage.density == "moments":
@@ -153,12 +206,20 @@ def _build(data: Data, stage: Forced, values: Values) -> Machinery:
     summed = tuple(f"{name}.log_likelihood" for name in populations if name not in noisy)
     fed = tuple(dict.fromkeys(str(f) for hidden in separated.hidden for f in hidden.feeds))
     kernel = compile_program(separated.given, (*summed, *fed), data.backend)
-    grids = tuple(_grid(data, stage, hidden) for hidden in separated.hidden)
+    if stage.density == "particles":
+        filters = tuple(
+            compile_particles(hidden, stage.particles, data.backend) for hidden in separated.hidden
+        )
+        return Machinery(kernel, summed, (), filters)
+    if stage.density != "grid":
+        raise InputError(
+            f"there is no density `{stage.density}`; the densities are {', '.join(DENSITIES)}"
+        )
+    grids = tuple(
+        Grid(compile_density(hidden, stage.bins, data.backend), grid_frame(hidden))
+        for hidden in separated.hidden
+    )
     return Machinery(kernel, summed, grids)
-
-
-def _grid(data: Data, stage: Forced, hidden: Hidden) -> Grid:
-    return Grid(compile_density(hidden, stage.bins, data.backend), grid_frame(hidden))
 
 
 __all__ = ["ForcedObjective", "Lanes", "Machinery"]

@@ -17,10 +17,12 @@ class Forced:
 
     density: what becomes of noise that the data do not give. `escape`: one draw of it, as if it were known. `moments`:
     integrated out with a Gaussian density of the noisy states; `grid`: with any density of the potential on `bins`
-    nodes. diffusion: the levels are those of diffusion noise added to the potential (relative to the same distance)
-    instead of a width of the threshold, which stays at `threshold_width`; for neurons that spike by an upstroke.
-    seconds: of the training data to use, windows spread evenly over it. optimiser: `adam`, or `scoring` (Fisher
-    scoring: second-order steps from the scores of the windows). prior: add the log-density of the file's distributions.
+    nodes; `particles`: with any joint density of the noisy states, sampled by `particles` of each neuron
+    (docs/likelihood.md says which is for what). diffusion: the levels are those of diffusion noise added to the
+    potential (relative to the same distance) instead of a width of the threshold, which stays at `threshold_width`;
+    for neurons that spike by an upstroke. seconds: of the training data to use, windows spread evenly over it.
+    optimiser: `adam`, or `scoring` (Fisher scoring: second-order steps from the scores of the windows). prior: add
+    the log-density of the file's distributions.
     """
 
     widths: tuple[float, ...] = (0.25, 0.08, 0.025, 0.008)
@@ -34,6 +36,7 @@ class Forced:
     diffusion: bool = False
     threshold_width: float = 0.004
     bins: int = 64
+    particles: int = 64
     seconds: float = math.inf
     optimiser: str = "adam"
     prior: bool = False

@@ -109,6 +109,11 @@ class Sigmoid(RealFunction):
 
     nargs = 1
 
+    @classmethod
+    def eval(cls, x: Expr) -> Expr | None:
+        """Fold numbers."""
+        return 1 / (1 + sympy.exp(-x)) if x.is_number else None
+
     def fdiff(self, argindex: int = 1) -> Expr:
         """Sigma' = sigma (1 - sigma)."""
         return self * (1 - self)
@@ -142,6 +147,20 @@ class NormalHazard(RealFunction):
     def fdiff(self, argindex: int = 1) -> Expr:
         """With h = phi/Phi: h' = -h (x + h)."""
         return -self * (self.args[0] + self)
+
+
+class NormalBelow(RealFunction):
+    """`NormalBelow(u, b)`: the standard normal number below b that a uniform u picks, the y with Phi(y) = u Phi(b)."""
+
+    nargs = 2
+    FAR = -30  # below this bound Phi(b) is taken as its leading term, phi(b)/|b|
+
+    def fdiff(self, argindex: int = 1) -> Expr:
+        """By u: Phi(b)/phi(y). By b: u phi(b)/phi(y), or the derivative of the leading term."""
+        u, b = self.args
+        if argindex == 1:
+            return sympy.sqrt(2 * sympy.pi) * sympy.exp(LogNormalCdf(b) + self**2 / 2)
+        return Where(b < self.FAR, b / self, u * sympy.exp((self**2 - b**2) / 2))
 
 
 class Phi(RealFunction):

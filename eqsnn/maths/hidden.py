@@ -22,7 +22,7 @@ DIFFUSION = "diffusion"  # relative to the distance from reset to threshold
 NOISE = (Kind.NORMAL, Kind.UNIFORM)
 TAIL = 1e-6  # probability of a count above the largest node
 MANY_COUNTS = 20.0  # mean above which a Poisson count is as good as Gaussian
-GAUSS_NODES = 5
+GAUSS_NODES = 7
 UNIFORM_NODES = 8
 MOST_NODES = 125  # of all noise sources of a neuron together
 
@@ -31,7 +31,8 @@ MOST_NODES = 125  # of all noise sources of a neuron together
 class Source:
     """A noise source of each neuron as weighted nodes: `symbol` takes each value with its weight.
 
-    mean, variance: of the source itself, exact where the nodes are not.
+    mean, variance: of the source itself, exact where the nodes are not. law: `normal`, `uniform` (on [0, 1)) or
+    `counts` (Poisson), to draw from.
     """
 
     symbol: Symbol
@@ -39,6 +40,7 @@ class Source:
     weights: tuple[Expr, ...]
     mean: Expr
     variance: Expr
+    law: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,7 +232,9 @@ def _with_nodes(
             swaps[given.symbol] = node
             values = [Rational(2 * n + 1, 2 * UNIFORM_NODES) for n in range(UNIFORM_NODES)]
             equal = (Rational(1, UNIFORM_NODES),) * UNIFORM_NODES
-            sources.append(Source(node, tuple(values), equal, Rational(1, 2), Rational(1, 12)))
+            sources.append(
+                Source(node, tuple(values), equal, Rational(1, 2), Rational(1, 12), "uniform")
+            )
     if math.prod(len(source.values) for source in sources) > MOST_NODES:
         raise InputError(
             f"`{population}` has {len(sources)} noise sources, too many to integrate out together; "
@@ -265,7 +269,7 @@ def _poisson(node: Symbol, rate: Expr, largest: float) -> Source:
     if largest > MANY_COUNTS:
         standard = _gauss(node)
         values = tuple(rate + sympy.sqrt(rate) * value for value in standard.values)
-        return Source(node, values, standard.weights, rate, rate)
+        return Source(node, values, standard.weights, rate, rate, "normal")
     probability, total, count = math.exp(-largest), math.exp(-largest), 0
     while 1 - total > TAIL:
         count += 1
@@ -273,7 +277,9 @@ def _poisson(node: Symbol, rate: Expr, largest: float) -> Source:
         total += probability
     weights = [sympy.exp(-rate) * rate**k / sympy.factorial(k) for k in range(count)]
     weights.append(1 - sum(weights, Integer(0)))
-    return Source(node, tuple(Integer(k) for k in range(count + 1)), tuple(weights), rate, rate)
+    return Source(
+        node, tuple(Integer(k) for k in range(count + 1)), tuple(weights), rate, rate, "counts"
+    )
 
 
 def _gauss(node: Symbol) -> Source:
@@ -281,7 +287,7 @@ def _gauss(node: Symbol) -> Source:
     nodes, weights = np.polynomial.hermite_e.hermegauss(GAUSS_NODES)
     values = tuple(Float(float(x)) for x in nodes)
     shares = tuple(Float(float(w / weights.sum())) for w in weights)
-    return Source(node, values, shares, Integer(0), Integer(1))
+    return Source(node, values, shares, Integer(0), Integer(1), "normal")
 
 
 def nodes_of(sources: tuple[Source, ...]) -> list[tuple[dict[Symbol, Expr], Expr]]:
