@@ -8,7 +8,8 @@
 /* densities, other states, the probability of what was observed, and the frame of the grid */
 #define ROW ((1 + OTHERS)*BINS + 1 + FRAME)
 #define FRAME 8
-#define SKIPPED 1e-10 /* probability that is not worth pushing */
+#define WIDE 8        /* nodes in a vector, at most */
+#define SKIPPED 1e-9  /* probability that is not worth pushing */
 #define FLOOR_ 1e-30  /* probability left to the impossible */
 #define CUT 0.25      /* width of the threshold relative to the image of a bin */
 #define POINT 1e-6    /* spread of a density that is a point, relative to the distance from reset to threshold */
@@ -50,6 +51,16 @@ static void lay_(const Frame *f, double *raw) {
   for (int k = 0; k < BINS; k++) raw[k] = f->mean + f->spread*sinh_(f->first + k*f->step);
 }
 
+/* Nodes from k0 to k1 hold all densities above a level. Both are whole vectors: the rest of one would cost as much. */
+static void worth_(const double *p, double level, int *k0, int *k1) {
+  int first = 0, last = BINS;
+  while (first < BINS && p[first] < level) first++;
+  while (last > first && p[last - 1] < level) last--;
+  *k0 = first & ~(WIDE - 1);
+  *k1 = (last + WIDE - 1) & ~(WIDE - 1);
+  *k1 = *k1 < BINS ? *k1 : BINS;
+}
+
 /* Measure how much wider the density p on the nodes is than `variance`, what was spread over them. */
 static void widen_(Frame *f, const double *p, const double *raw, double variance) {
   double first = 0, second = 0;
@@ -73,6 +84,7 @@ void density(double **in, double **out, long pair, long n_steps, long n_neurons,
   const double point = POINT*in[HELD + FEEDS + 2][pair];
   double *masses = arena + (n_steps + 1)*ROW, *places = masses + NODES*BINS, *b_places = places + NODES*BINS,
     *b_masses = b_places + NODES*BINS, *moved = b_masses + NODES*BINS;
+  int from[NODES], to[NODES];
   double weight[NODES], raw[BINS], nodes_at[BINS], spacing[BINS], flat[BINS];
   double total = 0;
   (void)moved;
@@ -102,15 +114,15 @@ void density(double **in, double **out, long pair, long n_steps, long n_neurons,
     Frame *after = (Frame *)(a + ROW - FRAME);
     const double spiked = observed[(t*n_neurons + neuron)*observed_lanes + lane % observed_lanes];
     const double sign = spiked > 0.5 ? 1 : -1;
-    int k0 = 0, k1 = BINS;
-    while (k0 < BINS && p[k0] < SKIPPED) k0++;
-    while (k1 > k0 && p[k1 - 1] < SKIPPED) k1--;
+    int k0, k1;
+    worth_(p, SKIPPED, &k0, &k1);
     memset(a, 0, ROW*sizeof(double));
       @LOAD_STEP@
       @SET_NODES@
     for (int q = 0; q < NODES; q++) {
       @NODE@
     }
+    for (int q = 0; q < NODES; q++) worth_(p, SKIPPED/(weight[q] > 1e-12 ? weight[q] : 1e-12), from + q, to + q);
     lay_(f, raw);
     SIMD
     for (int k = 0; k < BINS; k++) {
@@ -126,7 +138,7 @@ void density(double **in, double **out, long pair, long n_steps, long n_neurons,
     for (int q = 0; q < NODES; q++) {
       double whole = 0, sum = 0;
       _Pragma("omp simd reduction(+: whole, sum)")
-      for (int k = k0; k < k1; k++) {
+      for (int k = from[q]; k < to[q]; k++) {
       @BOTH@
         double arriving = p[k]*weight[q];
         arriving = arriving < SKIPPED || p[k] < SKIPPED ? 0 : arriving;
@@ -150,7 +162,7 @@ void density(double **in, double **out, long pair, long n_steps, long n_neurons,
     for (int q = 0; q < NODES; q++) {
       double size = 0, square = 0, least = low, most = high;
       _Pragma("omp simd reduction(+: size, square) reduction(min: least) reduction(max: most)")
-      for (int k = k0; k < k1; k++) {
+      for (int k = from[q]; k < to[q]; k++) {
         double mass = masses[q*BINS + k], place = places[q*BINS + k], off = place - mean;
         int worth = mass > SKIPPED*z;
         size += worth ? mass*(off < 0 ? -off : off) : 0;
@@ -168,9 +180,9 @@ void density(double **in, double **out, long pair, long n_steps, long n_neurons,
     span_(after, mean, spread > point ? spread : point, low, high);
     for (int q = 0; q < NODES; q++) {
       SIMD
-      for (int k = k0; k < k1; k++)
+      for (int k = from[q]; k < to[q]; k++)
         flat[k] = inside_((asinh_((places[q*BINS + k] - after->mean)/after->spread) - after->first)/after->step);
-      for (int k = k0; k < k1; k++) {
+      for (int k = from[q]; k < to[q]; k++) {
         double mass = masses[q*BINS + k];
         int j = (int)(flat[k] + 0.5);
         double d = flat[k] - j, l = 0.5*(0.5 - d)*(0.5 - d), r = 0.5*(0.5 + d)*(0.5 + d);
@@ -209,14 +221,14 @@ void density(double **in, double **out, long pair, long n_steps, long n_neurons,
     const Frame *g = (const Frame *)(a + ROW - FRAME);
     const double spiked = observed[(t*n_neurons + neuron)*observed_lanes + lane % observed_lanes];
     const double sign = spiked > 0.5 ? 1 : -1, z = a[ROW - FRAME - 1];
-    int k0 = 0, k1 = BINS;
-    while (k0 < BINS && p[k0] < SKIPPED) k0++;
-    while (k1 > k0 && p[k1 - 1] < SKIPPED) k1--;
+    int k0, k1;
+    worth_(p, SKIPPED, &k0, &k1);
       @LOAD_STEP@
       @SET_NODES@
     for (int q = 0; q < NODES; q++) {
       @NODE@
     }
+    for (int q = 0; q < NODES; q++) worth_(p, SKIPPED/(weight[q] > 1e-12 ? weight[q] : 1e-12), from + q, to + q);
     lay_(f, raw);
     SIMD
     for (int k = 0; k < BINS; k++) {
@@ -249,7 +261,7 @@ void density(double **in, double **out, long pair, long n_steps, long n_neurons,
     for (int q = 0; q < NODES; q++) {
       double of_mean = 0, of_spread = 0;
       _Pragma("omp simd reduction(+: of_mean, of_spread)")
-      for (int k = k0; k < k1; k++) {
+      for (int k = from[q]; k < to[q]; k++) {
       @BOTH@
         double worth = p[k]*weight[q] < SKIPPED || p[k] < SKIPPED ? 0.0 : 1.0;
         double width = escape_width*@SCALE@ + CUT*spacing[k]*@STEEP@ + 1e-12;
@@ -278,7 +290,7 @@ void density(double **in, double **out, long pair, long n_steps, long n_neurons,
     if (g->spread > point) {
       for (int q = 0; q < NODES; q++) {
         _Pragma("omp simd reduction(+: lean)")
-        for (int k = k0; k < k1; k++)
+        for (int k = from[q]; k < to[q]; k++)
           lean += masses[q*BINS + k] > SKIPPED*z ? masses[q*BINS + k]*sign_(places[q*BINS + k]) : 0;
       }
       b_mean -= b_spread*lean/z;
@@ -289,7 +301,7 @@ void density(double **in, double **out, long pair, long n_steps, long n_neurons,
       double r_weight = 0;
       @OPEN_BOTH@
       @PRAGMA_BOTH@
-      for (int k = k0; k < k1; k++) {
+      for (int k = from[q]; k < to[q]; k++) {
       @BOTH@
         double worth = p[k]*weight[q] < SKIPPED || p[k] < SKIPPED ? 0.0 : 1.0;
         double width = escape_width*@SCALE@ + CUT*spacing[k]*@STEEP@ + 1e-12, act = @ACTIVE@ > 0.5 ? 1.0 : 0.0;
