@@ -178,7 +178,7 @@ class _Emitter:
             "MARGIN": out["margin"],
             "SCALE": out["scale"],
             "STEEP": out["steep"],
-            "ACTIVE": out["active"] if active else "1",
+            "ACTIVE": f"({out['active']})" if active else "1",
             "KEEP_OTHERS": _lines(
                 f"moved[{n}*BINS + k] = {out[f'next.{s}']};" for n, s in enumerate(others)
             ),
@@ -296,13 +296,13 @@ INLINE double seen_(double margin, double width, double sign) {
 }
 INLINE double inside_(double place) { return place > 1 ? (place < BINS - 2 ? place : BINS - 2) : 1; }
 
-/* in: held values (pair), feeds (time, pair), observed (time, neuron, observed_lanes), counted (time, counted_lanes),
-   low, high, initial potential, initial others (pair). out: log-likelihood (pair), its derivatives by held values and
-   by feeds. */
+/* in: held values (pair), feeds (time, pair), observed (time, neuron, observed_lanes), counted (time, counted_neurons,
+   counted_lanes), low, high, initial potential, initial others (pair), seen (as observed; null: always). out:
+   log-likelihood (pair), its derivatives by held values and by feeds. */
 void density(double **in, double **out, long pair, long n_steps, long n_neurons, long n_lanes, long observed_lanes,
-             long counted_lanes, double escape_width, long want, void *team, double *arena) {
+             long counted_lanes, long counted_neurons, double escape_width, long want, void *team, double *arena) {
   const long pairs = n_neurons*n_lanes, neuron = pair / n_lanes, lane = pair % n_lanes;
-  const double *observed = in[HELD + FEEDS], *counted = in[HELD + FEEDS + 1];
+  const double *observed = in[HELD + FEEDS], *counted = in[HELD + FEEDS + 1], *seen = in[HELD + FEEDS + 5 + OTHERS];
   const double low = in[HELD + FEEDS + 2][pair], high = in[HELD + FEEDS + 3][pair], h = (high - low)/(BINS - 1);
   double weight[NODES];
   double total = 0;
@@ -324,7 +324,8 @@ void density(double **in, double **out, long pair, long n_steps, long n_neurons,
   for (long t = 0; t < n_steps; t++) {
     const double *p = arena + t*ROW, *u = p + BINS;
     double *a = arena + (t + 1)*ROW, *b = a + BINS;
-    const double spiked = observed[(t*n_neurons + neuron)*observed_lanes + lane % observed_lanes];
+    const long here = (t*n_neurons + neuron)*observed_lanes + lane % observed_lanes;
+    const double spiked = observed[here], known = seen ? seen[here] : 1.0;
     const double sign = spiked > 0.5 ? 1 : -1;
     int k0 = 0, k1 = BINS;
     while (k0 < BINS && p[k0] < SKIPPED) k0++;
@@ -348,7 +349,7 @@ void density(double **in, double **out, long pair, long n_steps, long n_neurons,
         double arriving = p[k]*weight[q];
         arriving = arriving < SKIPPED || p[k] < SKIPPED ? 0 : arriving;
         double width = escape_width*@SCALE@ + CUT*h*@STEEP@ + 1e-12;
-        masses[k] = arriving*(@ACTIVE@ > 0.5 ? seen_(@MARGIN@, width, sign) : 1.0);
+        masses[k] = arriving*(known*@ACTIVE@ > 0.5 ? seen_(@MARGIN@, width, sign) : 1.0);
         double place = inside_((@POTENTIAL@ - low)/h);
         nodes[k] = (int)(place + 0.5);
         shares[k] = place - nodes[k];
@@ -375,7 +376,7 @@ void density(double **in, double **out, long pair, long n_steps, long n_neurons,
     for (int o = 0; o < OTHERS; o++)
       for (int k = 0; k < BINS; k++) b[o*BINS + k] = a[k] > 1e-280 ? b[o*BINS + k]/a[k] : 0;
     for (int k = 0; k < BINS; k++) a[k] /= z;
-    total += counted[t*counted_lanes + lane % counted_lanes]*log(z);
+    total += counted[(t*counted_neurons + neuron % counted_neurons)*counted_lanes + lane % counted_lanes]*log(z);
   }
   out[0][pair] = total;
   if (!want) return;
@@ -387,7 +388,8 @@ void density(double **in, double **out, long pair, long n_steps, long n_neurons,
   for (long t = n_steps - 1; t >= 0; t--) {
     const double *p = arena + t*ROW, *u = p + BINS;
     const double *a = arena + (t + 1)*ROW, *after = a + BINS;
-    const double spiked = observed[(t*n_neurons + neuron)*observed_lanes + lane % observed_lanes];
+    const long here = (t*n_neurons + neuron)*observed_lanes + lane % observed_lanes;
+    const double spiked = observed[here], known = seen ? seen[here] : 1.0;
     const double sign = spiked > 0.5 ? 1 : -1, z = a[ROW - 1];
     int k0 = 0, k1 = BINS;
     while (k0 < BINS && p[k0] < SKIPPED) k0++;
@@ -403,7 +405,7 @@ void density(double **in, double **out, long pair, long n_steps, long n_neurons,
     }
     double inner = 0;
     for (int k = 0; k < BINS; k++) inner += bp[k]*a[k];
-    const double c = counted[t*counted_lanes + lane % counted_lanes];
+    const double c = counted[(t*counted_neurons + neuron % counted_neurons)*counted_lanes + lane % counted_lanes];
     for (int k = 0; k < BINS; k++) {
       ba[k] = (bp[k] - inner + c)/z;
       for (int o = 0; o < OTHERS; o++) {
@@ -425,7 +427,7 @@ void density(double **in, double **out, long pair, long n_steps, long n_neurons,
       for (int k = k0; k < k1; k++) {
       @BOTH@
         double worth = p[k]*weight[q] < SKIPPED || p[k] < SKIPPED ? 0.0 : 1.0;
-        double width = escape_width*@SCALE@ + CUT*h*@STEEP@ + 1e-12, act = @ACTIVE@ > 0.5 ? 1.0 : 0.0;
+        double width = escape_width*@SCALE@ + CUT*h*@STEEP@ + 1e-12, act = known*@ACTIVE@ > 0.5 ? 1.0 : 0.0;
         double s = seen_(@MARGIN@, width, sign), slope = act*(s > FLOOR_ ? sign*s*(1 - s)/width : 0.0);
         s = act > 0.5 ? s : 1.0;
         double mass = worth*p[k]*weight[q]*s;

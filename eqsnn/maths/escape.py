@@ -9,18 +9,21 @@ from eqsnn.language.functions import LogSigmoid, Where, symbol
 from eqsnn.maths.program import NETWORK, Assign, Input, Kind, Program, Statement
 
 ESCAPE_WIDTH = "escape_width"  # relative to the distance from reset to threshold
+COUNTED = "counted"  # of a neuron in a step: 1 where its likelihood counts, 0 where it was not observed
 
 
-def escape(program: Program, populations: Iterable[str]) -> Program:
+def escape(program: Program, populations: Iterable[str], *, masked: bool = False) -> Program:
     """Add the outputs `population.log_likelihood` to a forced Program.
 
     A neuron whose margin above threshold is m spikes in a step with probability sigma(m/width); the output is the
     Bernoulli log-probability of `population.observed`, 0 while refractory. The width is the setting `escape_width`
-    times the distance from reset to threshold; as it goes to zero the threshold becomes hard again. Source: Gerstner
+    times the distance from reset to threshold; as it goes to zero the threshold becomes hard again. With `masked` the
+    log-probability is multiplied by the input `population.counted`, 0 where a neuron was not observed. Source: Gerstner
     et al. 2014, Neuronal Dynamics, section 9.1 and 10.2; Jolivet et al. 2006, doi:10.1007/s00422-006-0068-6.
     """
     width = symbol(ESCAPE_WIDTH)
     added: list[Statement] = []
+    inputs = [*program.inputs, Input(width, NETWORK, Kind.SETTING)]
     outputs = dict(program.outputs)
     for name in populations:
         margin = program.outputs[f"{name}.margin"]
@@ -32,12 +35,16 @@ def escape(program: Program, populations: Iterable[str]) -> Program:
         active = program.outputs.get(f"{name}.active")
         if active is not None:
             fired = Where(active > Rational(1, 2), fired, Integer(0))
+        if masked:
+            counted = symbol(f"{name}.{COUNTED}")
+            inputs.append(Input(counted, name, Kind.OBSERVED))
+            fired = counted * fired
         target = symbol(f"{name}.log_likelihood")
         added.append(Assign(target, name, fired))
         outputs[f"{name}.log_likelihood"] = target
     return replace(
         program,
-        inputs=(*program.inputs, Input(width, NETWORK, Kind.SETTING)),
+        inputs=tuple(inputs),
         statements=(*program.statements, *added),
         outputs=outputs,
     )
