@@ -90,11 +90,16 @@ def pack(
     sizes: Mapping[str, int],
     post: Mapping[str, str],
     global_names: Collection[str],
+    *,
+    held: Mapping[str, Tensor] | None = None,
+    leaky: Tensor | None = None,
 ) -> Packing:
     """Return the packing of coordinates; weights of synapses that do not exist are left out.
 
     exists: for each projection its pairs, (pre, post, 1). sizes: neurons of each spiking population, in the order of
     the network. post: the population each projection ends on. global_names: parameters that act on several blocks.
+    held: entries that are not free, bool of each name's shape. leaky: neurons of the network whose own spikes act on
+    others, bool (neuron,), so that everything that acts on them acts on several blocks.
     """
     shared = {
         post.get(group, group)
@@ -115,6 +120,8 @@ def pack(
         free = torch.ones(shape, dtype=torch.bool)
         if group in exists and len(shape) == 2 and value.shape[:-1].numel() > 1:
             free = exists[group][..., 0]
+        if held is not None:
+            free = free & ~held[name]
         places[name] = free.reshape(-1).nonzero().reshape(-1)
         shapes[name] = shape
         population = post.get(group, group)
@@ -123,7 +130,10 @@ def pack(
         )
         own = own + first[population]
         owners.append(torch.full_like(own, -1) if name in global_names else own)
-    return Packing(tuple(z), shapes, places, torch.cat(owners), torch.cat(blocks))
+    owner, block = torch.cat(owners), torch.cat(blocks)
+    if leaky is not None:
+        owner = torch.where(torch.isin(owner, block[leaky]), -1, owner)
+    return Packing(tuple(z), shapes, places, owner, block)
 
 
 def scores_of(
