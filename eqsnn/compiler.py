@@ -70,8 +70,7 @@ def forced_program(
     """
     spiking = _spiking(model)
     runaway = [name for name in spiking if is_regenerative(model.neuron_of(name))]
-    # through a reset by a spike of its own a gradient would be that of the surrogate, again and again
-    free = free_program(model, known=known, method=method, detach_reset=masked)
+    free = free_program(model, known=known, method=method)
     return escape(force(free, spiking, self_resetting=runaway, masked=masked), spiking, masked=masked)  # fmt: skip
 
 
@@ -102,7 +101,7 @@ def separated_program(
     not every neuron is observed in every step; its expected spikes then stand in for observed ones.
     """
     spiking = _spiking(model)
-    program = force(free_program(model, known=known), spiking)
+    program = force(free_program(model, known=known), spiking, blended=masked)
     if diffusion:
         program = diffuse(program, spiking)
     separated = separate_noise(program, spiking, typical)

@@ -33,7 +33,7 @@ from eqsnn.inference.scoring import (
 )
 from eqsnn.inference.stages import Forced, Free, GradientFree, Stage
 from eqsnn.inference.state import HISTORY_EVERY, Progress, load_progress, save_progress
-from eqsnn.inference.subset import acting_unseen, checked_units, note_of, without_influence
+from eqsnn.inference.subset import checked_units, note_of, without_influence
 from eqsnn.language.model import Model
 from eqsnn.simulation import setup
 from eqsnn.simulation.parameters import Parameter, matching
@@ -325,12 +325,8 @@ class _Search:
         model = self.training.model
         sizes = {n: setup.sizes_of(model, n)[0] for n in setup.spiking_populations(model)}
         post = {name: projection.post for name, projection in model.projections.items()}
-        leaky = None
-        if self.training.masked:
-            leaky = acting_unseen(self.training, objective.stage.warm_up)
         across = objective.kernel.acting_on_others
-        synapses = self.training.synapses
-        return pack(z, synapses, sizes, post, across, held=self.held, leaky=leaky)
+        return pack(z, self.training.synapses, sizes, post, across, held=self.held)
 
     def log_prior(self, z: Mapping[str, Tensor]) -> Tensor:
         """Return the log-density of the prior, (restart,)."""

@@ -92,14 +92,12 @@ def pack(
     global_names: Collection[str],
     *,
     held: Mapping[str, Tensor] | None = None,
-    leaky: Tensor | None = None,
 ) -> Packing:
     """Return the packing of coordinates; weights of synapses that do not exist are left out.
 
     exists: for each projection its pairs, (pre, post, 1). sizes: neurons of each spiking population, in the order of
     the network. post: the population each projection ends on. global_names: parameters that act on several blocks.
-    held: entries that are not free, bool of each name's shape. leaky: neurons of the network whose own spikes act on
-    others, bool (neuron,), so that everything that acts on them acts on several blocks.
+    held: entries that are not free, bool of each name's shape.
     """
     shared = {
         post.get(group, group)
@@ -130,10 +128,7 @@ def pack(
         )
         own = own + first[population]
         owners.append(torch.full_like(own, -1) if name in global_names else own)
-    owner, block = torch.cat(owners), torch.cat(blocks)
-    if leaky is not None:
-        owner = torch.where(torch.isin(owner, block[leaky]), -1, owner)
-    return Packing(tuple(z), shapes, places, owner, block)
+    return Packing(tuple(z), shapes, places, torch.cat(owners), torch.cat(blocks))
 
 
 def scores_of(

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from sympy import Integer, Rational
 
-from eqsnn.language.functions import Detach, Where, symbol
+from eqsnn.language.functions import Detach, Mix, Where, symbol
 from eqsnn.language.model import NeuronModel
 from eqsnn.maths.program import (
     Assign,
@@ -28,6 +28,7 @@ def force(
     *,
     self_resetting: Iterable[str] = (),
     masked: bool = False,
+    blended: bool = False,
 ) -> Program:
     """Replace the spikes of these populations, once they are decided, by inputs `population.observed` (0 or 1).
 
@@ -36,7 +37,7 @@ def force(
     doi:10.1038/nature07140). The `self_resetting` populations are also reset by spikes of their own, so that
     regenerative equations cannot run away where the model crosses threshold and no spike was observed. With `masked`
     a further input `population.seen` (0 or 1) says which neurons are observed in a step; those that are not act by
-    their own spikes.
+    their own spikes. `blended`: an observed spike may be a share of one, which does a share of what a spike does.
     """
     names = list(populations)
     acting = TRANSMITTED if masked else "observed"
@@ -50,6 +51,8 @@ def force(
     )
     given = ("observed", "seen") if masked else ("observed",)
     inputs = tuple(Input(symbol(f"{n}.{what}"), n, Kind.OBSERVED) for n in names for what in given)
+    if masked or blended:
+        statements = tuple(map(_blended, statements))
     if masked:
         statements = _with_transmitted(statements, names)
     return replace(
@@ -77,6 +80,14 @@ def _with_transmitted(statements: tuple[Statement, ...], names: list[str]) -> tu
             acts = Where(seen > Rational(1, 2), known, statement.target)
             found.append(Assign(symbol(f"{name}.{TRANSMITTED}"), name, acts))
     return tuple(found)
+
+
+def _blended(statement: Statement) -> Statement:
+    """Let a share of a spike do a share of what a spike does."""
+    if not isinstance(statement, Assign):
+        return statement
+    blend = statement.expression.replace(Mix, lambda by, new, old: by * new + (1 - by) * old)
+    return replace(statement, expression=blend)
 
 
 def fully_observed(program: Program) -> Program:
