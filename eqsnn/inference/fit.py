@@ -36,7 +36,7 @@ from eqsnn.inference.state import HISTORY_EVERY, Progress, load_progress, save_p
 from eqsnn.inference.subset import checked_units, note_of, without_influence
 from eqsnn.language.model import Model
 from eqsnn.simulation import setup
-from eqsnn.simulation.parameters import Parameter, matching
+from eqsnn.simulation.parameters import Parameter, centres_first, matching
 from eqsnn.simulation.recording import Recording
 
 ENOUGH = 0.02  # nats: a step that promises less is the last
@@ -220,14 +220,19 @@ def _starts(
     for name, value in (start or {}).items():
         for full in matching(unknown, name):
             given[full] = np.asarray(value, float) * unknown[full].unit.scale
-    found = {}
-    for name, parameter in unknown.items():
-        drawn = np.stack([parameter.draw_start(rng) for _ in range(settings.starts)])
+    found, raw = {}, {}
+    for name in centres_first(unknown):
+        parameter = unknown[name]
+        middle = [None] * settings.starts
+        if parameter.centre in raw:
+            middle = [float(value.reshape(-1)[0]) for value in raw[parameter.centre]]
+        drawn = np.stack([parameter.draw_start(rng, centre) for centre in middle])
         if name in given:
             drawn = np.broadcast_to(given[name], drawn.shape)
+        raw[name] = drawn
         values = torch.from_numpy(np.moveaxis(drawn, 0, -1).copy()).to(settings.dtype)
         found[name] = coordinates[name].to_real(values)
-    return found
+    return {name: found[name] for name in unknown}
 
 
 def _fingerprint(
@@ -325,12 +330,14 @@ class _Search:
         model = self.training.model
         sizes = {n: setup.sizes_of(model, n)[0] for n in setup.spiking_populations(model)}
         post = {name: projection.post for name, projection in model.projections.items()}
-        across = objective.kernel.acting_on_others
+        # a centre ties all that lies around it together
+        centres = {parameter.centre for parameter in self.unknown.values()}
+        across = objective.kernel.acting_on_others | centres
         return pack(z, self.training.synapses, sizes, post, across, held=self.held)
 
     def log_prior(self, z: Mapping[str, Tensor]) -> Tensor:
         """Return the log-density of the prior, (restart,)."""
-        return log_prior(z, self.unknown, self.coordinates, self.training.synapses)
+        return log_prior(z, self.unknown, self.coordinates, self.training.synapses, self.known)
 
     def values(self, z: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return all parameters, known and unknown; 0 for synapses that do not exist."""
@@ -573,6 +580,9 @@ class _Search:
         if progress.iteration == 0:
             for name, value in gradient.items():
                 known = self.held is not None and bool(self.held[name].all())
+                if any(parameter.centre == name for parameter in self.unknown.values()):
+                    known = True
+                    self.note_centre(name)
                 if not known and not bool((value != 0).any()):
                     self.warnings.append(
                         f"`{name}` has no influence on any spike in stage {progress.stage + 1}; it stays at its start"
@@ -591,6 +601,15 @@ class _Search:
                 spread[name] = full
             progress.history.append(
                 (progress.stage, progress.level, progress.iteration, losses_by_start, spread)
+            )
+
+    def note_centre(self, name: str) -> None:
+        """Warn of a centre of priors in a fit without them."""
+        stages = self.settings.stages
+        if not any(isinstance(stage, Forced) and stage.prior for stage in stages):
+            self.warnings.append(
+                f"`{name}` is undetermined and stays at its start: it is the centre of a prior, and this fit leaves "
+                "priors out; switch them on, or fix it"
             )
 
     def select(self, progress: Progress, stage: Stage, width: float, *, last: bool) -> bool:

@@ -175,10 +175,13 @@ def _slopes(log_prior: Callable[[Z], Tensor], z: Z, packing: Packing) -> tuple[T
     named = {
         n: torch.zeros_like(held[n]) if g is None else g for n, g in zip(held, slopes, strict=True)
     }
-    summed = torch.stack([g.sum() for g in named.values()]).sum()
-    seconds: tuple = (None,) * len(held)
-    if summed.requires_grad:
-        seconds = torch.autograd.grad(summed, list(held.values()), allow_unused=True)
+    # one name at a time, because a prior around another unknown has mixed derivatives as well
+    seconds = [
+        torch.autograd.grad(g.sum(), held[n], retain_graph=True, allow_unused=True)[0]
+        if g.requires_grad
+        else None
+        for n, g in named.items()
+    ]
     curved = {
         n: torch.zeros_like(held[n]) if g is None else -g
         for n, g in zip(held, seconds, strict=True)
