@@ -137,7 +137,14 @@ def fit(
     targets = _drives(targets)
     chosen = default_stages(loss, tau) if stages is None else stages
     settings = Settings(
-        chosen, starts, seed, validation, max_time, dtype, checkpoint_every, backend,
+        chosen,
+        starts,
+        seed,
+        validation,
+        max_time,
+        dtype,
+        checkpoint_every,
+        backend,
         tuple(sorted({int(unit) for unit in units})),
     )
     found = search(
@@ -183,9 +190,7 @@ def _scores(
         name: torch.from_numpy(p.draw(np.random.default_rng(0))).unsqueeze(-1)
         for name, p in model.with_values(fitted.parameters).parameters().items()
     }
-    data = prepare(
-        model.definition, held, torch.float64, settings.backend, units=settings.units
-    )
+    data = prepare(model.definition, held, torch.float64, settings.backend, units=settings.units)
     with torch.no_grad():
         objective = ForcedObjective(data, forced, fitted.seed, values)
         by_width = {width: -float(objective(values, width)[0]) for width in forced.widths}

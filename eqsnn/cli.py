@@ -370,9 +370,7 @@ def _near(model: SpikingModel, targets: Recording, arguments: argparse.Namespace
             "--near needs targets made by `eqsnn simulate`, which carry their parameters"
         )
     sized = model if model.is_sized else model.sized(targets.n_units)
-    return sized.near(
-        targets.parameters, arguments.near, arguments.starts, arguments.seed
-    )
+    return sized.near(targets.parameters, arguments.near, arguments.starts, arguments.seed)
 
 
 def _add_compare(commands) -> None:

@@ -146,7 +146,9 @@ def _jointly_observed(a: Recording, b: Recording) -> tuple[Recording, Recording]
     first, second = a.hiding(b.gaps), b.hiding(a.gaps)
     kept = first.recorded()
     if not len(kept):
-        raise InputError("no neuron was ever observed in both recordings, so nothing can be compared")
+        raise InputError(
+            "no neuron was ever observed in both recordings, so nothing can be compared"
+        )
     return first.select(kept.tolist()), second.select(kept.tolist())
 
 

@@ -62,7 +62,11 @@ class Data:
     def chosen(self) -> Tensor:
         """Which neurons count, bool (neuron,)."""
         n = self.recording.n_units
-        return torch.isin(torch.arange(n), torch.tensor(self.units)) if self.units else torch.ones(n, dtype=torch.bool)
+        return (
+            torch.isin(torch.arange(n), torch.tensor(self.units))
+            if self.units
+            else torch.ones(n, dtype=torch.bool)
+        )
 
     def observed(self, *, expected: bool = False) -> dict[str, Tensor]:
         """Return the observed spikes of each spiking population; 0 in gaps.
@@ -102,11 +106,16 @@ class Data:
     def gates(self, stage: Forced | Free) -> dict[str, Tensor]:
         """Return what a masked program of a stage needs to know of each population: which steps are observed, and count."""
         if isinstance(stage, Forced):
-            found = {"seen": self.seen(), "counted": self.counted(stage.warm_up)} if self.masked else {}
+            found = (
+                {"seen": self.seen(), "counted": self.counted(stage.warm_up)} if self.masked else {}
+            )
         else:
             seen = self.seen()
             # the chosen run on their own spikes, the others follow theirs wherever these are known
-            found = {"compared": seen, "seen": seen * (~self.chosen).to(self.dtype).reshape(1, -1, 1)}
+            found = {
+                "compared": seen,
+                "seen": seen * (~self.chosen).to(self.dtype).reshape(1, -1, 1),
+            }
         return {
             f"{name}.{what}": part
             for what, whole in found.items()

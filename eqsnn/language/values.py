@@ -154,7 +154,8 @@ def _centre_variable(name: str, value: Value, variables: Mapping[str, Variable])
         raise EqsError(
             value.span,
             f"the centre `{centre}` of `{name}` is not declared in this block",
-            suggest(centre, set(variables)) or "write a number, or declare it with `~` and `(shared)`",
+            suggest(centre, set(variables))
+            or "write a number, or declare it with `~` and `(shared)`",
         )
     if target.role is not Role.PARAMETER:
         raise EqsError(

@@ -12,7 +12,9 @@ from eqsnn.maths.program import NETWORK, Assign, Input, Kind, Program, Statement
 
 ESCAPE_WIDTH = "escape_width"  # relative to the distance from reset to threshold
 SHARP = 0.02  # escape width below which a threshold is as good as hard
-COUNTED = "counted"  # of a neuron in a step: 1 where its likelihood counts, 0 where it was not observed
+COUNTED = (
+    "counted"  # of a neuron in a step: 1 where its likelihood counts, 0 where it was not observed
+)
 
 
 def escape(program: Program, populations: Iterable[str], *, masked: bool = False) -> Program:

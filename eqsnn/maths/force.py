@@ -19,7 +19,9 @@ from eqsnn.maths.program import (
     Statement,
 )
 
-TRANSMITTED = "transmitted"  # the spikes that act on a masked network: observed, or the neuron's own
+TRANSMITTED = (
+    "transmitted"  # the spikes that act on a masked network: observed, or the neuron's own
+)
 
 
 def force(

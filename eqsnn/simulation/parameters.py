@@ -37,9 +37,7 @@ class Parameter:
             return ""
         return f"{self.name.rsplit('.', 1)[0]}.{given.centre}"
 
-    def draw(
-        self, rng: np.random.Generator, centre: float | None = None
-    ) -> NDArray[np.float64]:
+    def draw(self, rng: np.random.Generator, centre: float | None = None) -> NDArray[np.float64]:
         """Return values of shape `shape` in coherent units; a distribution is drawn from, within its bounds.
 
         centre: in coherent units, of a distribution that names another unknown; by default what is typical of that.

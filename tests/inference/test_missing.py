@@ -58,7 +58,9 @@ def values_of(model, truth, move=0.0):
     found = {n: torch.from_numpy(p.draw(rng)).unsqueeze(-1) for n, p in known.items()}
     for name in truth if move else ():
         # what is 0 exactly is a synapse that does not exist
-        found[name] += move * torch.from_numpy(rng.normal(0, 1, found[name].shape)) * (found[name] != 0)
+        found[name] += (
+            move * torch.from_numpy(rng.normal(0, 1, found[name].shape)) * (found[name] != 0)
+        )
     return found
 
 
@@ -358,8 +360,6 @@ def test_with_a_third_of_the_time_missing_the_network_is_recovered():
         for trial in range(4)
         for k in rng.choice(10, 3, replace=False)
     ]
-    fit = eqsnn.fit(
-        model, recording.hiding(np.array(gaps)), starts=2, stages=STAGES, validation=0
-    )
+    fit = eqsnn.fit(model, recording.hiding(np.array(gaps)), starts=2, stages=STAGES, validation=0)
     rest, tau, weights = recovered(fit, truth, list(range(12)))
     assert rest < 1.5 and tau < 0.1 and weights < 0.2

@@ -40,7 +40,9 @@ SCIPY = {
 
 
 def parameter(distribution, bounds=""):
-    text = MODEL.replace("tau_m : ms = 10*ms", f"tau_m : ms = 10*ms\n    a : 1 ~ {distribution}{bounds}")
+    text = MODEL.replace(
+        "tau_m : ms = 10*ms", f"tau_m : ms = 10*ms\n    a : 1 ~ {distribution}{bounds}"
+    )
     return eqsnn.loads(text).parameters()["cells.a"]
 
 
@@ -69,7 +71,9 @@ def test_log_densities_are_scipys_up_to_a_constant(distribution):
         ("laplace(0, 1)", " in [-1, 1]", stats.truncnorm(-1, 1)),
     ],
 )
-def test_starts_are_drawn_from_the_distribution_and_stay_within_bounds(distribution, bounds, reference):
+def test_starts_are_drawn_from_the_distribution_and_stay_within_bounds(
+    distribution, bounds, reference
+):
     p = parameter(distribution, bounds)
     rng = np.random.default_rng(0)
     drawn = np.concatenate([p.draw_start(rng) for _ in range(1000)])

@@ -89,7 +89,9 @@ def test_rows_that_are_no_gap_are_refused(gaps, message):
 
 
 def test_a_spike_within_a_gap_is_a_contradiction():
-    with pytest.raises(eqsnn.InputError, match=r"unit 0 has a spike at 0.5 s of trial 0, within a gap"):
+    with pytest.raises(
+        eqsnn.InputError, match=r"unit 0 has a spike at 0.5 s of trial 0, within a gap"
+    ):
         Recording(
             np.array([0.5]), np.array([0]), np.array([0]), 1.0, 1e-3, 2, gaps=[[-1, 0.4, 0.6, 0]]
         )
@@ -109,7 +111,7 @@ def test_faulty_arrays_of_a_file_are_named_with_the_file(tmp_path):
     with pytest.raises(eqsnn.InputError, match=r"t.npz: the gap \[0, 0.5, 2, 0\]"):
         eqsnn.load_targets(file)
     np.savez(file, **spikes, recorded_units=[2])
-    with pytest.raises(eqsnn.InputError, match="`recorded_units` must be .* from 0 to 1"):
+    with pytest.raises(eqsnn.InputError, match=r"`recorded_units` must be .* from 0 to 1"):
         eqsnn.load_targets(file)
 
 
