@@ -12,13 +12,14 @@ from eqsnn.analysis.compare import compare, rate_error
 from eqsnn.errors import InputError
 from eqsnn.inference.fit import Found, Report, Settings, search, unknown_noise
 from eqsnn.inference.likelihood import ForcedObjective
-from eqsnn.inference.objectives import OWN_NOISE, prepare
+from eqsnn.inference.objectives import OWN_NOISE, Data, FreeObjective, prepare
 from eqsnn.inference.result import Fit, make_fit
 from eqsnn.inference.stages import Forced, Free, Stage, default_stages
 from eqsnn.losses import Loss
 from eqsnn.simulation.network import SpikingModel
-from eqsnn.simulation.recording import Recording
+from eqsnn.simulation.recording import Recording, from_dense
 from eqsnn.simulation.run import empty_inputs, simulate_model, with_dt
+from eqsnn.simulation.setup import spiking_populations
 
 Inputs = Mapping[str, ArrayLike] | Recording
 
@@ -113,6 +114,8 @@ def fit(
     dtype: torch.dtype = torch.float64,
     backend: str = "auto",
     command: str = "",
+    units: Sequence[int] = (),
+    recorded: Sequence[int] = (),
 ) -> Fit:
     """Fit every unknown (`~`) parameter of `model` to recorded spike trains.
 
@@ -121,16 +124,28 @@ def fit(
     likelihood with annealed width, then that loss; start: values to start from instead of draws (units of the file; one for all
     starts or with a leading dimension per start); validation: share of trials, or of a single trial's time, held out;
     max_time in seconds; checkpoint: a file to save progress in every `checkpoint_every` seconds and,
-    with `resume`, to go on from; backend as in `simulate`. Same seed, same result. Ctrl-C keeps what was reached.
-    Raises InputError for data that cannot be used.
+    with `resume`, to go on from; backend as in `simulate`. units: explain the spikes of these only, all others still
+    drive synapses (docs/missing.md); recorded: the places of the targets' units among the neurons of a larger network,
+    the rest of which was never recorded. Same seed, same result. Ctrl-C keeps what was reached. Raises InputError for
+    data that cannot be used.
     """
     if starts < 1:
         raise InputError(f"{starts} starts; at least 1 is expected")
+    if len(recorded):
+        targets = targets.placed(recorded, _neurons_of(model))
     sized = model.sized(targets.n_units)
     targets = _drives(targets)
     chosen = default_stages(loss, tau) if stages is None else stages
     settings = Settings(
-        chosen, starts, seed, validation, max_time, dtype, checkpoint_every, backend
+        chosen,
+        starts,
+        seed,
+        validation,
+        max_time,
+        dtype,
+        checkpoint_every,
+        backend,
+        tuple(sorted({int(unit) for unit in units})),
     )
     found = search(
         sized.definition,
@@ -143,7 +158,7 @@ def fit(
         report=report,
     )
     fitted = make_fit(sized, found, {}, seed, command)
-    scores = _scores(sized, fitted, found, chosen, tau, backend)
+    scores = _scores(sized, fitted, found, settings, tau)
     extra = _warnings(sized, found, targets)
     return make_fit(sized, _with_warnings(found, extra), scores, seed, command, targets.parameters)
 
@@ -153,40 +168,49 @@ def _with_warnings(found: Found, extra: list[str]) -> Found:
     return Found(**{**names, "warnings": (*found.warnings, *extra)})
 
 
+def _neurons_of(model: SpikingModel) -> int:
+    definition = model.definition
+    sizes = [definition.populations[name].size for name in spiking_populations(definition)]
+    if None in sizes:
+        raise InputError(
+            "the network's size is not known, so recorded units have no place in it; write the size of each population, "
+            "as in `cells : lif[12]`"
+        )
+    return sum(size or 0 for size in sizes)
+
+
 def _scores(
-    model: SpikingModel,
-    fitted: Fit,
-    found: Found,
-    stages: tuple[Stage, ...],
-    tau: float,
-    backend: str,
+    model: SpikingModel, fitted: Fit, found: Found, settings: Settings, tau: float
 ) -> dict[str, float]:
     """Score the best restart on the held-out part: running freely, and one step ahead."""
     held = found.validation
     scores: dict[str, float] = {}
-    forced = next((stage for stage in stages if isinstance(stage, Forced)), Forced())
+    forced = next((stage for stage in settings.stages if isinstance(stage, Forced)), Forced())
     values = {
         name: torch.from_numpy(p.draw(np.random.default_rng(0))).unsqueeze(-1)
         for name, p in model.with_values(fitted.parameters).parameters().items()
     }
+    data = prepare(model.definition, held, torch.float64, settings.backend, units=settings.units)
     with torch.no_grad():
-        objective = ForcedObjective(
-            prepare(model.definition, held, torch.float64, backend), forced, fitted.seed, values
-        )
+        objective = ForcedObjective(data, forced, fitted.seed, values)
         by_width = {width: -float(objective(values, width)[0]) for width in forced.widths}
         scores["escape_width"] = max(by_width, key=lambda width: by_width[width])
         scores["forced_log_likelihood_per_step"] = max(by_width.values())
     if len(held.spike_times) == 0:
         return scores
-    own = simulate(
-        model,
-        held.duration,
-        trials=held.n_trials,
-        seed=fitted.seed + OWN_NOISE,
-        inputs=held,
-        parameters=fitted.parameters,
-        backend=backend,
-    )
+    if settings.units:
+        own = _driven(data, values, fitted.seed)
+        held, own = held.select(settings.units), own.select(settings.units)
+    else:
+        own = simulate(
+            model,
+            held.duration,
+            trials=held.n_trials,
+            seed=fitted.seed + OWN_NOISE,
+            inputs=held,
+            parameters=fitted.parameters,
+            backend=settings.backend,
+        )
     scored = compare(held, own, tau=tau)
     scores["van_rossum_score"] = scored.van_rossum_score
     scores["gamma"] = (
@@ -195,6 +219,17 @@ def _scores(
     scores["f1"] = float(np.nanmean(scored.f1)) if np.isfinite(scored.f1).any() else float("nan")
     scores["rate_error"] = rate_error(*scored.rates)
     return scores
+
+
+def _driven(data: Data, values: Mapping[str, torch.Tensor], seed: int) -> Recording:
+    """Return one run of the chosen neurons on their own spikes, driven by the observed spikes of the others."""
+    whole = Free(loss="rate", window=data.recording.duration, warm_up=0.0)
+    objective = FreeObjective(data, whole, seed)
+    with torch.no_grad():
+        spikes, _ = objective.run(values, whole.width)
+    trials = data.recording.n_trials
+    grid = spikes[..., :trials].permute(2, 0, 1).round().numpy()
+    return from_dense(grid, data.model.dt * 1e-3)
 
 
 def _warnings(model: SpikingModel, found: Found, targets: Recording) -> list[str]:
@@ -212,11 +247,18 @@ def _warnings(model: SpikingModel, found: Found, targets: Recording) -> list[str
         if low > 0:
             best, low, high = np.log(best), np.log(low), np.log(high)
         margin = 0.01 * (high - low)
-        at_bound = int(((best < low + margin) | (best > high - margin)).sum())
+        learned = ~found.held.get(name, np.zeros(best.shape, dtype=bool))
+        at_bound = int((((best < low + margin) | (best > high - margin)) & learned).sum())
         if at_bound:
             warnings.append(
                 f"`{name}`: {at_bound} of {best.size} values lie at a bound; widen `in [...]` if that is plausible"
             )
+    unseen = sorted(set(range(targets.n_units)) - set(targets.recorded().tolist()))
+    if unseen:
+        warnings.append(
+            f"units {', '.join(map(str, unseen))} were never recorded: their parameters are known only by what they do "
+            "to others, if at all"
+        )
     silent = int((targets.rates() == 0).sum())
     if silent:
         warnings.append(

@@ -207,6 +207,20 @@ def _add_fit(commands) -> None:
         "--learn", action="append", default=[], metavar="NAME", help="take a parameter as unknown"
     )
     command.add_argument(
+        "--units",
+        type=_numbers,
+        default=(),
+        metavar="0,3,5",
+        help="explain the spikes of these units only; the others still drive synapses",
+    )
+    command.add_argument(
+        "--recorded",
+        type=_numbers,
+        default=(),
+        metavar="0,1,5",
+        help="places of the targets' units in the model's network, whose other neurons were never recorded",
+    )
+    command.add_argument(
         "--loss",
         default="van_rossum",
         help="of the free-running stage, e.g. 'van_rossum(tau=2ms,12ms) + 0.1*rate + 0.5*psth(bin=20ms)'; terms: "
@@ -257,6 +271,13 @@ def _add_fit(commands) -> None:
     command.set_defaults(run=run_fit)
 
 
+def _numbers(text: str) -> tuple[int, ...]:
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdigit() for part in parts):
+        raise argparse.ArgumentTypeError(f"`{text}`: write whole numbers with commas, as in 0,3,5")
+    return tuple(map(int, parts))
+
+
 def run_fit(arguments: argparse.Namespace) -> int:
     """Fit, write the folder, print the summary."""
     tau = seconds(arguments.tau)
@@ -286,6 +307,8 @@ def run_fit(arguments: argparse.Namespace) -> int:
             report=report,
             backend=arguments.backend,
             command=shlex.join(["eqsnn", *sys.argv[1:]]),
+            units=arguments.units,
+            recorded=arguments.recorded,
         )
     result.save(arguments.out)
     figures = _figures(result, arguments.out)
@@ -346,9 +369,8 @@ def _near(model: SpikingModel, targets: Recording, arguments: argparse.Namespace
         raise InputError(
             "--near needs targets made by `eqsnn simulate`, which carry their parameters"
         )
-    return model.sized(targets.n_units).near(
-        targets.parameters, arguments.near, arguments.starts, arguments.seed
-    )
+    sized = model if model.is_sized else model.sized(targets.n_units)
+    return sized.near(targets.parameters, arguments.near, arguments.starts, arguments.seed)
 
 
 def _add_compare(commands) -> None:

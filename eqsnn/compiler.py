@@ -63,13 +63,28 @@ def free_program(
 
 
 def forced_program(
-    model: Model, *, known: Iterable[str] = (), method: str | None = None
+    model: Model, *, known: Iterable[str] = (), method: str | None = None, masked: bool = False
 ) -> Program:
-    """Return the Program of a network that follows observed spikes and outputs their log-likelihood."""
-    spiking = [name for name in model.populations if model.neuron_of(name).threshold is not None]
+    """Return the Program of a network that follows observed spikes and outputs their log-likelihood.
+
+    masked: not every neuron is observed in every step; those that are not follow their own spikes.
+    """
+    spiking = _spiking(model)
     runaway = [name for name in spiking if is_regenerative(model.neuron_of(name))]
     free = free_program(model, known=known, method=method)
-    return escape(force(free, spiking, self_resetting=runaway), spiking)
+    return escape(force(free, spiking, self_resetting=runaway, masked=masked), spiking, masked=masked)  # fmt: skip
+
+
+def partly_forced_program(
+    model: Model, *, known: Iterable[str] = (), detach_reset: bool = False
+) -> Program:
+    """Return the Program of a network in which some neurons (`population.seen`) follow observed spikes."""
+    free = free_program(model, known=known, detach_reset=detach_reset)
+    return force(free, _spiking(model), masked=True)
+
+
+def _spiking(model: Model) -> list[str]:
+    return [name for name in model.populations if model.neuron_of(name).threshold is not None]
 
 
 def separated_program(
@@ -78,26 +93,28 @@ def separated_program(
     *,
     known: Iterable[str] = (),
     diffusion: bool = False,
+    masked: bool = False,
 ) -> Separated:
     """Return what observed spikes make known, and what private noise reaches, as two parts of a forced step.
 
     Populations without noise get their escape likelihood in the known part. diffusion: every spiking population has
-    diffusion noise in its potential besides.
+    diffusion noise in its potential besides. masked:
+    not every neuron is observed in every step; its expected spikes then stand in for observed ones.
     """
-    spiking = [name for name in model.populations if model.neuron_of(name).threshold is not None]
-    program = force(free_program(model, known=known), spiking)
+    spiking = _spiking(model)
+    program = force(free_program(model, known=known), spiking, blended=masked)
     if diffusion:
         program = diffuse(program, spiking)
     separated = separate_noise(program, spiking, typical)
     noisy = {hidden.population for hidden in separated.hidden}
     quiet = [name for name in spiking if name not in noisy]
-    given = escape(separated.given, quiet) if quiet else separated.given
+    given = escape(separated.given, quiet, masked=masked) if quiet else separated.given
     return Separated(given, separated.hidden)
 
 
-def moments_program(separated: Separated) -> Program:
+def moments_program(separated: Separated, *, masked: bool = False) -> Program:
     """Return the step in which the noisy states of every hidden population are means and covariances."""
-    return moments(separated)
+    return moments(separated, masked=masked)
 
 
 def compile_density(hidden: Hidden, n_bins: int, backend: str = "auto") -> DensityKernel:

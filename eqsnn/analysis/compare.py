@@ -87,7 +87,8 @@ def compare(
 ) -> Comparison:
     """Score recording b against the target a; tau and bin_s in seconds.
 
-    Trials are matched by their number. Raises InputError if the recordings differ in neurons, trials or duration.
+    Trials are matched by their number. Where either has a gap, neither counts; neurons that were never observed are
+    left out, so arrays are over the others. Raises InputError if the recordings differ in neurons, trials or duration.
     """
     for what in ("n_units", "n_trials"):
         if getattr(a, what) != getattr(b, what):
@@ -98,8 +99,14 @@ def compare(
         raise InputError(
             f"the recordings last {a.duration:g} and {b.duration:g} s; cut them to one window first"
         )
+    if len(a.gaps) or len(b.gaps):
+        a, b = _jointly_observed(a, b)
+        replicate = replicate if replicate is None else replicate.hiding(a.gaps)
     none = np.zeros(0)
-    pairs = [[(a.train(u, k), b.train(u, k)) for k in range(a.n_trials)] for u in range(a.n_units)]
+    seconds = a.observed_seconds()
+    # a trial in which a neuron was not observed at all has nothing to compare
+    seen = [[k for k in range(a.n_trials) if seconds[k, u] > 0] for u in range(a.n_units)]
+    pairs = [[(a.train(u, k), b.train(u, k)) for k in seen[u]] for u in range(a.n_units)]
     distance = np.array(
         [np.mean([van_rossum_distance(x, y, tau=tau) for x, y in trials]) for trials in pairs]
     )
@@ -116,8 +123,13 @@ def compare(
         van_rossum_score=float(distance.sum() / silent.sum()) if silent.sum() > 0 else float("nan"),
         gamma=np.array(
             [
-                _mean([gamma_factor(y, x, duration=a.duration) for x, y in trials])
-                for trials in pairs
+                _mean(
+                    [
+                        gamma_factor(y, x, duration=float(seconds[k, u]))
+                        for k, (x, y) in zip(seen[u], trials, strict=True)
+                    ]
+                )
+                for u, trials in enumerate(pairs)
             ]
         ),
         f1=np.array([_mean([f1_score(x, y) for x, y in trials]) for trials in pairs]),
@@ -127,6 +139,17 @@ def compare(
         psth_correlation=psth_correlation(a, b),
         nmf=_ensembles(a, b, replicate, modules, bin_s, seed),
     )
+
+
+def _jointly_observed(a: Recording, b: Recording) -> tuple[Recording, Recording]:
+    """Return both without what either did not observe, and without neurons that are then never observed."""
+    first, second = a.hiding(b.gaps), b.hiding(a.gaps)
+    kept = first.recorded()
+    if not len(kept):
+        raise InputError(
+            "no neuron was ever observed in both recordings, so nothing can be compared"
+        )
+    return first.select(kept.tolist()), second.select(kept.tolist())
 
 
 def rate_error(target: Array, model: Array) -> float:

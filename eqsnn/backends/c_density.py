@@ -185,7 +185,7 @@ class _Emitter:
             "MARGIN": out["margin"],
             "SCALE": out["scale"],
             "STEEP": out["steep"],
-            "ACTIVE": out["active"] if active else "1",
+            "ACTIVE": f"({out['active']})" if active else "1",
             "KEEP_OTHERS": _lines(
                 f"moved[({n}*NODES + q)*BINS + k] = {out[f'next.{s}']};" for n, s in enumerate(others)
             ),

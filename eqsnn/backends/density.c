@@ -74,13 +74,13 @@ static void widen_(Frame *f, const double *p, const double *raw, double variance
   f->pull = sqrt(left);
 }
 
-/* in: held values (pair), feeds (time, pair), observed (time, neuron, observed_lanes), counted (time, counted_lanes),
-   scale (pair), initial potential, initial others (pair). out: log-likelihood (pair), its derivatives by held values
-   and by feeds. */
+/* in: held values (pair), feeds (time, pair), observed (time, neuron, observed_lanes), counted (time, counted_neurons,
+   counted_lanes), scale (pair), initial potential, initial others (pair), seen (as observed; null: always). out:
+   log-likelihood (pair), its derivatives by held values and by feeds. */
 void density(double **in, double **out, long pair, long n_steps, long n_neurons, long n_lanes, long observed_lanes,
-             long counted_lanes, double escape_width, long want, void *team, double *arena) {
+             long counted_lanes, long counted_neurons, double escape_width, long want, void *team, double *arena) {
   const long pairs = n_neurons*n_lanes, neuron = pair / n_lanes, lane = pair % n_lanes;
-  const double *observed = in[HELD + FEEDS], *counted = in[HELD + FEEDS + 1];
+  const double *observed = in[HELD + FEEDS], *counted = in[HELD + FEEDS + 1], *seen = in[HELD + FEEDS + 4 + OTHERS];
   const double point = POINT*in[HELD + FEEDS + 2][pair];
   double *masses = arena + (n_steps + 1)*ROW, *places = masses + NODES*BINS, *b_places = places + NODES*BINS,
     *b_masses = b_places + NODES*BINS, *moved = b_masses + NODES*BINS;
@@ -112,7 +112,8 @@ void density(double **in, double **out, long pair, long n_steps, long n_neurons,
     const Frame *f = (const Frame *)(p + ROW - FRAME);
     double *a = arena + (t + 1)*ROW, *b = a + BINS;
     Frame *after = (Frame *)(a + ROW - FRAME);
-    const double spiked = observed[(t*n_neurons + neuron)*observed_lanes + lane % observed_lanes];
+    const long here = (t*n_neurons + neuron)*observed_lanes + lane % observed_lanes;
+    const double spiked = observed[here], known = seen ? seen[here] : 1.0;
     const double sign = spiked > 0.5 ? 1 : -1;
     int k0, k1;
     worth_(p, SKIPPED, &k0, &k1);
@@ -143,9 +144,10 @@ void density(double **in, double **out, long pair, long n_steps, long n_neurons,
         double arriving = p[k]*weight[q];
         arriving = arriving < SKIPPED || p[k] < SKIPPED ? 0 : arriving;
         double width = escape_width*@SCALE@ + CUT*spacing[k]*@STEEP@ + 1e-12;
-        double mass = arriving*(@ACTIVE@ > 0.5 ? seen_(@MARGIN@, width, sign) : 1.0);
-        /* what has crossed and did not spike is at threshold at most */
-        double place = @POTENTIAL@ - (sign < 0 && @MARGIN@ > 0 ? @MARGIN@ : 0);
+        int act = known*@ACTIVE@ > 0.5;
+        double mass = arriving*(act ? seen_(@MARGIN@, width, sign) : 1.0);
+        /* what has crossed and is not known to have spiked is at threshold at most */
+        double place = @POTENTIAL@ - (@ACTIVE@ > 0.5 && sign < 0 && @MARGIN@ > 0 ? @MARGIN@ : 0);
         place = mass > 0 ? place : f->mean;
         masses[q*BINS + k] = mass;
         places[q*BINS + k] = place;
@@ -204,7 +206,7 @@ void density(double **in, double **out, long pair, long n_steps, long n_neurons,
     for (int k = 0; k < BINS; k++) a[k] /= z;
     lay_(after, raw);
     widen_(after, a, raw, variance);
-    total += counted[t*counted_lanes + lane % counted_lanes]*log(z);
+    total += counted[(t*counted_neurons + neuron % counted_neurons)*counted_lanes + lane % counted_lanes]*log(z);
   }
   out[0][pair] = total;
   if (!want) return;
@@ -219,7 +221,8 @@ void density(double **in, double **out, long pair, long n_steps, long n_neurons,
     const Frame *f = (const Frame *)(p + ROW - FRAME);
     const double *a = arena + (t + 1)*ROW, *after = a + BINS;
     const Frame *g = (const Frame *)(a + ROW - FRAME);
-    const double spiked = observed[(t*n_neurons + neuron)*observed_lanes + lane % observed_lanes];
+    const long here = (t*n_neurons + neuron)*observed_lanes + lane % observed_lanes;
+    const double spiked = observed[here], known = seen ? seen[here] : 1.0;
     const double sign = spiked > 0.5 ? 1 : -1, z = a[ROW - FRAME - 1];
     int k0, k1;
     worth_(p, SKIPPED, &k0, &k1);
@@ -242,7 +245,7 @@ void density(double **in, double **out, long pair, long n_steps, long n_neurons,
     }
     double inner = 0;
     for (int k = 0; k < BINS; k++) inner += bp[k]*a[k];
-    const double c = counted[t*counted_lanes + lane % counted_lanes];
+    const double c = counted[(t*counted_neurons + neuron % counted_neurons)*counted_lanes + lane % counted_lanes];
     for (int k = 0; k < BINS; k++) {
       ba[k] = (bp[k] - inner + c)/z;
       for (int o = 0; o < OTHERS; o++) {
@@ -265,9 +268,10 @@ void density(double **in, double **out, long pair, long n_steps, long n_neurons,
       @BOTH@
         double worth = p[k]*weight[q] < SKIPPED || p[k] < SKIPPED ? 0.0 : 1.0;
         double width = escape_width*@SCALE@ + CUT*spacing[k]*@STEEP@ + 1e-12;
-        double s = @ACTIVE@ > 0.5 ? seen_(@MARGIN@, width, sign) : 1.0;
+        int act = known*@ACTIVE@ > 0.5;
+        double s = act ? seen_(@MARGIN@, width, sign) : 1.0;
         double mass = worth*p[k]*weight[q]*s;
-        double off = (@POTENTIAL@ - (sign < 0 && @MARGIN@ > 0 ? @MARGIN@ : 0) - g->mean)/g->spread;
+        double off = (@POTENTIAL@ - (@ACTIVE@ > 0.5 && sign < 0 && @MARGIN@ > 0 ? @MARGIN@ : 0) - g->mean)/g->spread;
         off = mass > 0 ? off : 0;
         double where = (asinh_(off) - g->first)/g->step, place = inside_(where);
         int j = (int)(place + 0.5);
@@ -304,10 +308,10 @@ void density(double **in, double **out, long pair, long n_steps, long n_neurons,
       for (int k = from[q]; k < to[q]; k++) {
       @BOTH@
         double worth = p[k]*weight[q] < SKIPPED || p[k] < SKIPPED ? 0.0 : 1.0;
-        double width = escape_width*@SCALE@ + CUT*spacing[k]*@STEEP@ + 1e-12, act = @ACTIVE@ > 0.5 ? 1.0 : 0.0;
+        double width = escape_width*@SCALE@ + CUT*spacing[k]*@STEEP@ + 1e-12, act = known*@ACTIVE@ > 0.5 ? 1.0 : 0.0;
         double s = seen_(@MARGIN@, width, sign), slope = act*(s > FLOOR_ ? sign*s*(1 - s)/width : 0.0);
         s = act > 0.5 ? s : 1.0;
-        int above = sign < 0 && @MARGIN@ > 0;
+        int above = @ACTIVE@ > 0.5 && sign < 0 && @MARGIN@ > 0;
         double mass = masses[q*BINS + k], off = places[q*BINS + k]*g->spread, far = mass > SKIPPED*z ? 1.0 : 0.0;
         double b_potential = b_places[q*BINS + k]
           + mass/z*(b_mean + far*(b_spread*sign_(off) + 2*b_variance*off));

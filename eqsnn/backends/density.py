@@ -30,15 +30,17 @@ POINT = 1e-6  # spread of a density that is a point, relative to the distance fr
 class Window:
     """What a call needs besides parameters. Tensors of 64-bit floats.
 
-    observed: (time, neuron, some lanes). counted: (time, some lanes), the weight of each step. scale: the distance from
-    reset to threshold, initial: of each noisy state, all (neuron, lane). Of fewer lanes than the run, lane l reads l
-    modulo their number.
+    observed: (time, neuron, some lanes). counted: (time, neuron or 1, some lanes), the weight of each step. scale:
+    the distance from reset to threshold, initial: of each noisy state, all (neuron, lane). seen: as observed, 1 where
+    that is known; in other steps the density is only predicted. None: known everywhere. Of fewer lanes than the run,
+    lane l reads l modulo their number.
     """
 
     observed: Tensor
     counted: Tensor
     scale: Tensor
     initial: tuple[Tensor, ...]
+    seen: Tensor | None = None
 
 
 class DensityKernel:
@@ -52,7 +54,7 @@ class DensityKernel:
         if compiler is not None:
             self.library = load_library(self.written.text, compiler)
             pointers = ctypes.POINTER(ctypes.c_void_p)
-            sizes = [ctypes.c_long] * 6
+            sizes = [ctypes.c_long] * 7
             self.library.density.argtypes = [
                 pointers, pointers, *sizes, ctypes.c_double, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p,
             ]  # fmt: skip
@@ -96,7 +98,10 @@ class DensityKernel:
         result = torch.empty(n_neurons, n_lanes, dtype=torch.float64)
         slopes = [torch.empty_like(v) for v in inputs[: len(values)]] if wanted else []
         results = [result, *slopes]
-        table = (ctypes.c_void_p * len(inputs))(*(v.data_ptr() for v in inputs))
+        if window.seen is not None:
+            inputs.append(window.seen.to(torch.float64).contiguous())
+        addresses = [*(v.data_ptr() for v in inputs), *([None] if window.seen is None else [])]
+        table = (ctypes.c_void_p * len(addresses))(*addresses)
         places = (ctypes.c_void_p * len(results))(*(v.data_ptr() for v in results))
         library, needed = self.library, self.library.arena_bytes(n_steps)
         threads = min(usable_cores(), n_neurons * n_lanes)
@@ -104,7 +109,7 @@ class DensityKernel:
         def call(block: int, team: Any, arena: int) -> int:
             return library.density(
                 table, places, block, n_steps, n_neurons, n_lanes,
-                window.observed.shape[2], window.counted.shape[1], escape_width, int(wanted), team, arena,
+                window.observed.shape[2], window.counted.shape[2], window.counted.shape[1], escape_width, int(wanted), team, arena,
             )  # fmt: skip
 
         def adapted(_: Any, __: Any, block: int, team: Any, arena: int) -> int:
@@ -124,7 +129,8 @@ class DensityKernel:
         n, k = self.n_bins, len(nodes_of(self.hidden.sources))
         neurons, lanes = window.scale.shape
         seen_by = modulo(window.observed, lanes)
-        counted = modulo(window.counted.unsqueeze(1), lanes)
+        counted = modulo(window.counted, lanes)
+        known = None if window.seen is None else modulo(window.seen, lanes)
         point = POINT * window.scale
         one = torch.ones(1, neurons, lanes, dtype=torch.float64)
         grid = _Grid.around(one, window.initial[0][None], point, n)
@@ -155,17 +161,17 @@ class DensityKernel:
             )
             width = escape_width * scale + CUT * spacing.unsqueeze(1) * steep + 1e-12
             chance = torch.sigmoid((sign * out["margin"] / width).clamp(-70, 40)).clamp(min=FLOOR)
-            if "active" in out:
-                chance = torch.where(
-                    torch.as_tensor(out["active"]) > 0.5, chance, torch.ones_like(chance)
-                )
+            acting = torch.as_tensor(out.get("active", 1.0)) > 0.5
+            chance = torch.where(acting, chance, torch.ones_like(chance))
+            if known is not None:
+                chance = torch.where(known[t] > 0.5, chance, torch.ones_like(chance))
             weights = torch.stack([drawn[f"weight {q}"] for q in range(k)])
             arriving = density.unsqueeze(1) * weights
             worth = (arriving >= SKIPPED) & (density.unsqueeze(1) >= SKIPPED)
             mass = torch.where(worth, arriving, torch.zeros_like(arriving)) * chance
             moved = [torch.as_tensor(out[f"next.{s}"]).expand(n, k, neurons, lanes) for s in states]
-            # what has crossed and did not spike is at threshold at most
-            above = torch.where((sign < 0) & (out["margin"] > 0), out["margin"], 0.0)
+            # what has crossed and is not known to have spiked is at threshold at most
+            above = torch.where((sign < 0) & (out["margin"] > 0) & acting, out["margin"], 0.0)
             potential = torch.where(mass > 0, moved[0] - above, grid.mean)
             flat = [v.reshape(n * k, neurons, lanes) for v in (mass, potential, *moved[1:])]
             grid = _Grid.around(flat[0], flat[1], point, n)

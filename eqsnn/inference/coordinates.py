@@ -63,7 +63,8 @@ def coordinate_of(parameter: Parameter) -> Coordinate:
     assert prior is not None, f"{parameter.name} has no prior"
     if parameter.low < 0 and math.isinf(parameter.high) != math.isinf(parameter.low):
         raise InputError(f"`{parameter.name}` has one finite bound below zero; give both bounds")
-    if parameter.low >= 0 and prior.name in ("lognormal", "exponential"):
+    open_above = prior.name == "halfnormal" and math.isinf(parameter.high)
+    if parameter.low >= 0 and (prior.name in ("lognormal", "exponential") or open_above):
         centre, spread = _log_scale(prior)
         low = math.log(parameter.low) if parameter.low > 0 else -math.inf
         high = math.log(parameter.high) if math.isfinite(parameter.high) else math.inf
@@ -86,6 +87,12 @@ def coordinate_of(parameter: Parameter) -> Coordinate:
             (first + second) / 2,
             (second - first) / math.sqrt(12),
             False,
+        )
+    if prior.name == "laplace":
+        second = math.sqrt(2) * second
+    if prior.name == "halfnormal":  # its mean and its standard deviation
+        first, second = (
+            first * factor for factor in (math.sqrt(2 / math.pi), math.sqrt(1 - 2 / math.pi))
         )
     return Coordinate(parameter.low, parameter.high, first, second, logarithmic=False)
 

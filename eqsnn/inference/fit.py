@@ -33,9 +33,10 @@ from eqsnn.inference.scoring import (
 )
 from eqsnn.inference.stages import Forced, Free, GradientFree, Stage
 from eqsnn.inference.state import HISTORY_EVERY, Progress, load_progress, save_progress
+from eqsnn.inference.subset import checked_units, note_of, without_influence
 from eqsnn.language.model import Model
 from eqsnn.simulation import setup
-from eqsnn.simulation.parameters import Parameter, matching
+from eqsnn.simulation.parameters import Parameter, centres_first, matching
 from eqsnn.simulation.recording import Recording
 
 ENOUGH = 0.02  # nats: a step that promises less is the last
@@ -58,7 +59,10 @@ class Status(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How to fit. `validation`: share of trials (or of the time of a single trial) held out to choose by."""
+    """How to fit. `validation`: share of trials (or of the time of a single trial) held out to choose by.
+
+    units: the neurons whose spikes are to be explained; () for all.
+    """
 
     stages: tuple[Stage, ...]
     starts: int = 16
@@ -68,11 +72,15 @@ class Settings:
     dtype: torch.dtype = torch.float64
     checkpoint_every: float = 20.0  # seconds
     backend: str = "auto"
+    units: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What a fit found, in coherent units: values of the surviving restarts, best first, and how it got there."""
+    """What a fit found, in coherent units: values of the surviving restarts, best first, and how it got there.
+
+    held: which values nothing could be learned about, so that they are where they started, bool of parameter shape.
+    """
 
     values: dict[str, NDArray[np.float64]]  # parameter shape, then restart
     known: dict[str, NDArray[np.float64]]
@@ -83,6 +91,7 @@ class Found:
     warnings: tuple[str, ...]
     validation: Recording = field(repr=False)
     seconds: float = 0.0
+    held: dict[str, NDArray[np.bool_]] = field(default_factory=dict)
 
 
 def split(recording: Recording, share: float) -> tuple[Recording, Recording]:
@@ -125,6 +134,8 @@ def search(
         )
     if not len(recording.spike_times):
         raise InputError("the targets hold no spikes, so nothing can be learned from them")
+    if settings.units:
+        _check_units(settings, recording)
     coordinates = {name: coordinate_of(parameter) for name, parameter in unknown.items()}
     rng = np.random.default_rng(settings.seed)
     known = {
@@ -137,7 +148,8 @@ def search(
     for stage in settings.stages:
         if isinstance(stage, Free):
             seconds = min(stage.window, shortest)
-            stage.composed.check(model.dt * 1e-3, seconds=seconds, neurons=recording.n_units)
+            compared = settings.units or recording.recorded()
+            stage.composed.check(model.dt * 1e-3, seconds=seconds, neurons=len(compared))
     fingerprint = _fingerprint(model, parameters, recording, settings, start)
     if resume and checkpoint is not None and checkpoint.exists():
         progress = load_progress(checkpoint, fingerprint)
@@ -173,7 +185,17 @@ def search(
         warnings=tuple(dict.fromkeys(walk.warnings)),
         validation=held_out,
         seconds=time.monotonic() - began,
+        held={name: held.numpy() for name, held in (walk.held or {}).items()},
     )
+
+
+def _check_units(settings: Settings, recording: Recording) -> None:
+    checked_units(settings.units, recording)
+    if any(isinstance(stage, GradientFree) for stage in settings.stages):
+        raise InputError(
+            "a search without gradients moves every value, so it cannot fit some units only; leave `units` out, or use "
+            "an optimiser with gradients"
+        )
 
 
 @contextmanager
@@ -198,14 +220,19 @@ def _starts(
     for name, value in (start or {}).items():
         for full in matching(unknown, name):
             given[full] = np.asarray(value, float) * unknown[full].unit.scale
-    found = {}
-    for name, parameter in unknown.items():
-        drawn = np.stack([parameter.draw_start(rng) for _ in range(settings.starts)])
+    found, raw = {}, {}
+    for name in centres_first(unknown):
+        parameter = unknown[name]
+        middle = [None] * settings.starts
+        if parameter.centre in raw:
+            middle = [float(value.reshape(-1)[0]) for value in raw[parameter.centre]]
+        drawn = np.stack([parameter.draw_start(rng, centre) for centre in middle])
         if name in given:
             drawn = np.broadcast_to(given[name], drawn.shape)
+        raw[name] = drawn
         values = torch.from_numpy(np.moveaxis(drawn, 0, -1).copy()).to(settings.dtype)
         found[name] = coordinates[name].to_real(values)
-    return found
+    return {name: found[name] for name in unknown}
 
 
 def _fingerprint(
@@ -220,6 +247,7 @@ def _fingerprint(
         recording.spike_times,
         recording.unit_ids,
         recording.trial_ids,
+        recording.gaps,
         *recording.inputs.values(),
     ):
         digest.update(np.ascontiguousarray(array).tobytes())
@@ -234,6 +262,7 @@ def _fingerprint(
             (settings.stages, settings.starts, settings.seed, settings.validation, settings.dtype)
         ).encode()
     )
+    digest.update(repr(settings.units).encode() if settings.units else b"")
     return digest.hexdigest()
 
 
@@ -256,11 +285,21 @@ class _Search:
     ) -> None:
         self.unknown, self.coordinates = unknown, coordinates
         self.known, self.settings = known, settings
-        self.training = prepare(model, training, settings.dtype, settings.backend)
-        self.held_out = prepare(model, held_out, settings.dtype, settings.backend)
+        masked = bool(len(training.gaps) or len(held_out.gaps))
+        self.training, self.held_out = (
+            prepare(
+                model, part, settings.dtype, settings.backend, masked=masked, units=settings.units
+            )
+            for part in (training, held_out)
+        )
         self.checkpoint, self.fingerprint, self.report = checkpoint, fingerprint, report
         self.began = self.saved = began
         self.warnings: list[str] = []
+        self.held: dict[str, Tensor] | None = None
+        if settings.units:
+            self.held = without_influence(self.training, unknown, Forced().warm_up)
+            note = note_of(self.held, settings.units)
+            self.warnings += [note] if note else []
         self.objectives: dict[tuple[Stage, str], ForcedObjective | FreeObjective] = {}
         self.reached: Scores | None = None
         self.searches: Searches | None = None
@@ -291,11 +330,14 @@ class _Search:
         model = self.training.model
         sizes = {n: setup.sizes_of(model, n)[0] for n in setup.spiking_populations(model)}
         post = {name: projection.post for name, projection in model.projections.items()}
-        return pack(z, self.training.synapses, sizes, post, objective.kernel.acting_on_others)
+        # a centre ties all that lies around it together
+        centres = {parameter.centre for parameter in self.unknown.values()}
+        across = objective.kernel.acting_on_others | centres
+        return pack(z, self.training.synapses, sizes, post, across, held=self.held)
 
     def log_prior(self, z: Mapping[str, Tensor]) -> Tensor:
         """Return the log-density of the prior, (restart,)."""
-        return log_prior(z, self.unknown, self.coordinates, self.training.synapses)
+        return log_prior(z, self.unknown, self.coordinates, self.training.synapses, self.known)
 
     def values(self, z: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return all parameters, known and unknown; 0 for synapses that do not exist."""
@@ -497,6 +539,11 @@ class _Search:
             n: torch.zeros_like(z[n]) if g is None else g
             for n, g in zip(names, gradients, strict=True)
         }
+        if self.held is not None:
+            gradient = {
+                n: torch.where(self.held[n].unsqueeze(-1), torch.zeros_like(g), g)
+                for n, g in gradient.items()
+            }
         self.note(progress, losses, gradient)
         share = progress.iteration / max(1, stage.iterations - 1)
         rate = stage.learning_rate * stage.final_rate**share
@@ -532,7 +579,11 @@ class _Search:
             )
         if progress.iteration == 0:
             for name, value in gradient.items():
-                if not bool((value != 0).any()):
+                known = self.held is not None and bool(self.held[name].all())
+                if any(parameter.centre == name for parameter in self.unknown.values()):
+                    known = True
+                    self.note_centre(name)
+                if not known and not bool((value != 0).any()):
                     self.warnings.append(
                         f"`{name}` has no influence on any spike in stage {progress.stage + 1}; it stays at its start"
                     )
@@ -550,6 +601,15 @@ class _Search:
                 spread[name] = full
             progress.history.append(
                 (progress.stage, progress.level, progress.iteration, losses_by_start, spread)
+            )
+
+    def note_centre(self, name: str) -> None:
+        """Warn of a centre of priors in a fit without them."""
+        stages = self.settings.stages
+        if not any(isinstance(stage, Forced) and stage.prior for stage in stages):
+            self.warnings.append(
+                f"`{name}` is undetermined and stays at its start: it is the centre of a prior, and this fit leaves "
+                "priors out; switch them on, or fix it"
             )
 
     def select(self, progress: Progress, stage: Stage, width: float, *, last: bool) -> bool:

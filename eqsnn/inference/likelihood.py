@@ -19,9 +19,10 @@ from eqsnn.compiler import (
     separated_program,
 )
 from eqsnn.errors import InputError
-from eqsnn.inference.objectives import Data, Lanes, Values, repeat, run_lanes, windows
+from eqsnn.inference.objectives import Data, Lanes, Values, forcing, repeat, run_lanes, windows
 from eqsnn.inference.stages import Forced
 from eqsnn.maths.escape import ESCAPE_WIDTH
+from eqsnn.maths.force import fully_observed
 from eqsnn.maths.hidden import DIFFUSION, Hidden, grid_frame
 from eqsnn.maths.program import Program
 from eqsnn.maths.reach import acting_on_others
@@ -54,8 +55,8 @@ class Machinery:
 
     @property
     def acting_on_others(self) -> frozenset[str]:
-        """The parameters that act on several neurons, given the spikes."""
-        return acting_on_others(self.kernel.program)
+        """The parameters that act on several neurons, given the spikes of all neurons."""
+        return acting_on_others(fully_observed(self.kernel.program))
 
 
 class ForcedObjective:
@@ -71,12 +72,15 @@ class ForcedObjective:
         self.populations = setup.spiking_populations(data.model)
         self.kernel = like or _build(data, stage, values)
         self.lanes = windows(data, self.kernel.kernel.step, stage, seed)
-        observed = {f"{name}.observed": spikes for name, spikes in data.observed().items()}
         trials = data.recording.n_trials
-        for name, spikes in observed.items():
-            self.lanes.drives.setdefault(name, self.lanes.cut(spikes, trials))
+        for name, given in forcing(data, stage).items():
+            if name not in self.lanes.drives:
+                self.lanes.drives[name] = self.lanes.cut(given, trials)
         neurons = sum(setup.sizes_of(data.model, name)[0] for name in self.populations)
-        self.scale = float(self.lanes.weights.sum()) * neurons
+        self.scale = float(self.lanes.weights.sum()) * (len(data.units) or neurons)
+        if data.masked:
+            counted = self.lanes.cut(data.counted(stage.warm_up), trials)
+            self.scale = float((self.lanes.weights * counted).sum())
 
     def __call__(self, values: Values, width: float) -> Tensor:
         """Return the objective of each restart, (restart,)."""
@@ -114,6 +118,8 @@ class ForcedObjective:
                 kernel, values, recorded, restarts, settings
             )
         neurons = torch.cat([found[population] for population in self.populations])
+        if self.data.units:
+            neurons = torch.where(self.data.chosen[:, None], neurons, torch.zeros_like(neurons))
         return neurons.reshape(len(neurons), restarts, lanes.width)
 
     def on_grid(
@@ -133,9 +139,10 @@ class ForcedObjective:
             scale = torch.as_tensor(frame["scale"], dtype=torch.float64).expand(initial[0].shape)
         window = Window(
             lanes.drives[f"{hidden.population}.observed"],
-            lanes.weights.reshape(lanes.n_steps, -1),
+            lanes.weights * lanes.drives.get(f"{hidden.population}.counted", 1.0),
             scale.contiguous(),
             initial,
+            lanes.drives.get(f"{hidden.population}.seen"),
         )
         return grid.kernel(held, feeds, window, settings[ESCAPE_WIDTH])
 
@@ -194,19 +201,25 @@ def _build(data: Data, stage: Forced, values: Values) -> Machinery:
     populations = setup.spiking_populations(data.model)
     outputs = tuple(f"{name}.log_likelihood" for name in populations)
     if stage.density == "escape":
-        program = forced_program(data.model, known=data.known)
+        program = forced_program(data.model, known=data.known, masked=data.masked)
         return Machinery(compile_program(program, outputs, data.backend), outputs)
     typical = {name: float(value.detach().max()) for name, value in values.items()}
     typical |= {n: v for n, v in setup.settings_of(data.model).items() if isinstance(v, float)}
-    separated = separated_program(data.model, typical, known=data.known, diffusion=stage.diffusion)
+    separated = separated_program(
+        data.model, typical, known=data.known, diffusion=stage.diffusion, masked=data.masked
+    )
     if stage.density == "moments":
-        program = moments_program(separated)
+        program = moments_program(separated, masked=data.masked)
         return Machinery(compile_program(program, outputs, data.backend), outputs)
     noisy = {hidden.population for hidden in separated.hidden}
     summed = tuple(f"{name}.log_likelihood" for name in populations if name not in noisy)
     fed = tuple(dict.fromkeys(str(f) for hidden in separated.hidden for f in hidden.feeds))
     kernel = compile_program(separated.given, (*summed, *fed), data.backend)
     if stage.density == "particles":
+        if data.masked:
+            raise InputError(
+                "particles need every neuron observed all the time; use the density `grid` or `moments` for data with gaps"
+            )
         filters = tuple(
             compile_particles(hidden, stage.particles, data.backend) for hidden in separated.hidden
         )

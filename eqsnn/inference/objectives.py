@@ -5,11 +5,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from eqsnn.backends.kernel import Kernel, Noise, Outcome, Run
-from eqsnn.compiler import compile_program, free_program
+from eqsnn.compiler import compile_program, free_program, partly_forced_program
+from eqsnn.errors import InputError
 from eqsnn.inference.stages import Forced, Free
 from eqsnn.language.model import Model
 from eqsnn.losses.composition import Loss
@@ -25,6 +27,10 @@ Values = Mapping[
 ]  # parameters in coherent units, (neuron or 1, restart) or (pre, post, restart)
 
 
+_NOTHING = (
+    "no step of the data counts in a {} stage: every neuron that counts is unobserved there; "
+    "choose other units, another validation share, or a shorter warm-up"
+)
 OWN_NOISE = (
     1 << 32
 )  # added to the seed: a fit must not know the noise of targets simulated with the same seed
@@ -32,7 +38,10 @@ OWN_NOISE = (
 
 @dataclass(frozen=True, slots=True)
 class Data:
-    """A recording as tensors for a kernel: drives and observed spikes, (time, neuron or 1, trial or 1)."""
+    """A recording as tensors for a kernel: drives and observed spikes, (time, neuron or 1, trial or 1).
+
+    masked: whether programs have to know which steps were observed; units: the neurons whose spikes count, () for all.
+    """
 
     model: Model
     recording: Recording
@@ -41,32 +50,106 @@ class Data:
     dtype: torch.dtype
     start: setup.Start
     backend: str = "auto"
+    masked: bool = False
+    units: tuple[int, ...] = ()
 
     @property
     def n_steps(self) -> int:
         """Steps of the model in a trial."""
         return setup.steps_in(self.recording.duration, self.model.dt)
 
-    def observed(self) -> dict[str, Tensor]:
-        """Return the observed spikes of each spiking population."""
-        dense = (
-            torch.from_numpy(self.recording.dense(self.model.dt * 1e-3))
-            .permute(1, 2, 0)
-            .to(self.dtype)
+    @property
+    def chosen(self) -> Tensor:
+        """Which neurons count, bool (neuron,)."""
+        n = self.recording.n_units
+        return (
+            torch.isin(torch.arange(n), torch.tensor(self.units))
+            if self.units
+            else torch.ones(n, dtype=torch.bool)
         )
+
+    def observed(self, *, expected: bool = False) -> dict[str, Tensor]:
+        """Return the observed spikes of each spiking population; 0 in gaps.
+
+        expected: in gaps the mean number of spikes that the neuron has in an observed step, 0 if there is none.
+        """
+        dense = self._tensor(self.recording.dense(self.model.dt * 1e-3))
+        if self.masked:
+            seen = self.seen()
+            usual = (dense * seen).sum((0, 2)) / seen.sum((0, 2)).clamp(min=1) if expected else 0.0
+            fill = torch.as_tensor(usual, dtype=self.dtype).reshape(1, -1, 1)
+            dense = torch.where(seen > 0, dense, fill)
+        return self.by_population(dense)
+
+    def seen(self) -> Tensor:
+        """Return 1 for the steps of each neuron of the network that were observed, else 0: (time, neuron, trial)."""
+        return self._tensor(self.recording.seen(self.model.dt * 1e-3))
+
+    def counted(self, warm_up: float) -> Tensor:
+        """Return 1 for the steps of each neuron whose likelihood counts, else 0: (time, neuron, trial).
+
+        After a gap nobody knows the state of a neuron: its steps count again after its first observed spike, or once
+        `warm_up` seconds have passed.
+        """
+        step = self.model.dt * 1e-3
+        seen = np.moveaxis(self.recording.seen(step), 0, 2)
+        spikes = np.moveaxis(self.recording.dense(step), 0, 2).astype(bool) & seen
+        never = -(10**9)
+        steps = np.arange(len(seen)).reshape(-1, 1, 1)
+        gap = np.maximum.accumulate(np.where(seen, never, steps), axis=0)
+        spike = np.maximum.accumulate(np.where(spikes, steps, never), axis=0)
+        spike = np.concatenate([np.full_like(spike[:1], never), spike[:-1]])
+        ready = (steps - gap > round(warm_up / step)) | (spike > gap)
+        counts = torch.from_numpy(seen & ready).to(self.dtype)
+        return counts * self.chosen.to(self.dtype).reshape(1, -1, 1)
+
+    def gates(self, stage: Forced | Free) -> dict[str, Tensor]:
+        """Return what a masked program of a stage needs to know of each population: which steps are observed, and count."""
+        if isinstance(stage, Forced):
+            found = (
+                {"seen": self.seen(), "counted": self.counted(stage.warm_up)} if self.masked else {}
+            )
+        else:
+            seen = self.seen()
+            # the chosen run on their own spikes, the others follow theirs wherever these are known
+            found = {
+                "compared": seen,
+                "seen": seen * (~self.chosen).to(self.dtype).reshape(1, -1, 1),
+            }
+        return {
+            f"{name}.{what}": part
+            for what, whole in found.items()
+            for name, part in self.by_population(whole).items()
+        }
+
+    def by_population(self, whole: Tensor) -> dict[str, Tensor]:
+        """Split (time, neuron, trial) of the whole network into its spiking populations."""
         found, start = {}, 0
         for name in setup.spiking_populations(self.model):
             (size,) = setup.sizes_of(self.model, name)
-            found[name] = dense[:, start : start + size]
+            found[name] = whole[:, start : start + size]
             start += size
         return found
 
+    def _tensor(self, array: np.ndarray) -> Tensor:
+        return torch.from_numpy(array).permute(1, 2, 0).to(self.dtype)
 
-def prepare(model: Model, recording: Recording, dtype: torch.dtype, backend: str = "auto") -> Data:
-    """Return a recording ready for objectives."""
+
+def prepare(
+    model: Model,
+    recording: Recording,
+    dtype: torch.dtype,
+    backend: str = "auto",
+    *,
+    masked: bool | None = None,
+    units: tuple[int, ...] = (),
+) -> Data:
+    """Return a recording ready for objectives; masked: see Data, by default whether the recording has gaps."""
     known = tuple(setup.given_names(model, recording.inputs))
+    gaps = bool(len(recording.gaps)) if masked is None else masked
+    start = setup.start_of(model)
     return Data(
-        model, recording, known, setup.synapses_of(model), dtype, setup.start_of(model), backend
+        model, recording, known, setup.synapses_of(model), dtype, start, backend, gaps, units
     )
 
 
@@ -108,7 +191,8 @@ class FreeObjective:
     def __init__(self, data: Data, stage: Free, seed: int, kernel: Kernel | None = None) -> None:
         self.data, self.loss = data, stage.composed
         self.populations = setup.spiking_populations(data.model)
-        program = free_program(data.model, known=data.known, detach_reset=stage.detach_reset)
+        make = partly_forced_program if data.units else free_program
+        program = make(data.model, known=data.known, detach_reset=stage.detach_reset)
         spikes = tuple(f"{name}.spike" for name in self.populations)
         noisy = bool(select(program, spikes).of_kind(Kind.NORMAL, Kind.UNIFORM))
         self.warnings = _warnings_of(self.loss) if noisy else ()
@@ -119,28 +203,38 @@ class FreeObjective:
         self.fused = _single_tau(self.loss) is not None and self.copies == 1
         self.outputs = spikes
         if self.fused:
-            program = append_van_rossum(program, self.populations)
+            program = append_van_rossum(program, self.populations, masked=data.masked)
             self.outputs = tuple(f"{name}.van_rossum" for name in self.populations)
         self.kernel = kernel or compile_program(program, self.outputs, data.backend)
         self.lanes = windows(data, self.kernel.step, stage, seed, self.copies)
         self.repeated = all(
             bool((drive == drive[..., :1]).all())
-            for drive in _given(data, self.kernel.step).values()
+            for drive in _given(data, self.kernel.step, stage).values()
             if drive.shape[-1] > 1
         )
         self.lanes.drives[COUNTED] = self.lanes.weights
         self.trials = data.recording.n_trials
         self.counted = self.lanes.weights[..., : self.lanes.width // self.copies]
         whole = torch.cat(list(data.observed().values()), dim=1)
-        self.target = _cut(whole, self.lanes.begins, self.lanes.n_steps, self.trials) * self.counted
+        self.rows = data.chosen.nonzero().reshape(-1)
+        if data.masked:
+            compared = _cut(data.seen(), self.lanes.begins, self.lanes.n_steps, self.trials)
+            compared = self.counted * compared
+            self.rows = (compared.sum((0, 2)) > 0).logical_and(data.chosen).nonzero().reshape(-1)
+            self.counted = compared[:, self.rows]
+            if not len(self.rows):
+                raise InputError(_NOTHING.format("free-running"))
+        self.gate = self.counted.repeat(1, 1, self.copies)
+        cut = _cut(whole[:, self.rows], self.lanes.begins, self.lanes.n_steps, self.trials)
+        self.target = cut * self.counted
 
     def __call__(self, values: Values, width: float) -> Tensor:
         """Return the loss of each restart, (restart,)."""
         if self.fused:
             return self.by_step(values, width)
-        return self.loss(
-            self.counts(values, width) if self.loss.of_rates_only else self.spikes(values, width)
-        )
+        # a sum over steps has one weight for all neurons
+        few = self.loss.of_rates_only and not self.data.masked
+        return self.loss(self.counts(values, width) if few else self.spikes(values, width))
 
     def by_step(self, values: Values, width: float) -> Tensor:
         """The van Rossum distance as the step itself adds it up: no spike is kept."""
@@ -150,7 +244,7 @@ class FreeObjective:
         outcome, _ = _run(self.data, self.kernel, self.lanes, values, settings, total=self.outputs)
         distance = torch.cat([outcome.totals[name] for name in self.outputs])
         last = torch.cat([outcome.states[f"{name}.{TRACE}"] for name in self.populations])
-        per_lane = (distance + decay**2 / 2 * last**2).mean(0)
+        per_lane = (distance + decay**2 / 2 * last**2)[self.rows].mean(0)
         return weight * per_lane.reshape(-1, self.lanes.width).mean(1)
 
     def counts(self, values: Values, width: float) -> Sample:
@@ -164,12 +258,22 @@ class FreeObjective:
             total=self.outputs,
             weights=self.lanes.weights,
         )
-        counts = torch.cat([outcome.totals[name] for name in self.outputs]).unsqueeze(0)
+        counts = torch.cat([outcome.totals[name] for name in self.outputs])[None, self.rows]
         target, counted = (each.sum(0, keepdim=True) for each in (self.target, self.counted))
         return self.sample(counts, target, counted, restarts)
 
     def spikes(self, values: Values, width: float) -> Sample:
         """The spikes of all lanes in the steps that count."""
+        spikes, restarts = self.run(values, width)
+        return self.sample(
+            spikes[:, self.rows] * self.gate.repeat(1, 1, restarts),
+            self.target,
+            self.counted,
+            restarts,
+        )
+
+    def run(self, values: Values, width: float) -> tuple[Tensor, int]:
+        """Return the spikes of all lanes, (time, neuron, lane), and the number of restarts."""
         outcome, restarts = _run(
             self.data,
             self.kernel,
@@ -178,9 +282,7 @@ class FreeObjective:
             {"surrogate_width": width},
             record=self.outputs,
         )
-        spikes = torch.cat([outcome.recorded[name] for name in self.outputs], dim=1)
-        spikes = spikes * self.lanes.weights.repeat(1, 1, restarts)
-        return self.sample(spikes, self.target, self.counted, restarts)
+        return torch.cat([outcome.recorded[name] for name in self.outputs], dim=1), restarts
 
     def sample(self, spikes: Tensor, target: Tensor, counted: Tensor, restarts: int) -> Sample:
         """Return lanes (restart, copy, window, trial) as independent draws and target."""
@@ -269,13 +371,20 @@ def repeat(value: Tensor, restarts: int, width: int) -> Tensor:
     )
 
 
-def _given(data: Data, step: Program) -> dict[str, Tensor]:
-    """Return every per-step input over whole trials: drives, observed spikes, time."""
+def _given(data: Data, step: Program, stage: Forced | Free) -> dict[str, Tensor]:
+    """Return every per-step input over whole trials: drives, observed spikes and what is known of them, time."""
     drives = setup.drives_of(data.model, step, data.recording, data.n_steps, data.dtype)
-    drives |= {f"{name}.observed": spikes for name, spikes in data.observed().items()}
+    drives |= forcing(data, stage)
     drives["t"] = setup.times(0, data.n_steps, data.model.dt, data.dtype)
     needed = {given.name for given in step.inputs}
     return {name: value for name, value in drives.items() if name in needed}
+
+
+def forcing(data: Data, stage: Forced | Free) -> dict[str, Tensor]:
+    """Return the observed spikes, and where they are known, over whole trials, (time, neuron, trial)."""
+    expected = isinstance(stage, Forced) and stage.density != "escape"
+    found = {f"{n}.observed": s for n, s in data.observed(expected=expected).items()}
+    return found | (data.gates(stage) if data.masked or data.units else {})
 
 
 def windows(data: Data, step: Program, stage: Forced | Free, seed: int, copies: int = 1) -> Lanes:
@@ -293,7 +402,7 @@ def windows(data: Data, step: Program, stage: Forced | Free, seed: int, copies: 
     begins = [max(0, min(start - warm, total - length)) for start in starts]
     drives = {
         name: _cut(value, begins, length, trials).repeat(1, 1, copies)
-        for name, value in _given(data, step).items()
+        for name, value in _given(data, step, stage).items()
     }
     # lanes in the order copy, window, trial; a trial has the same noise in each of its overlapping windows
     own = torch.arange(copies)[:, None, None] * trials + torch.arange(trials)
@@ -307,10 +416,17 @@ def windows(data: Data, step: Program, stage: Forced | Free, seed: int, copies: 
         ] = 1.0
     width = len(starts) * trials * copies
     lanes = Lanes(length, width, drives, weights.repeat(1, 1, copies), noise, begins)
+    places = torch.arange(width)
+    if data.masked and isinstance(stage, Forced):
+        # a window in which nothing counts would cost as much as any other
+        counted = lanes.cut(data.counted(stage.warm_up), trials) * lanes.weights
+        places = (counted.sum((0, 1)) > 0).nonzero().reshape(-1)
+        if not len(places):
+            raise InputError(_NOTHING.format("teacher-forced"))
     wanted = math.ceil(stage.seconds / stage.window) if math.isfinite(stage.seconds) else width
-    return (
-        lanes.part(torch.linspace(0, width - 1, wanted).round().long()) if wanted < width else lanes
-    )
+    if wanted < len(places):
+        places = places[torch.linspace(0, len(places) - 1, wanted).round().long()]
+    return lanes.part(places) if len(places) < width else lanes
 
 
 def _cut(value: Tensor, begins: list[int], length: int, trials: int) -> Tensor:

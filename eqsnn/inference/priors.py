@@ -1,6 +1,5 @@
 """Priors of the model file as log-densities: terms of a maximum a posteriori fit."""
 
-import math
 from collections.abc import Mapping
 
 import torch
@@ -15,28 +14,45 @@ def log_prior(
     parameters: Mapping[str, Parameter],
     coordinates: Mapping[str, Coordinate],
     exists: Mapping[str, Tensor],
+    known: Mapping[str, Tensor] | None = None,
 ) -> Tensor:
     """Return the log-density of the unknowns under the distributions of the file, up to a constant, (restart,).
 
     Densities are those of the parameter itself, of its logarithm where the distribution lives on it (lognormal,
-    exponential), so that the most probable value does not depend on units. A uniform distribution adds nothing.
+    exponential), so that the most probable value does not depend on units. A uniform distribution adds nothing. A
+    distribution around another unknown takes that one's value, from z or, where it is fixed, from `known`.
     """
+    values = {name: coordinates[name].to_value(value) for name, value in z.items()}
     total = torch.zeros(next(iter(z.values())).shape[-1], dtype=torch.float64)
     for name, value in z.items():
         prior = parameters[name].prior
         assert prior is not None
-        p = coordinates[name].to_value(value)
+        p = values[name]
         if prior.name == "uniform":
             continue
-        centre, spread = prior.arguments[0], prior.arguments[-1]
-        if prior.name == "normal":
-            density = -0.5 * ((p - centre) / spread) ** 2
-        elif prior.name == "lognormal":
-            density = -0.5 * ((torch.log(p) - math.log(centre)) / spread) ** 2
-        else:
-            density = torch.log(p) - p / centre
+        named = ({**(known or {}), **values}).get(parameters[name].centre)
+        centre = torch.tensor(prior.arguments[0], dtype=p.dtype) if named is None else named
+        if named is not None and p.dim() == 3:
+            centre = named.unsqueeze(0)
+        density = _log_density(prior.name, p, centre, prior.arguments[-1])
         group = name.rsplit(".", 1)[0]
         if group in exists and value.dim() == 3:
             density = torch.where(exists[group], density, torch.zeros_like(density))
         total = total + density.reshape(-1, density.shape[-1]).sum(0)
     return total
+
+
+def _log_density(name: str, p: Tensor, centre: Tensor, spread: float) -> Tensor:
+    """Return the log-density of each value, up to a constant."""
+    match name:
+        case "normal":
+            return -0.5 * ((p - centre) / spread) ** 2
+        case "laplace":
+            return -torch.abs(p - centre) / spread
+        case "halfnormal":
+            return -0.5 * (p / spread) ** 2
+        case "lognormal":
+            return -0.5 * ((torch.log(p) - torch.log(centre)) / spread) ** 2
+        case _:
+            assert name == "exponential", f"no density of {name}"
+            return torch.log(p) - p / spread

@@ -90,11 +90,14 @@ def pack(
     sizes: Mapping[str, int],
     post: Mapping[str, str],
     global_names: Collection[str],
+    *,
+    held: Mapping[str, Tensor] | None = None,
 ) -> Packing:
     """Return the packing of coordinates; weights of synapses that do not exist are left out.
 
     exists: for each projection its pairs, (pre, post, 1). sizes: neurons of each spiking population, in the order of
     the network. post: the population each projection ends on. global_names: parameters that act on several blocks.
+    held: entries that are not free, bool of each name's shape.
     """
     shared = {
         post.get(group, group)
@@ -115,6 +118,8 @@ def pack(
         free = torch.ones(shape, dtype=torch.bool)
         if group in exists and len(shape) == 2 and value.shape[:-1].numel() > 1:
             free = exists[group][..., 0]
+        if held is not None:
+            free = free & ~held[name]
         places[name] = free.reshape(-1).nonzero().reshape(-1)
         shapes[name] = shape
         population = post.get(group, group)
@@ -170,10 +175,13 @@ def _slopes(log_prior: Callable[[Z], Tensor], z: Z, packing: Packing) -> tuple[T
     named = {
         n: torch.zeros_like(held[n]) if g is None else g for n, g in zip(held, slopes, strict=True)
     }
-    summed = torch.stack([g.sum() for g in named.values()]).sum()
-    seconds: tuple = (None,) * len(held)
-    if summed.requires_grad:
-        seconds = torch.autograd.grad(summed, list(held.values()), allow_unused=True)
+    # one name at a time, because a prior around another unknown has mixed derivatives as well
+    seconds = [
+        torch.autograd.grad(g.sum(), held[n], retain_graph=True, allow_unused=True)[0]
+        if g.requires_grad
+        else None
+        for n, g in named.items()
+    ]
     curved = {
         n: torch.zeros_like(held[n]) if g is None else -g
         for n, g in zip(held, seconds, strict=True)

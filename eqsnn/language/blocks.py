@@ -12,7 +12,7 @@ from eqsnn.language.expressions import suggest
 from eqsnn.language.functions import symbol
 from eqsnn.language.model import Role, Value, Variable
 from eqsnn.language.units import Unit, UnknownUnit, parse_unit, unit_table
-from eqsnn.language.values import check_value
+from eqsnn.language.values import check_value, resolve_centre
 
 METHODS = ("euler", "exponential_euler", "exact", "linear", "rk2", "midpoint", "rk4", "heun")
 FLAGS = {
@@ -55,6 +55,13 @@ def draft(block: s.Block, written_by_synapses: Iterable[str]) -> Draft:
         bare = variable.role is Role.PARAMETER and variable.value is None
         if bare and name in written:
             result.variables[name] = replace(variable, role=Role.VARIABLE)
+    declared = dict(result.variables)
+    for name, variable in declared.items():
+        if variable.value is not None:
+            value = result.attempt(resolve_centre, name, variable.value, declared, {})
+            # a faulty value must not make the name unknown everywhere else
+            kept = value if isinstance(value, Value) else Value(0.0)
+            result.variables[name] = replace(variable, value=kept)
     return result
 
 

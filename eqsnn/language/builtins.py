@@ -101,7 +101,10 @@ DISTRIBUTIONS = {
     "lognormal": DistributionRule(("median", "sigma"), (True, False), positive=True),
     "uniform": DistributionRule(("low", "high"), (True, True)),
     "exponential": DistributionRule(("mean",), (True,), positive=True),
+    "laplace": DistributionRule(("centre", "scale"), (True, True)),
+    "halfnormal": DistributionRule(("scale",), (True,), positive=True),
 }
+CENTRED = ("normal", "lognormal", "laplace")  # the first argument may name another unknown
 
 CONSTANTS = {"pi": sympy.pi, "e": sympy.E}
 RESERVED = {
@@ -120,5 +123,9 @@ RESERVED = {
     "steps_since_spike": "the refractory counter",
     "was_active": "the refractory state",
     "threshold_to_reset": "the distance from reset to threshold",
+    "seen": "which steps of a neuron were observed",
+    "counted": "which steps of a neuron count",
+    "compared": "which steps of a neuron are compared",
+    "transmitted": "the spikes that act on others",
     "log_likelihood": "the likelihood of the observed spikes",
 }

@@ -24,7 +24,7 @@ from eqsnn.language.neurons import check_neuron
 from eqsnn.language.parse import parse
 from eqsnn.language.synapses import check_synapse, written_by
 from eqsnn.language.units import DIMENSIONLESS, TIME
-from eqsnn.language.values import check_value
+from eqsnn.language.values import check_value, resolve_centre
 
 PRELUDE = Path(__file__).with_name("prelude.eqs")
 DEFAULT_DT = 0.1  # ms, as in Brian2
@@ -206,7 +206,9 @@ class _Network:
             if override.name in values:
                 raise EqsError(override.span, f"`{override.name}` is given twice", "keep one")
             values[override.name] = check_value(override.value, variable)
-        return values
+        return {
+            name: resolve_centre(name, value, variables, values) for name, value in values.items()
+        }
 
     def _require_values(self, population: str, line: s.PopulationLine | s.Block) -> None:
         entry = self.populations[population]

@@ -30,11 +30,14 @@ class Role(Enum):
 class Distribution:
     """A distribution of parameter values, its arguments in coherent units.
 
-    `normal(mean, sd)`, `lognormal(median, sigma)`, `uniform(low, high)` or `exponential(mean)`.
+    `normal(mean, sd)`, `lognormal(median, sigma)`, `uniform(low, high)`, `exponential(mean)`, `laplace(centre, scale)`
+    or `halfnormal(scale)`. centre: the unknown of the same block whose value is the first argument, which then holds
+    its typical value; empty if that is a number.
     """
 
     name: str
     arguments: tuple[float, ...]
+    centre: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,10 @@ def format_value(value: Value | None) -> str:
     if value is None:
         return ""
     if isinstance(value.given, Distribution):
-        arguments = ", ".join(f"{a:g}" for a in value.given.arguments)
+        numbers = [f"{a:g}" for a in value.given.arguments]
+        if value.given.centre:
+            numbers[0] = value.given.centre
+        arguments = ", ".join(numbers)
         text = f" {'~' if value.learned else '='} {value.given.name}({arguments})"
         return f"{text} in [{value.low:g}, {value.high:g}]" if value.learned else text
     return f" = {value.given:g}"

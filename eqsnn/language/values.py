@@ -1,13 +1,15 @@
 """What a parameter is worth: numbers, distributions and bounds, checked."""
 
 import math
+from collections.abc import Mapping
+from dataclasses import replace
 
 from eqsnn.errors import EqsError
 from eqsnn.language import syntax as s
-from eqsnn.language.builtins import DISTRIBUTIONS
+from eqsnn.language.builtins import CENTRED, CONSTANTS, DISTRIBUTIONS
 from eqsnn.language.expressions import number_of, suggest
-from eqsnn.language.model import Distribution, Value, Variable
-from eqsnn.language.units import DIMENSIONLESS
+from eqsnn.language.model import Distribution, Role, Value, Variable
+from eqsnn.language.units import DIMENSIONLESS, unit_table
 
 
 def check_value(given: s.Given, variable: Variable) -> Value:
@@ -23,7 +25,9 @@ def check_value(given: s.Given, variable: Variable) -> Value:
     if given.bounds is not None:
         low, high = _bounds(given.bounds, variable, distribution, (low, high))
     elif (
-        given.learned and distribution.name == "normal" and variable.unit.dimension != DIMENSIONLESS
+        given.learned
+        and distribution.name in ("normal", "laplace")
+        and variable.unit.dimension != DIMENSIONLESS
     ):
         raise EqsError(
             expression.span,
@@ -47,8 +51,11 @@ def _distribution(call: s.Call, variable: Variable) -> tuple[Distribution, float
             f"`{call.function}` takes {len(rule.arguments)} arguments, not {len(call.arguments)}",
             f"write `{wanted}`",
         )
+    centre = _named_centre(call, rule.arguments, variable)
     arguments = tuple(
-        number_of(
+        math.nan
+        if centre and part is call.arguments[0]
+        else number_of(
             part,
             variable.unit.dimension if with_unit else DIMENSIONLESS,
             f"the {name} of `{variable.name}`",
@@ -58,7 +65,7 @@ def _distribution(call: s.Call, variable: Variable) -> tuple[Distribution, float
         )
     )
     for part, name, number in zip(call.arguments, rule.arguments, arguments, strict=True):
-        if (name in ("sd", "sigma", "median") and number <= 0) or (
+        if (name in ("sd", "sigma", "median", "scale") and number <= 0) or (
             name == "mean" and rule.positive and number <= 0
         ):
             raise EqsError(
@@ -74,7 +81,112 @@ def _distribution(call: s.Call, variable: Variable) -> tuple[Distribution, float
                 "write the smaller limit first",
             )
         return Distribution(call.function, arguments), arguments[0], arguments[1]
-    return Distribution(call.function, arguments), 0.0 if rule.positive else -math.inf, math.inf
+    distribution = Distribution(call.function, arguments, centre)
+    return distribution, 0.0 if rule.positive else -math.inf, math.inf
+
+
+def _named_centre(call: s.Call, names: tuple[str, ...], variable: Variable) -> str:
+    """Return the unknown that the centre of a distribution names, or nothing. Raises EqsError for a named spread."""
+    known = {*unit_table(), *CONSTANTS}
+    for n, part in enumerate(call.arguments):
+        if not isinstance(part, s.Name) or part.text in known:
+            continue
+        if n == 0 and call.function in CENTRED:
+            return part.text
+        if names[n] in ("sd", "sigma", "scale", "mean"):
+            raise EqsError(
+                part.span,
+                f"the {names[n]} of `{variable.name}` is a spread, and an unknown one is not allowed: all values equal "
+                "and no spread at all would be infinitely probable",
+                "write a number; the centre of normal, lognormal and laplace may name an unknown",
+            )
+    return ""
+
+
+def resolve_centre(
+    name: str, value: Value, variables: Mapping[str, Variable], values: Mapping[str, Value]
+) -> Value:
+    """Return the value with the typical value of the unknown that its distribution names. Raises EqsError.
+
+    variables: of the block; values: those the network block gives instead.
+    """
+    if not isinstance(value.given, Distribution) or not value.given.centre:
+        return value
+    assert value.span is not None
+    centre, positive = value.given.centre, value.given.name == "lognormal"
+    target = _centre_variable(name, value, variables)
+    given = values.get(centre, target.value)
+    if given is None or not (given.learned and isinstance(given.given, Distribution)):
+        raise EqsError(
+            value.span,
+            f"the centre `{centre}` of `{name}` is no unknown",
+            f"write its number instead, or `{centre} : {target.unit.name} ~ ... (shared)`",
+        )
+    path = [name]
+    while isinstance(given.given, Distribution) and given.given.centre:
+        path.append(centre)
+        centre = given.given.centre
+        if centre in path:
+            cycle = path[path.index(centre) :]
+            if name != next(n for n in variables if n in cycle):
+                return Value(0.0)  # reported once, at the first of them
+            text = " -> ".join([*cycle, centre])
+            raise EqsError(value.span, f"`{name}` is its own centre: {text}", "give one a number")
+        found = values.get(centre) or (variables[centre].value if centre in variables else None)
+        if found is None:
+            break  # the mistake is in another line, and reported there
+        given = found
+    if positive and given.low <= 0 and not _is_positive(given):
+        raise EqsError(
+            value.span,
+            f"the centre `{centre}` of `{name}` is a median and may not be 0 or below",
+            "give it a lognormal distribution or bounds above 0",
+        )
+    arguments = (_typical(given), *value.given.arguments[1:])
+    return replace(value, given=replace(value.given, arguments=arguments))
+
+
+def _centre_variable(name: str, value: Value, variables: Mapping[str, Variable]) -> Variable:
+    assert isinstance(value.given, Distribution) and value.span is not None
+    centre, own = value.given.centre, variables[name]
+    target = variables.get(centre)
+    if target is None:
+        raise EqsError(
+            value.span,
+            f"the centre `{centre}` of `{name}` is not declared in this block",
+            suggest(centre, set(variables))
+            or "write a number, or declare it with `~` and `(shared)`",
+        )
+    if target.role is not Role.PARAMETER:
+        raise EqsError(
+            value.span,
+            f"the centre `{centre}` of `{name}` is a {target.role.value}, not a parameter",
+            "write a number, or name a parameter with `~` and `(shared)`",
+        )
+    if not target.shared:
+        raise EqsError(
+            value.span,
+            f"the centre `{centre}` of `{name}` has a value for every element, so nothing would be shared",
+            f"mark `{centre}` with `(shared)` or `(per population)`",
+        )
+    if target.unit.dimension != own.unit.dimension:
+        raise EqsError(
+            value.span,
+            f"the centre `{centre}` of `{name}` is in {target.unit.name}, but `{name}` is in {own.unit.name}",
+            "give both the same unit",
+        )
+    return target
+
+
+def _is_positive(value: Value) -> bool:
+    return isinstance(value.given, Distribution) and DISTRIBUTIONS[value.given.name].positive
+
+
+def _typical(value: Value) -> float:
+    if not isinstance(value.given, Distribution):
+        return value.given
+    first, last = value.given.arguments[0], value.given.arguments[-1]
+    return (first + last) / 2 if value.given.name == "uniform" else first
 
 
 def _bounds(
@@ -100,7 +212,7 @@ def _bounds(
             "a value there can never be drawn",
         )
     centre = distribution.arguments[0]
-    if distribution.name != "uniform" and not low <= centre <= high:
+    if distribution.name != "uniform" and not distribution.centre and not low <= centre <= high:
         raise EqsError(
             bounds[0].span,
             f"the centre of the distribution of `{variable.name}` is outside its bounds",

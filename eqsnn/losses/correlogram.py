@@ -44,14 +44,20 @@ def crosscorrelogram(
     found = []
     for k in range(lags + 1):
         end = len(counts) - k
-        pairs = (shares[:end] * shares[k:]).sum((0, -1)).clamp(min=1e-9)
-        # (neuron, ..., bin and trial): one product of matrices for each lag
-        early, late = (
-            part.movedim(0, -1).flatten(-2).movedim(0, -2) for part in (counts[:end], counts[k:])
-        )
-        products = torch.matmul(early, late.mT) * others
-        found.append(products.movedim((-2, -1), (0, 1)) / (pairs * width**2))
+        if shares.shape[1] == 1:
+            pairs = (shares[:end] * shares[k:]).sum((0, -1))
+        else:
+            pairs = _products(shares[:end], shares[k:]).movedim((-2, -1), (0, 1))
+        products = _products(counts[:end], counts[k:]) * others
+        found.append(products.movedim((-2, -1), (0, 1)) / (pairs.clamp(min=1e-9) * width**2))
     return torch.stack(found)
+
+
+def _products(first: Tensor, second: Tensor) -> Tensor:
+    """Sum the products of every two neurons over bins and trials, one product of matrices: (..., i, j)."""
+    # (neuron, ..., bin and trial)
+    early, late = (part.movedim(0, -1).flatten(-2).movedim(0, -2) for part in (first, second))
+    return torch.matmul(early, late.mT)
 
 
 def autocorrelogram_loss(

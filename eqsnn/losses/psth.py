@@ -25,7 +25,7 @@ def smoothed_rates(
     """
     steps = steps_of(width, dt, "bin")
     counts = _smooth(binned(spikes.mean(-1), steps), sigma / width)
-    seconds = _smooth(binned(counted[..., 0], steps), sigma / width) * dt
+    seconds = _smooth(binned(counted.mean(-1), steps), sigma / width) * dt
     return counts / seconds.clamp(min=1e-3 * dt)
 
 
@@ -58,5 +58,5 @@ def psth_loss(
         [smoothed_rates(each, counted, width=width, sigma=sigma, dt=dt) for each in trains]
         for trains in (draws, [target])
     )
-    shares = binned(counted[..., 0], steps_of(width, dt, "bin"))
+    shares = binned(counted.mean(-1), steps_of(width, dt, "bin"))
     return (unbiased_square(rates, wanted[0]) * shares).sum(0) / shares.sum(0).clamp(min=1)

@@ -13,13 +13,15 @@ from eqsnn.losses.psth import psth_loss
 from eqsnn.losses.rate import debiased_firing_rate
 from eqsnn.losses.van_rossum import debiased_van_rossum, van_rossum
 
+SHORTEST = 1e-9  # of a step: stands in for counted time where there is none, and no spike either
+
 
 @dataclass(frozen=True, slots=True)
 class Sample:
     """What a loss compares: spikes of the model and of the target, 0 in steps that do not count.
 
     draws: one run of the model, or two with independent noise, (time, neuron, restart, window, trial) each; target:
-    the same with one restart; counted: (time, 1, 1, window, 1 or trial), 1 in steps that count, else 0; dt in seconds;
+    the same with one restart; counted: (time, 1 or neuron, 1, window, 1 or trial), 1 in steps that count, else 0; dt in seconds;
     repeated: whether all trials had the same input, so that any two of them may be compared.
     """
 
@@ -91,7 +93,7 @@ class Rate:
             each.movedim(-2, 1).flatten(0, 1)
             for each in (*sample.draws, sample.target, sample.counted)
         )
-        dt = sample.dt * counted.mean(0)
+        dt = sample.dt * counted.mean(0).clamp(min=SHORTEST)
         return debiased_firing_rate(draws, target, dt=dt).mean((0, -1))
 
 
@@ -116,8 +118,8 @@ class Psth:
             sigma=self.sigma,
             dt=sample.dt,
         )
-        shares = sample.counted[..., 0].sum(0)
-        return ((found * shares).sum(-1) / shares.sum(-1)).mean(0)
+        shares = sample.counted.mean(-1).sum(0)
+        return ((found * shares).sum(-1) / shares.sum(-1).clamp(min=SHORTEST)).mean(0)
 
 
 @dataclass(frozen=True, slots=True)

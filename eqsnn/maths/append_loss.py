@@ -14,15 +14,19 @@ from eqsnn.maths.program import NETWORK, Assign, Input, Kind, Program, Statement
 
 DECAY = "van_rossum_decay"  # exp(-dt/tau)
 TRACE = "(trace)"  # the filtered difference of spikes; no model file can spell it
+COMPARED = "compared"  # of a neuron in a step: 1 where it was observed
 COUNTED = "counted"  # 1 in the steps whose spikes count, 0 in a warm-up
 
 
-def append_van_rossum(program: Program, populations: Iterable[str]) -> Program:
+def append_van_rossum(
+    program: Program, populations: Iterable[str], *, masked: bool = False
+) -> Program:
     """Add the outputs `population.van_rossum`: the terms of the squared van Rossum distance to `population.observed`.
 
     With f_n = decay f_{n-1} + counted_n (spike_n - observed_n), held in the state `population.(trace)`, the distance of
     the trains of a neuron is the sum of the outputs (1 - decay^2)/2 f_n^2 and decay^2/2 f_N^2 for all later time: the
     integral of van Rossum 2001 (doi:10.1162/089976601300014321) divided by tau, exact for spikes on the grid.
+    With `masked` spikes differ only where the input `population.compared` is 1.
     """
     decay, counted = symbol(DECAY), symbol(COUNTED)
     inputs = [
@@ -40,6 +44,10 @@ def append_van_rossum(program: Program, populations: Iterable[str]) -> Program:
         if observed not in known:
             inputs.append(Input(observed, name, Kind.OBSERVED))
         wrong: Expr = counted * (program.outputs[f"{name}.spike"] - observed)
+        if masked:
+            compared = symbol(f"{name}.{COMPARED}")
+            inputs.append(Input(compared, name, Kind.OBSERVED))
+            wrong = compared * wrong
         statements.append(Assign(following, name, decay * trace + wrong))
         statements.append(Assign(cost, name, (1 - decay**2) / 2 * following**2))
         next_states[trace] = following

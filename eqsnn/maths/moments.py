@@ -13,7 +13,7 @@ import sympy
 from sympy import Expr, Float, Integer, Rational, Symbol
 
 from eqsnn.language.functions import LogNormalCdf, NormalHazard, Where, maximum, symbol
-from eqsnn.maths.escape import ESCAPE_WIDTH
+from eqsnn.maths.escape import COUNTED, ESCAPE_WIDTH
 from eqsnn.maths.hidden import Hidden, Separated, nodes_of
 from eqsnn.maths.program import NETWORK, Assign, Input, Kind, Program, Statement
 
@@ -28,23 +28,28 @@ def covariance_name(first: Symbol, second: Symbol) -> str:
     return f"{first}.(with {str(second).rsplit('.', 1)[1]})"
 
 
-def moments(separated: Separated) -> Program:
+def moments(separated: Separated, *, masked: bool = False) -> Program:
     """Return the Program that outputs `population.log_likelihood` of each hidden population.
 
     Every noisy state becomes its mean; covariances are states of their own that start at 0. Where step and margin are
     affine in the noisy states the prediction is exact for any noise; otherwise it uses sigma points (Julier & Uhlmann
     2004, doi:10.1109/JPROC.2003.823141). Conditioning: moments of a truncated Gaussian (Minka 2001, expectation
     propagation). `escape_width` adds Gaussian noise to the threshold, relative to the distance from reset to threshold.
+    With `masked` the inputs `population.seen` and `population.counted` say where spikes were observed, and where their
+    log-likelihood counts: a step that was not seen changes the density by its prediction alone.
     """
     program = separated.given
     statements, inputs = list(program.statements), list(program.inputs)
     next_states, outputs = dict(program.next_states), dict(program.outputs)
     known = {given.symbol for given in inputs}
     for hidden in separated.hidden:
-        part = _Moments(hidden)
+        part = _Moments(hidden, masked)
         needed = [g for g in hidden.step.inputs if g.kind in (Kind.PARAMETER, Kind.SETTING)]
         needed += [Input(symbol(f"{hidden.population}.observed"), hidden.population, Kind.OBSERVED)]
         needed += [Input(symbol(ESCAPE_WIDTH), NETWORK, Kind.SETTING)]
+        if masked:
+            gates = (symbol(f"{hidden.population}.{what}") for what in ("seen", COUNTED))
+            needed += [Input(gate, hidden.population, Kind.OBSERVED) for gate in gates]
         needed += [Input(s, hidden.population, Kind.STATE) for s in part.stored()]
         for given in needed:
             if given.symbol not in known:
@@ -68,8 +73,8 @@ def moments(separated: Separated) -> Program:
 class _Moments:
     """The statements of one population."""
 
-    def __init__(self, hidden: Hidden) -> None:
-        self.hidden, self.name = hidden, hidden.population
+    def __init__(self, hidden: Hidden, masked: bool) -> None:
+        self.hidden, self.name, self.masked = hidden, hidden.population, masked
         self.states = hidden.states
         self.statements: list[Statement] = []
         self.next_states: dict[Symbol, Symbol] = {}
@@ -199,13 +204,15 @@ class _Moments:
         fired: Expr = LogNormalCdf(above)
         pull = self.let(sign * hazard / deviation)
         shrink = self.let(hazard * (above + hazard) / deviation**2)
-        if active is not None:
-            silent = active < Rational(1, 2)
-            fired = Where(silent, Integer(0), fired)
-            pull, shrink = (
-                self.let(Where(silent, Integer(0), pull)),
-                self.let(Where(silent, Integer(0), shrink)),
-            )
+        half = Rational(1, 2)
+        silent = [] if active is None else [active < half]
+        silent += [symbol(f"{self.name}.seen") < half] if self.masked else []
+        for unknown in silent:
+            fired = Where(unknown, Integer(0), fired)
+            pull = self.let(Where(unknown, Integer(0), pull))
+            shrink = self.let(Where(unknown, Integer(0), shrink))
+        if self.masked:
+            fired = symbol(f"{self.name}.{COUNTED}") * fired
         self.statements.append(Assign(self.log_likelihood, self.name, fired))
         for i, state in enumerate(self.states):
             target = symbol(f"{state}.(conditioned)")

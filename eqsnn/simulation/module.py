@@ -12,7 +12,7 @@ from eqsnn.compiler import free_program
 from eqsnn.language.model import Model
 from eqsnn.maths.simplify import select
 from eqsnn.simulation import setup
-from eqsnn.simulation.parameters import Parameter
+from eqsnn.simulation.parameters import Parameter, draw_all
 
 State = dict[str, Tensor]
 
@@ -43,8 +43,9 @@ class StepModule(nn.Module):
         self.outputs = tuple(outputs)
         self.names: dict[str, str] = {}
         rng = np.random.default_rng(seed)
+        drawn = draw_all(parameters, rng)
         for full, parameter in parameters.items():
-            value = torch.from_numpy(parameter.draw(rng)).to(dtype).unsqueeze(-1)
+            value = torch.from_numpy(drawn[full]).to(dtype).unsqueeze(-1)
             name = full.replace("->", "_to_").replace(".", "__").replace(":", "_")
             self.names[full] = name
             if parameter.learned:

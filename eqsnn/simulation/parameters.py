@@ -29,16 +29,60 @@ class Parameter:
     low: float
     high: float
 
-    def draw(self, rng: np.random.Generator) -> NDArray[np.float64]:
-        """Return values of shape `shape` in coherent units; a distribution is drawn from, within its bounds."""
+    @property
+    def centre(self) -> str:
+        """The full name of the unknown that the distribution of this one is centred on, or nothing."""
+        given = self.prior if self.learned or self.prior is not None else self.given
+        if not isinstance(given, Distribution) or not given.centre:
+            return ""
+        return f"{self.name.rsplit('.', 1)[0]}.{given.centre}"
+
+    def draw(self, rng: np.random.Generator, centre: float | None = None) -> NDArray[np.float64]:
+        """Return values of shape `shape` in coherent units; a distribution is drawn from, within its bounds.
+
+        centre: in coherent units, of a distribution that names another unknown; by default what is typical of that.
+        """
         if isinstance(self.given, Distribution):
-            return draw(self.given, self.low, self.high, self.shape, rng)
+            return draw(_around(self.given, centre), self.low, self.high, self.shape, rng)
         return np.broadcast_to(np.asarray(self.given, float), self.shape).copy()
 
-    def draw_start(self, rng: np.random.Generator) -> NDArray[np.float64]:
-        """Return a start for learning, drawn from the prior within the bounds, in coherent units."""
+    def draw_start(
+        self, rng: np.random.Generator, centre: float | None = None
+    ) -> NDArray[np.float64]:
+        """Return a start for learning, drawn from the prior within the bounds, in coherent units; centre: see draw."""
         assert self.prior is not None, f"{self.name} has no prior"
-        return draw(self.prior, self.low, self.high, self.shape, rng)
+        return draw(_around(self.prior, centre), self.low, self.high, self.shape, rng)
+
+
+def draw_all(
+    parameters: Mapping[str, Parameter], rng: np.random.Generator
+) -> dict[str, NDArray[np.float64]]:
+    """Return values of every parameter in coherent units, each centre drawn before what lies around it."""
+    found: dict[str, NDArray[np.float64]] = {}
+    for name in centres_first(parameters):
+        centre = found.get(parameters[name].centre)
+        found[name] = parameters[name].draw(rng, None if centre is None else float(centre[0]))
+    return {name: found[name] for name in parameters}
+
+
+def centres_first(parameters: Mapping[str, Parameter]) -> list[str]:
+    """Return the names in an order in which every centre precedes what lies around it; else as they are."""
+    ordered: list[str] = []
+
+    def visit(name: str) -> None:
+        if name in parameters and name not in ordered:
+            visit(parameters[name].centre)
+            ordered.append(name)
+
+    for name in parameters:
+        visit(name)
+    return ordered
+
+
+def _around(distribution: Distribution, centre: float | None) -> Distribution:
+    if centre is None or not distribution.centre:
+        return distribution
+    return replace(distribution, arguments=(centre, *distribution.arguments[1:]))
 
 
 def draw(
@@ -70,6 +114,10 @@ def _draw(
         return first * np.exp(rng.normal(0.0, rest[0], shape))
     if distribution.name == "uniform":
         return rng.uniform(first, rest[0], shape)
+    if distribution.name == "laplace":
+        return rng.laplace(first, rest[0], shape)
+    if distribution.name == "halfnormal":
+        return np.abs(rng.normal(0.0, first, shape))
     assert distribution.name == "exponential", f"no way to draw from {distribution.name}"
     return rng.exponential(first, shape)
 

@@ -10,12 +10,22 @@ from numpy.typing import ArrayLike, NDArray
 
 from eqsnn.errors import InputError
 from eqsnn.files import write_arrays
+from eqsnn.simulation.gaps import (
+    checked_gaps,
+    cut_gaps,
+    never_recorded,
+    observed_seconds,
+    renumber,
+    seen_steps,
+    within,
+)
 from eqsnn.simulation.recording_file import NUMBERS, PARAMETER, TEXTS, Contents, read_contents
 from eqsnn.simulation.resample import cut, resample, whole_steps
 
 Array = NDArray[np.float64]
 RESERVED = {*TEXTS, *NUMBERS, "file", "allow_pickle"}  # the last two are arguments of numpy's savez
 STORED = ("spike_times", "unit_ids", "trial_ids", "duration", "dt", "n_units", "n_trials")
+NO_GAPS = np.zeros((0, 4))
 LARGEST = 2**33  # bins; more would not fit into the memory of a usual machine
 GRID_SLACK = 1e-3  # of a step: how far rounding may push a stamp below the edge of its bin
 
@@ -27,8 +37,9 @@ class Recording:
     spike_times (s, within the trial), unit_ids and trial_ids are parallel, in any order; duration is that of each
     trial (s). traces: recorded variables, (trial, time, neuron), at the start of each step, in the units of the model
     file. inputs: known drives by name, (time,), (time, neuron) or (trial, time, neuron), with step `input_dt[name]` or
-    dt. parameters: of a simulated recording, the values it was made with, in the units of the model file. Raises
-    InputError if the parts contradict each other.
+    dt. parameters: of a simulated recording, the values it was made with, in the units of the model file. gaps:
+    what was not observed, rows of trial, start (s), end (s), unit, with -1 for every trial or unit. Raises InputError
+    if the parts contradict each other.
     """
 
     spike_times: Array = field(repr=False)
@@ -44,6 +55,7 @@ class Recording:
     parameters: Mapping[str, Array] = field(default_factory=dict, repr=False)
     unit_names: tuple[str, ...] = ()
     description: str = ""
+    gaps: Array = field(default_factory=lambda: NO_GAPS, repr=False)
 
     def __post_init__(self) -> None:
         times = np.asarray(self.spike_times, dtype=np.float64)
@@ -63,7 +75,17 @@ class Recording:
             )
         _require_ids("unit_ids", units, self.n_units)
         _require_ids("trial_ids", trials, self.n_trials)
-        for name, array in (("spike_times", times), ("unit_ids", units), ("trial_ids", trials)):
+        gaps = checked_gaps(self.gaps, self.duration, self.n_units, self.n_trials)
+        slack = GRID_SLACK * self.dt
+        unseen = np.flatnonzero(within(gaps, times, units, trials, first=slack, last=-slack))
+        if len(unseen):
+            first = unseen[0]
+            raise InputError(
+                f"unit {units[first]} has a spike at {times[first]:g} s of trial {trials[first]}, within a gap of its "
+                "recording; leave out the spike or correct `gaps`"
+            )
+        given = {"spike_times": times, "unit_ids": units, "trial_ids": trials, "gaps": gaps}
+        for name, array in given.items():
             object.__setattr__(self, name, array)
 
     @property
@@ -117,8 +139,62 @@ class Recording:
         return np.minimum(((self.spike_times + slack) / bin_s).astype(np.int64), n_bins - 1)
 
     def rates(self) -> Array:
-        """Return firing rates in Hz, (neuron,), over all trials."""
-        return np.bincount(self.unit_ids, minlength=self.n_units) / (self.duration * self.n_trials)
+        """Return firing rates in Hz, (neuron,), over all observed time; nan for a neuron never observed."""
+        counts = np.bincount(self.unit_ids, minlength=self.n_units)
+        if not len(self.gaps):
+            return counts / (self.duration * self.n_trials)
+        seconds = self.observed_seconds().sum(0)
+        return np.where(seconds > 0, counts / np.where(seconds > 0, seconds, 1.0), np.nan)
+
+    def observed_seconds(self) -> Array:
+        """Return how long each neuron was observed in each trial, in seconds, (trial, neuron)."""
+        return observed_seconds(self.gaps, self.duration, self.n_units, self.n_trials)
+
+    def seen(self, dt: float | None = None) -> NDArray[np.bool_]:
+        """Return which steps of `dt` seconds lie in no gap, not even in part: bool, (trial, time, neuron)."""
+        step = dt or self.dt
+        shape = (self.n_trials, whole_steps(self.duration, step), self.n_units)
+        return seen_steps(self.gaps, _affordable(shape, step), step)
+
+    def recorded(self) -> NDArray[np.int64]:
+        """Return the neurons that were observed at any time, (neuron,)."""
+        return np.flatnonzero(self.observed_seconds().sum(0) > 0)
+
+    def hiding(self, gaps: Array) -> "Recording":
+        """Return the recording as if these gaps had been there, too: without the spikes that lie in them."""
+        own = checked_gaps(gaps, self.duration, self.n_units, self.n_trials)
+        slack = GRID_SLACK * self.dt
+        ids = self.unit_ids, self.trial_ids
+        hidden = within(own, self.spike_times, *ids, first=-slack, last=-slack)
+        kept = self._of_spikes(np.flatnonzero(~hidden))
+        return replace(kept, gaps=np.concatenate([self.gaps, own]))
+
+    def placed(self, places: Sequence[int], n_units: int) -> "Recording":
+        """Return the recording as that of a network of `n_units` neurons, of which these were recorded, in this order.
+
+        The others are never observed. Drives are kept: they are those of the whole network. Raises InputError.
+        """
+        index = np.asarray(places, dtype=np.int64)
+        _require_ids("the places of the recorded units", index, n_units)
+        if len(index) != self.n_units or len(set(index.tolist())) != len(index):
+            raise InputError(
+                f"{len(index)} places are given for {self.n_units} recorded units; one for each, all different, "
+                "are expected"
+            )
+        own = self.gaps.copy()
+        single = own[:, 3] >= 0
+        own[single, 3] = index[own[single, 3].astype(np.int64)]
+        others = sorted(set(range(n_units)) - set(index.tolist()))
+        names = ["" for _ in range(n_units)] if self.unit_names else []
+        for place, name in zip(index, self.unit_names, strict=False):
+            names[place] = name
+        return replace(
+            self,
+            unit_ids=index[self.unit_ids],
+            n_units=n_units,
+            unit_names=tuple(names),
+            gaps=np.concatenate([own, never_recorded(others, self.duration)]),
+        )
 
     def train(self, unit: int, trial: int = 0) -> Array:
         """Return the sorted spike times of one neuron in one trial."""
@@ -157,6 +233,7 @@ class Recording:
             inputs={name: values for name, (values, _) in drives.items()},
             input_dt={name: own for name, (_, own) in drives.items() if own != self.dt},
             traces={n: cut(v, self.dt, self.dt, start, stop)[0] for n, v in self.traces.items()},
+            gaps=cut_gaps(self.gaps, start, stop),
         )
 
     def trials(self, wanted: Sequence[int]) -> "Recording":
@@ -173,6 +250,7 @@ class Recording:
                 for name, values in self.inputs.items()
             },
             traces={name: values[index] for name, values in self.traces.items()},
+            gaps=renumber(self.gaps, 0, index),
         )
 
     def select(self, units: Sequence[int]) -> "Recording":
@@ -195,6 +273,7 @@ class Recording:
             unit_names=tuple(self.unit_names[unit] for unit in index) if self.unit_names else (),
             inputs={name: columns(values) for name, values in self.inputs.items()},
             traces={name: columns(values) for name, values in self.traces.items()},
+            gaps=renumber(self.gaps, 3, index),
         )
 
     def _of_spikes(self, index: NDArray[np.int64]) -> "Recording":
@@ -244,6 +323,8 @@ class Recording:
             "trace_names": tuple(self.traces),
             "description": self.description,
         }
+        if len(self.gaps):
+            numbers["gaps"] = self.gaps
         arrays = numbers | {name: text for name, text in texts.items() if text}
         write_arrays(Path(path), {name: np.asarray(value) for name, value in arrays.items()})
 
@@ -321,6 +402,7 @@ def _recording_of(found: Contents) -> Recording:
         parameters=found.parameters,
         unit_names=found.unit_names,
         description=found.description,
+        gaps=found.gaps,
     )
 
 

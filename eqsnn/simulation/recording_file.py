@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from eqsnn.errors import InputError
 from eqsnn.files import read_arrays
+from eqsnn.simulation.gaps import checked_gaps, never_recorded
 from eqsnn.simulation.resample import time_axis
 
 Array = NDArray[np.float64]
@@ -24,6 +25,8 @@ NUMBERS = (
     "n_trials",
     "dt",
     "spikes",
+    "gaps",
+    "recorded_units",
 )
 PARAMETER = "parameter:"  # before the name of each value that a simulated recording was made with
 DEFAULT_DT = 1e-3  # s, where spike times come without a step
@@ -31,7 +34,7 @@ DEFAULT_DT = 1e-3  # s, where spike times come without a step
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """What a file holds: `spikes` (trial, time, neuron), or spike times with their ids; drives, traces and texts."""
+    """What a file holds: `spikes` (trial, time, neuron), or spike times with their ids; drives, traces, texts, gaps."""
 
     spikes: NDArray | None
     spike_times: Array
@@ -47,6 +50,7 @@ class Contents:
     parameters: dict[str, Array]
     unit_names: tuple[str, ...]
     description: str
+    gaps: Array
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +181,28 @@ def read_contents(path: Path, *, spikes_needed: bool = True) -> Contents:
         parameters=file.parameters(),
         unit_names=names,
         description=" ".join(file.texts("description")),
+        gaps=_gaps(file, spikes),
     )
+
+
+def _gaps(file: _File, spikes: _Spikes) -> Array:
+    """Return what was not observed; units that `recorded_units` leaves out were never."""
+    rows = file.numbers("gaps") if file.has("gaps") else np.zeros((0, 4))
+    try:
+        found = checked_gaps(rows, spikes.duration, spikes.n_units, spikes.n_trials)
+    except InputError as error:
+        raise file.error(str(error)) from None
+    if not file.has("recorded_units"):
+        return found
+    recorded = file.numbers("recorded_units")
+    known = np.ravel(recorded).tolist()
+    if recorded.ndim > 1 or any(u != int(u) or not 0 <= u < spikes.n_units for u in known):
+        raise file.error(
+            f"`recorded_units` must be a list of whole numbers from 0 to {spikes.n_units - 1}; `n_units` says how many "
+            "neurons the network has"
+        )
+    others = [unit for unit in range(spikes.n_units) if unit not in known]
+    return np.concatenate([found, never_recorded(others, spikes.duration)])
 
 
 def _arrays(path: Path) -> Mapping[str, NDArray]:

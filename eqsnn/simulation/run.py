@@ -15,7 +15,7 @@ from eqsnn.language.expressions import suggest
 from eqsnn.language.model import Model
 from eqsnn.maths.program import Kind, Program
 from eqsnn.simulation import setup
-from eqsnn.simulation.parameters import Parameter, parameters_of, set_values
+from eqsnn.simulation.parameters import Parameter, draw_all, parameters_of, set_values
 from eqsnn.simulation.recording import Recording
 
 CHUNK = 2_000_000  # values held at once for each noise source and recorded variable
@@ -50,7 +50,7 @@ def simulate_model(
     recorded = _recorded(program, record)
     kernel = compile_program(program, [*spikes, *recorded], backend)
     rng = np.random.default_rng(seed)
-    drawn = {name: parameter.draw(rng) for name, parameter in parameters.items()}
+    drawn = draw_all(parameters, rng)
     values: dict[str, Tensor | float] = {
         name: torch.from_numpy(v).to(dtype).unsqueeze(-1) for name, v in drawn.items()
     }
