@@ -1,0 +1,427 @@
+"""exact: a step in which spikes happen at a fraction of it, so that spike times are differentiable in every parameter.
+
+The usual step knows only whether a neuron fired. Here the crossing of the threshold divides the step: with the margin
+g_n at its start and g~ at its end the neuron fires at the fraction alpha = -g_n/(g~ - g_n); it moves to there, is
+reset, and moves on for the rest. Differentiating that is the saltation of event-driven systems (Aizerman & Gantmacher
+1958; in shared terms dt_k = -(g_x dx + g_theta dtheta)/(dg/dt)), with no surrogate anywhere: the symbolic adjoint,
+autograd and every backend see ordinary arithmetic.
+
+What a spike at the fraction alpha does to others:
+
+- its own traces (`reset: s += 1`) are reset and decay from alpha on: exact for any equations of theirs;
+- what `on_pre` writes in the synapse itself likewise happens at alpha, between two shares of the synapse's step;
+- what `on_pre` adds to the postsynaptic neuron is split: 1 - alpha of it at the start of the step of arrival, alpha at
+  its end. Total and mean time are kept, so the response is right up to (dt/tau)^2/8 for linear synapses, and to the
+  order of the step for equations that are nonlinear in the jump. A delay moves all of it by whole steps;
+- a summed coupling (`I_post = w*s_pre (summed)`) is held over a step from its start; a jump of the source within the
+  step acts with the share 1 - alpha on the end of this step, so that no charge depends on where a step is cut.
+
+As dt goes to 0 simulation and gradient go to those of the continuous-time model, with an error of order dt. The step
+is exact in this sense as long as no spike appears or disappears. Known limits: at most one spike per neuron and step;
+a spike fired by a jump across threshold (`v_post += w` with `v` in the threshold) counts from the start of the next
+step and its time has no gradient; where a spike arrives in the very step in which its target fires, it arrives after.
+"""
+
+from dataclasses import dataclass, field, replace
+
+import sympy
+from sympy import Eq, Expr, Integer, Ne, Symbol
+from sympy.logic.boolalg import Boolean
+
+from eqsnn.language.functions import Detach, Where, absolute, clip, maximum, symbol
+from eqsnn.language.model import Model, NeuronModel, Projection
+from eqsnn.maths.build import Builder, Names, Scope, stored, summed_into
+from eqsnn.maths.discretise import hold_over_dt, output_start_of_step
+from eqsnn.maths.flow import Flow, flow_of
+from eqsnn.maths.integrators import DT, TIME
+from eqsnn.maths.margin import margin_of, reset_distance
+from eqsnn.maths.program import NETWORK, Kind, Program
+from eqsnn.maths.projections import (
+    HALF,
+    SPIKE,
+    increment_of,
+    pairwise,
+    presynaptic,
+    refusal,
+    sum_over_synapses,
+    total_over_synapses,
+)
+
+OFFSET = "(offset)"  # local name of a population's crossing fraction
+EARLY, LATE = "(early)", "(late)"  # a spike's shares at the start and the end of its step
+ONE = Integer(1)
+ZERO = Integer(0)
+
+
+@dataclass(slots=True)
+class _Neurons:
+    """A population within the step: states where it begins, where it would end without a spike, around the spike."""
+
+    flow: Flow
+    begin: Names
+    end: Names
+    before: Names  # just before the spike; where there is none, at the beginning
+    after: Names  # just after the reset
+    start: Names  # from where the rest of the step goes: `after` or `begin`
+    offset: Expr = ZERO
+    spike: Symbol | None = None
+    period: Expr | None = None  # of refractoriness, in steps
+    since: Symbol | None = None
+    arriving: dict[str, list[tuple[Expr, Expr]]] = field(default_factory=dict)
+    late: dict[str, list[Expr]] = field(default_factory=dict)  # corrections of summed couplings
+
+
+def exact(model: Model, *, method: str | None = None) -> Program:
+    """Return the Program of one step of the whole network whose spikes happen at fractions of it.
+
+    Outputs are those of `discretise`, and for spiking populations `population.offset` (the fraction of the step at
+    which it fires: 0 to 1, or down to -1 where the threshold was passed late in the step before; 0 without a spike)
+    and `population.rise` (how much the margin rises in the step). The spike at step n happens at (n + offset) dt.
+    `method` as in `discretise`. Raises ModelError for what has no crossing time: thresholds by `==`, refractoriness by
+    a condition, noise multiplied by a state, `update` statements that are not steps of length dt.
+    """
+    build = Builder(model)
+    build.read("t", NETWORK, Kind.DRIVE)
+    build.read("dt", NETWORK, Kind.SETTING)
+    for name in (*model.populations, *model.projections):
+        build.enter(name)
+    for name in model.populations:
+        hold_over_dt(build, name)
+    for projection in model.projections.values():
+        sum_over_synapses(build, projection)
+    for name in model.populations:
+        output_start_of_step(build, name)
+    neurons = {name: _cross(build, name, method) for name in model.populations}
+    nexts: dict[str, Names] = {}
+    for projection in model.projections.values():
+        nexts[projection.name] = _transmit(build, projection, neurons, method)
+    for name, population in neurons.items():
+        nexts[name] = _finish(build, name, population)
+    _close(build, neurons, nexts)
+    return Program(
+        spaces=build.spaces,
+        inputs=tuple(build.inputs),
+        statements=tuple(build.statements),
+        next_states=build.next_states,
+        outputs=build.outputs,
+        delays=tuple(build.delays),
+        notes=tuple(dict.fromkeys(build.notes)),
+    )
+
+
+def _begin(build: Builder, name: str) -> Names:
+    own = set(stored(build.block(name))) - summed_into(build.model, name)
+    return {symbol(x): build.scopes[name].current[symbol(x)] for x in sorted(own)}
+
+
+def _present(build: Builder, name: str, values: Names, after: Expr) -> Scope:
+    """Return the scope of a block `after` of a step into it, its states being `values`."""
+    scope = build.scopes[name]
+    return Scope(name, {**scope.current, **values, TIME: TIME + after * DT}, scope.subexpressions)
+
+
+def _cross(build: Builder, name: str, method: str | None) -> _Neurons:
+    """Find out which neurons cross the threshold, where, and what the reset makes of them."""
+    neuron, flow, begin = build.model.neuron_of(name), flow_of(build, name, method), _begin(build, name)
+    if neuron.threshold is None:
+        return _Neurons(flow, begin, flow.move(build, begin, ONE, ZERO, "end"), begin, begin, begin)
+    margin, strict = _margin(neuron)
+    period, since, wait = _waiting(build, name, neuron)
+    released = flow.move(build, begin, wait, ZERO, "released", refractory=True)
+    end = flow.move(build, released, 1 - wait, wait, "end")
+    below = build.assign(
+        f"{name}.margin.start", name, _present(build, name, released, wait).resolve(margin)
+    )
+    above = build.assign(f"{name}.margin", name, _present(build, name, end, ONE).resolve(margin))
+    reached: Boolean = above > 0 if strict else above >= 0
+    spike = build.assign(
+        f"{name}.spike", name, Where(sympy.And(reached, wait < 1), ONE, ZERO)
+    )
+    rise = build.assign(f"{name}.rise", name, above - below)
+    share = build.assign(
+        f"{name}.share", name, _share(build, name, margin, below, rise, spike, wait)
+    )
+    offset = build.assign(
+        f"{name}.offset", name, Where(spike > HALF, wait + (1 - wait) * share, ZERO)
+    )
+    part = build.assign(f"{name}.part", name, Where(spike > HALF, offset - wait, ZERO))
+    before = flow.move(build, released, part, wait, "before")
+    fired = _present(build, name, before, offset)
+    for statement in neuron.reset:
+        target = symbol(statement.target)
+        fired.current[target] = build.assign(
+            f"{name}.{target}.after", name, fired.resolve(statement.expression)
+        )
+    after = {x: fired.current[x] for x in begin}
+    start = {
+        x: build.assign(f"{name}.{x}.start", name, Where(spike > HALF, after[x], begin[x]))
+        for x in begin
+    }
+    distance = _present(build, name, begin, ZERO).resolve(reset_distance(margin, neuron.reset))
+    scale = build.assign(f"{name}.threshold_to_reset", name, Detach(absolute(distance)))
+    for local, value in (
+        ("spike", spike),
+        ("margin", above),
+        ("offset", offset),
+        ("rise", rise),
+        ("threshold_to_reset", scale),
+    ):
+        build.outputs[f"{name}.{local}"] = value
+    early = build.assign(f"{name}.early", name, spike * (1 - offset))
+    late = build.assign(f"{name}.late", name, spike * offset)
+    local_values = {SPIKE: spike, OFFSET: offset, EARLY: early, LATE: late}
+    build.scopes[name].current |= {symbol(local): value for local, value in local_values.items()}
+    return _Neurons(flow, begin, end, before, after, start, offset, spike, period, since)
+
+
+def _margin(neuron: NeuronModel) -> tuple[Expr, bool]:
+    assert neuron.threshold is not None
+    if neuron.threshold.has(Eq, Ne):
+        raise refusal(
+            neuron,
+            f"`{neuron.name}`: a threshold by == or != has no time of crossing",
+            "write it with < or >, or use the surrogate gradient for this model",
+        )
+    return margin_of(neuron.threshold)
+
+
+def _waiting(
+    build: Builder, name: str, neuron: NeuronModel
+) -> tuple[Expr | None, Symbol | None, Expr]:
+    """Return the refractory period and the time since the last spike, in steps, and the refractory share of this step."""
+    if neuron.refractory is None:
+        return None, None, ZERO
+    if not isinstance(neuron.refractory, Expr):
+        raise refusal(
+            neuron,
+            f"`{neuron.name}`: refractoriness by a condition ends at no time that could be differentiated",
+            "give the refractory period as a time, or use the surrogate gradient for this model",
+        )
+    since = build.read(f"{name}.steps_since_spike", name, Kind.STATE)
+    length = build.scopes[name].resolve(neuron.refractory) / DT
+    period = build.assign(f"{name}.period", name, length)
+    wait = build.assign(f"{name}.wait", name, clip(period - since, ZERO, ONE))
+    return period, since, wait
+
+
+def _share(
+    build: Builder,
+    name: str,
+    margin: Expr,
+    below: Symbol,
+    rise: Symbol,
+    spike: Symbol,
+    wait: Expr,
+) -> Expr:
+    """Return where the margin passes 0, as a share of the part of the step that is not refractory.
+
+    A margin that is above 0 from the start was pushed there by what arrived within the step before: its crossing is
+    found by going back along its present slope, unless the margin itself jumped.
+    """
+    slope = Where(sympy.And(spike > HALF, rise > 0), rise, ONE)
+    forward = build.assign(f"{name}.forward", name, -below / slope)
+    back = ZERO if _jumps(build, name, margin) else maximum(forward, -ONE)
+    if wait != 0:
+        back = Where(wait > 0, ZERO, back)
+    return Where(below < 0, forward, Where(rise > 0, back, ZERO))
+
+
+def _jumps(build: Builder, name: str, margin: Expr) -> bool:
+    """Whether arriving spikes write what the threshold looks at."""
+    written = {
+        symbol(statement.target.removesuffix("_post"))
+        for projection in build.model.projections.values()
+        if projection.post == name
+        for statement in build.model.synapse_of(projection.name).on_pre
+        if statement.target not in build.model.synapse_of(projection.name).variables
+    }
+    seen = margin
+    for _ in build.scopes[name].subexpressions:
+        seen = seen.xreplace({symbol(x): e for x, e in build.scopes[name].subexpressions.items()})
+    if not written or not seen.has(*written):
+        return False
+    build.notes.append(
+        f"{name}: arriving spikes jump across its threshold; the times of the spikes that they fire have no gradient"
+    )
+    return True
+
+
+def _transmit(
+    build: Builder, projection: Projection, neurons: dict[str, _Neurons], method: str | None
+) -> Names:
+    """Let the spikes that arrive in this step act on synapses and targets; return the synapses' states at its end."""
+    name, synapse = projection.name, build.model.synapse_of(projection.name)
+    pre, post = neurons[projection.pre], neurons[projection.post]
+    flow, begin = flow_of(build, name, method), _begin(build, name)
+    if pre.spike is None:
+        return flow.move(build, begin, ONE, ZERO, "next")
+    hit: Boolean = sympy.false
+    offset: Expr = ZERO
+    before = dict(begin)
+    if any(statement.target in synapse.variables for statement in synapse.on_pre):
+        arrived, at = (
+            build.gather(name, presynaptic(build, projection, local), from_post=False)
+            for local in (SPIKE, OFFSET)
+        )
+        hit, offset = arrived > HALF, at
+        before = flow.move(build, begin, offset, ZERO, "before")
+    after = dict(before)
+    for statement in synapse.on_pre:
+        present = _present(build, name, after, offset)
+        target = symbol(statement.target)
+        if statement.target in synapse.variables:
+            value = _of_pre(build, projection, pre, present.resolve(statement.expression), "before")
+            value = _of_post_at(build, projection, post, value, offset)
+            after[target] = build.assign(
+                f"{name}.{target}.after", name, pairwise(build, projection, value)
+            )
+        else:
+            amount = present.resolve(increment_of(statement))
+            amount = _of_pre(build, projection, pre, amount, "before")
+            local = statement.target.removesuffix("_post")
+            first = total_over_synapses(
+                build, projection, amount * symbol(f"{EARLY}_pre"), f"{local}.early"
+            )
+            amount = _of_post(build, projection, post, amount)
+            second = total_over_synapses(
+                build, projection, amount * symbol(f"{LATE}_pre"), f"{local}.late"
+            )
+            post.arriving.setdefault(local, []).append((first, second))
+    for target, expression in synapse.summed.items():
+        jump = _jump_of_sum(build, projection, pre, expression, before, after)
+        if jump != 0:
+            total = total_over_synapses(build, projection, jump, f"{target}.early")
+            post.late.setdefault(target, []).append(total)
+    start = {
+        x: build.assign(f"{name}.{x}.start", name, Where(hit, after[x], begin[x])) for x in begin
+    }
+    return flow.move(build, start, 1 - offset, offset, "next")
+
+
+def _renamed(
+    build: Builder, population: str, values: Names, expression: Expr, tag: str, side: str
+) -> dict[Symbol, Symbol]:
+    """Give the names of one side in a synaptic expression names that stand for `values`, and return the new ones."""
+    scope = build.scopes[population]
+    then = Scope(population, {**scope.current, **values}, scope.subexpressions)
+    names = {}
+    for s in sorted(expression.free_symbols, key=str):
+        local = str(s).removesuffix(side)
+        if str(s).endswith(side) and not local.endswith(")"):
+            scope.current[symbol(f"{local}({tag})")] = then.resolve(symbol(local))
+            names[s] = symbol(f"{local}({tag}){side}")
+    return names
+
+
+def _of_pre(
+    build: Builder, projection: Projection, pre: _Neurons, expression: Expr, tag: str
+) -> Expr:
+    """Read presynaptic values just `before` or `after` the spike."""
+    values = pre.before if tag == "before" else pre.after
+    return expression.xreplace(
+        _renamed(build, projection.pre, values, expression, tag, "_pre")
+    )
+
+
+def _of_post(build: Builder, projection: Projection, post: _Neurons, expression: Expr) -> Expr:
+    """Read postsynaptic values at the end of the step."""
+    return expression.xreplace(
+        _renamed(build, projection.post, post.end, expression, "end", "_post")
+    )
+
+
+def _of_post_at(
+    build: Builder, projection: Projection, post: _Neurons, expression: Expr, offset: Expr
+) -> Expr:
+    """Read postsynaptic values on the straight line from the start to the end of the step."""
+    late = _renamed(build, projection.post, post.end, expression, "end", "_post")
+    return expression.xreplace({s: (1 - offset) * s + offset * end for s, end in late.items()})
+
+
+def _jump_of_sum(
+    build: Builder,
+    projection: Projection,
+    pre: _Neurons,
+    expression: Expr,
+    before: Names,
+    after: Names,
+) -> Expr:
+    """Return what a spike adds to a synapse's share of a sum for the rest of its step, as a mean over the step."""
+    old, new = (
+        _present(build, projection.name, values, ZERO).resolve(expression)
+        for values in (before, after)
+    )
+    scope = build.scopes[projection.pre]
+    first = _renamed(build, projection.pre, pre.before, old, "before", "_pre")
+    second = _renamed(build, projection.pre, pre.after, new, "after", "_pre")
+    jumping = []
+    for s in first.keys() & second.keys():
+        local = str(s).removesuffix("_pre")
+        values = [scope.current[symbol(f"{local}({tag})")] for tag in ("before", "after")]
+        if values[0] != values[1]:
+            jumping.append((s, local, values[1] - values[0]))
+    jumping.sort(key=lambda item: item[1])
+    if old != new or any(old.diff(s).has(*(x for x, _, _ in jumping)) for s, _, _ in jumping):
+        return (new.xreplace(second) - old.xreplace(first)) * symbol(f"{EARLY}_pre")
+    total: Expr = ZERO
+    for s, local, change in jumping:
+        scope.current[symbol(f"{local}{EARLY}")] = scope.current[symbol(EARLY)] * change
+        total += old.diff(s) * symbol(f"{local}{EARLY}_pre")
+    return total
+
+
+def _finish(build: Builder, name: str, neurons: _Neurons) -> Names:
+    """Move from the start or the reset to the end of the step, with what arrived in it."""
+    flow, offset, scope = neurons.flow, neurons.offset, build.scopes[name]
+    swap: Names = {}
+    for target, jumps in sorted(neurons.late.items()):
+        old = scope.current[symbol(target)]
+        swap[old] = build.assign(f"{name}.{target}.with_early", name, old + sum(jumps, ZERO))  # type: ignore[index]
+    elapsed = neurons.since
+    if neurons.spike is not None and elapsed is not None:
+        elapsed = build.assign(
+            f"{name}.elapsed", name, Where(neurons.spike > HALF, ZERO, elapsed)
+        )
+    start = dict(neurons.start)
+    for local, parts in sorted(neurons.arriving.items()):
+        total = sum((first for first, _ in parts), ZERO)
+        total = _unless_refractory(neurons, local, total, elapsed)
+        x = symbol(local)
+        start[x] = build.assign(f"{name}.{x}.received", name, start[x] + total)
+    rest = build.assign(f"{name}.rest", name, 1 - offset)
+    passed = offset
+    if neurons.period is not None and elapsed is not None:
+        wait = build.assign(f"{name}.rest.wait", name, clip(neurons.period - elapsed, ZERO, rest))
+        start = flow.move(build, start, wait, offset, "waited", refractory=True, swap=swap)
+        elapsed = elapsed + rest
+        rest = build.assign(f"{name}.rest.free", name, rest - wait)
+        passed = offset + wait
+    found = flow.move(build, start, rest, passed, "next", swap=swap)
+    for local, parts in sorted(neurons.arriving.items()):
+        total = sum((second for _, second in parts), ZERO)
+        total = _unless_refractory(neurons, local, total, elapsed)
+        x = symbol(local)
+        found[x] = build.assign(f"{name}.{x}.next", name, found[x] + total)
+    if neurons.since is not None:
+        assert elapsed is not None
+        found[symbol("steps_since_spike")] = elapsed
+    return found
+
+
+def _unless_refractory(
+    neurons: _Neurons, local: str, total: Expr, elapsed: Expr | None
+) -> Expr:
+    if neurons.period is None or elapsed is None or local not in neurons.flow.frozen:
+        return total
+    return Where(elapsed < neurons.period, ZERO, total)
+
+
+def _close(build: Builder, neurons: dict[str, _Neurons], nexts: dict[str, Names]) -> None:
+    """Name the value of every state at the start of the next step."""
+    for given in build.inputs:
+        if given.kind is Kind.STATE:
+            local = given.name.removeprefix(f"{given.space}.")
+            value = nexts[given.space][symbol(local)]
+            build.next_states[given.symbol] = build.assign(
+                f"{given.symbol}.following", given.space, value
+            )
