@@ -9,15 +9,17 @@ import torch
 from torch import Tensor
 
 from eqsnn.backends.kernel import Kernel, Noise, Outcome, Run
-from eqsnn.compiler import compile_program, free_program
+from eqsnn.compiler import compile_program, exact_program, free_program
 from eqsnn.inference.stages import Forced, Free
 from eqsnn.language.model import Model
 from eqsnn.losses.composition import Loss
-from eqsnn.losses.terms import PlainVanRossum, Sample, VanRossum
+from eqsnn.losses.spike_times import Trains
+from eqsnn.losses.terms import PlainVanRossum, Sample, TimedSample, VanRossum
 from eqsnn.maths.append_loss import COUNTED, DECAY, TRACE, append_van_rossum
 from eqsnn.maths.program import Kind, Program
 from eqsnn.maths.simplify import select
 from eqsnn.simulation import setup
+from eqsnn.simulation.offsets import spike_offsets
 from eqsnn.simulation.recording import Recording
 
 Values = Mapping[
@@ -60,6 +62,11 @@ class Data:
             found[name] = dense[:, start : start + size]
             start += size
         return found
+
+    def timed(self) -> Trains:
+        """Return the observed spikes of all neurons with their fractions of a step, (time, neuron, trial)."""
+        found = spike_offsets(self.recording, self.model.dt * 1e-3, self.n_steps)
+        return Trains(*(torch.from_numpy(x).permute(1, 2, 0).to(self.dtype) for x in found))
 
 
 def prepare(model: Model, recording: Recording, dtype: torch.dtype, backend: str = "auto") -> Data:
@@ -108,7 +115,12 @@ class FreeObjective:
     def __init__(self, data: Data, stage: Free, seed: int, kernel: Kernel | None = None) -> None:
         self.data, self.loss = data, stage.composed
         self.populations = setup.spiking_populations(data.model)
-        program = free_program(data.model, known=data.known, detach_reset=stage.detach_reset)
+        self.timed = stage.gradient == "exact"
+        program = (
+            exact_program(data.model, known=data.known)
+            if self.timed
+            else free_program(data.model, known=data.known, detach_reset=stage.detach_reset)
+        )
         spikes = tuple(f"{name}.spike" for name in self.populations)
         noisy = bool(select(program, spikes).of_kind(Kind.NORMAL, Kind.UNIFORM))
         self.warnings = _warnings_of(self.loss) if noisy else ()
@@ -116,8 +128,10 @@ class FreeObjective:
         # two independent draws of unknown noise make a loss unbiased
         self.copies = 2 if noisy and not plain else 1
         # the product of two lanes' traces is no sum over lanes, so only the plain distance is part of the step
-        self.fused = _single_tau(self.loss) is not None and self.copies == 1
+        self.fused = _single_tau(self.loss) is not None and self.copies == 1 and not self.timed
         self.outputs = spikes
+        if self.timed:
+            self.outputs += tuple(f"{name}.offset" for name in self.populations)
         if self.fused:
             program = append_van_rossum(program, self.populations)
             self.outputs = tuple(f"{name}.van_rossum" for name in self.populations)
@@ -133,9 +147,16 @@ class FreeObjective:
         self.counted = self.lanes.weights[..., : self.lanes.width // self.copies]
         whole = torch.cat(list(data.observed().values()), dim=1)
         self.target = _cut(whole, self.lanes.begins, self.lanes.n_steps, self.trials) * self.counted
+        if self.timed:
+            spikes, offsets = (self.lanes.cut(each, self.trials) for each in data.timed())
+            self.times = Trains(
+                *(each[:, :, None, :, None] for each in (spikes * self.counted, offsets))
+            )
 
     def __call__(self, values: Values, width: float) -> Tensor:
-        """Return the loss of each restart, (restart,)."""
+        """Return the loss of each restart, (restart,). The exact gradient has no width."""
+        if self.timed:
+            return self.by_times(values)
         if self.fused:
             return self.by_step(values, width)
         return self.loss(
@@ -152,6 +173,27 @@ class FreeObjective:
         last = torch.cat([outcome.states[f"{name}.{TRACE}"] for name in self.populations])
         per_lane = (distance + decay**2 / 2 * last**2).mean(0)
         return weight * per_lane.reshape(-1, self.lanes.width).mean(1)
+
+    def by_times(self, values: Values) -> Tensor:
+        """The van Rossum distance between spike times, differentiable in the times."""
+        outcome, restarts = _run(
+            self.data, self.kernel, self.lanes, values, {}, record=self.outputs
+        )
+        lanes = (restarts, self.copies, self.lanes.width // self.copies, 1)
+        spikes, offsets = (
+            torch.cat([outcome.recorded[f"{name}.{x}"] for name in self.populations], dim=1)
+            for x in ("spike", "offset")
+        )
+        spikes = spikes * self.lanes.weights.repeat(1, 1, restarts)
+        both = (each.reshape(*each.shape[:2], *lanes).unbind(3) for each in (spikes, offsets))
+        draws = tuple(Trains(*draw) for draw in zip(*both, strict=True))
+        sample = TimedSample(draws, self.times, self.data.model.dt * 1e-3)
+        found = [
+            weight * term.timed(sample)
+            for weight, term in self.loss.parts
+            if isinstance(term, VanRossum | PlainVanRossum)
+        ]
+        return sum(found[1:], found[0])
 
     def counts(self, values: Values, width: float) -> Sample:
         """The number of spikes of each lane, as a single step that lasts all of the counted time."""

@@ -135,7 +135,7 @@ def _cross(build: Builder, name: str, method: str | None) -> _Neurons:
     above = build.assign(f"{name}.margin", name, _present(build, name, end, ONE).resolve(margin))
     reached: Boolean = above > 0 if strict else above >= 0
     spike = build.assign(
-        f"{name}.spike", name, Where(sympy.And(reached, wait < 1), ONE, ZERO)
+        f"{name}.spike", name, Where(wait < 1, Where(reached, ONE, ZERO), ZERO)
     )
     rise = build.assign(f"{name}.rise", name, above - below)
     share = build.assign(
@@ -149,8 +149,10 @@ def _cross(build: Builder, name: str, method: str | None) -> _Neurons:
     fired = _present(build, name, before, offset)
     for statement in neuron.reset:
         target = symbol(statement.target)
-        fired.current[target] = build.assign(
-            f"{name}.{target}.after", name, fired.resolve(statement.expression)
+        value = fired.resolve(statement.expression)
+        # a number stays one: a coupling could not tell how many neurons have it
+        fired.current[target] = (
+            value if value.is_number else build.assign(f"{name}.{target}.after", name, value)
         )
     after = {x: fired.current[x] for x in begin}
     start = {
@@ -218,7 +220,7 @@ def _share(
     A margin that is above 0 from the start was pushed there by what arrived within the step before: its crossing is
     found by going back along its present slope, unless the margin itself jumped.
     """
-    slope = Where(sympy.And(spike > HALF, rise > 0), rise, ONE)
+    slope = Where(spike > HALF, Where(rise > 0, rise, ONE), ONE)
     forward = build.assign(f"{name}.forward", name, -below / slope)
     back = ZERO if _jumps(build, name, margin) else maximum(forward, -ONE)
     if wait != 0:
@@ -300,16 +302,17 @@ def _transmit(
 
 def _renamed(
     build: Builder, population: str, values: Names, expression: Expr, tag: str, side: str
-) -> dict[Symbol, Symbol]:
+) -> Names:
     """Give the names of one side in a synaptic expression names that stand for `values`, and return the new ones."""
     scope = build.scopes[population]
     then = Scope(population, {**scope.current, **values}, scope.subexpressions)
-    names = {}
+    names: Names = {}
     for s in sorted(expression.free_symbols, key=str):
         local = str(s).removesuffix(side)
         if str(s).endswith(side) and not local.endswith(")"):
-            scope.current[symbol(f"{local}({tag})")] = then.resolve(symbol(local))
-            names[s] = symbol(f"{local}({tag}){side}")
+            value = then.resolve(symbol(local))
+            scope.current[symbol(f"{local}({tag})")] = value
+            names[s] = value if value.is_number else symbol(f"{local}({tag}){side}")
     return names
 
 
