@@ -64,10 +64,17 @@ def free_program(
 
 
 def exact_program(
-    model: Model, *, known: Iterable[str] = (), method: str | None = None
+    model: Model,
+    *,
+    known: Iterable[str] = (),
+    method: str | None = None,
+    delays: Iterable[str] = (),
 ) -> Program:
-    """Return the Program of a free-running network whose spikes happen at differentiable fractions of a step."""
-    return know(exact(model, method=method), known)
+    """Return the Program of a free-running network whose spikes happen at differentiable fractions of a step.
+
+    delays: projections with a parameter `projection.delay` (ms).
+    """
+    return know(exact(model, method=method, delays=delays), known)
 
 
 def forced_program(

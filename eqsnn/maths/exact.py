@@ -22,6 +22,7 @@ a spike fired by a jump across threshold (`v_post += w` with `v` in the threshol
 step and its time has no gradient; where a spike arrives in the very step in which its target fires, it arrives after.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 import sympy
@@ -39,10 +40,12 @@ from eqsnn.maths.program import NETWORK, Kind, Program
 from eqsnn.maths.projections import (
     HALF,
     SPIKE,
+    Taps,
     increment_of,
     pairwise,
     presynaptic,
     refusal,
+    steps_of_delay,
     sum_over_synapses,
     total_over_synapses,
 )
@@ -71,14 +74,17 @@ class _Neurons:
     late: dict[str, list[Expr]] = field(default_factory=dict)  # corrections of summed couplings
 
 
-def exact(model: Model, *, method: str | None = None) -> Program:
+def exact(model: Model, *, method: str | None = None, delays: Iterable[str] = ()) -> Program:
     """Return the Program of one step of the whole network whose spikes happen at fractions of it.
 
     Outputs are those of `discretise`, and for spiking populations `population.offset` (the fraction of the step at
     which it fires: 0 to 1, or down to -1 where the threshold was passed late in the step before; 0 without a spike)
     and `population.rise` (how much the margin rises in the step). The spike at step n happens at (n + offset) dt.
-    `method` as in `discretise`. Raises ModelError for what has no crossing time: thresholds by `==`, refractoriness by
-    a condition, noise multiplied by a state, `update` statements that are not steps of length dt.
+    `method` as in `discretise`. The projections named in `delays` have the parameter `projection.delay` (ms, one value
+    for all its synapses, within a step of the file's), in which everything that arrives is interpolated linearly between whole steps. Raises
+    ModelError for what has no crossing time: thresholds by `==`, refractoriness by a condition, noise multiplied by a
+    state, `update` statements that are not steps of length dt; and for a delay parameter below one step or of synapses
+    whose own variables are written by spikes.
     """
     build = Builder(model)
     build.read("t", NETWORK, Kind.DRIVE)
@@ -87,14 +93,18 @@ def exact(model: Model, *, method: str | None = None) -> Program:
         build.enter(name)
     for name in model.populations:
         hold_over_dt(build, name)
-    for projection in model.projections.values():
-        sum_over_synapses(build, projection)
+    wanted = set(delays)
+    taps = {n: _taps(build, p, n in wanted) for n, p in model.projections.items()}
+    for name, projection in model.projections.items():
+        sum_over_synapses(build, projection, taps[name])
     for name in model.populations:
         output_start_of_step(build, name)
     neurons = {name: _cross(build, name, method) for name in model.populations}
     nexts: dict[str, Names] = {}
     for projection in model.projections.values():
-        nexts[projection.name] = _transmit(build, projection, neurons, method)
+        nexts[projection.name] = _transmit(
+            build, projection, neurons, taps[projection.name], method
+        )
     for name, population in neurons.items():
         nexts[name] = _finish(build, name, population)
     _close(build, neurons, nexts)
@@ -107,6 +117,37 @@ def exact(model: Model, *, method: str | None = None) -> Program:
         delays=tuple(build.delays),
         notes=tuple(dict.fromkeys(build.notes)),
     )
+
+
+def _taps(build: Builder, projection: Projection, learned: bool) -> Taps:
+    """Return the whole-step delays that a projection's delay lies between, and their weights, which sum to 1."""
+    if not learned:
+        return ((projection, ONE),)
+    steps = steps_of_delay(build, projection)
+    synapse = build.model.synapse_of(projection.name)
+    if steps < 1 or any(statement.target in synapse.variables for statement in synapse.on_pre):
+        raise refusal(
+            projection,
+            f"`{projection.name}`: there is no derivative by a delay below one step, or of synapses whose own variables "
+            "spikes write",
+            "take the delay as known",
+        )
+    delay = build.read(f"{projection.name}.delay", projection.name, Kind.PARAMETER, shared=True)
+    beyond = delay / DT - steps
+    # at a whole number of steps the derivative is that towards longer delays
+    longer, shorter = Where(beyond >= 0, beyond, ZERO), Where(beyond >= 0, ZERO, -beyond)
+    shares = {steps - 1: shorter, steps: 1 - longer - shorter, steps + 1: longer}
+    return tuple(
+        (replace(projection, delay=n * build.model.dt), share) for n, share in shares.items()
+    )
+
+
+def _spread(build: Builder, taps: Taps, expression: Expr, label: str) -> Expr:
+    """Sum an expression over the synapses of each neuron, at the delay that the taps stand for."""
+    total: Expr = ZERO
+    for projection, weight in taps:
+        total += weight * total_over_synapses(build, projection, expression, label)
+    return total
 
 
 def _begin(build: Builder, name: str) -> Names:
@@ -249,7 +290,11 @@ def _jumps(build: Builder, name: str, margin: Expr) -> bool:
 
 
 def _transmit(
-    build: Builder, projection: Projection, neurons: dict[str, _Neurons], method: str | None
+    build: Builder,
+    projection: Projection,
+    neurons: dict[str, _Neurons],
+    taps: Taps,
+    method: str | None,
 ) -> Names:
     """Let the spikes that arrive in this step act on synapses and targets; return the synapses' states at its end."""
     name, synapse = projection.name, build.model.synapse_of(projection.name)
@@ -281,18 +326,14 @@ def _transmit(
             amount = present.resolve(increment_of(statement))
             amount = _of_pre(build, projection, pre, amount, "before")
             local = statement.target.removesuffix("_post")
-            first = total_over_synapses(
-                build, projection, amount * symbol(f"{EARLY}_pre"), f"{local}.early"
-            )
+            first = _spread(build, taps, amount * symbol(f"{EARLY}_pre"), f"{local}.early")
             amount = _of_post(build, projection, post, amount)
-            second = total_over_synapses(
-                build, projection, amount * symbol(f"{LATE}_pre"), f"{local}.late"
-            )
+            second = _spread(build, taps, amount * symbol(f"{LATE}_pre"), f"{local}.late")
             post.arriving.setdefault(local, []).append((first, second))
     for target, expression in synapse.summed.items():
         jump = _jump_of_sum(build, projection, pre, expression, before, after)
         if jump != 0:
-            total = total_over_synapses(build, projection, jump, f"{target}.early")
+            total = _spread(build, taps, jump, f"{target}.early")
             post.late.setdefault(target, []).append(total)
     start = {
         x: build.assign(f"{name}.{x}.start", name, Where(hit, after[x], begin[x])) for x in begin

@@ -1,6 +1,6 @@
 """What synapses do within a step: sums at its start, and what arriving spikes change."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import sympy
 from sympy import Expr, Integer, Rational, Symbol
@@ -20,12 +20,21 @@ Source = tuple[
 ]  # the side a value lives on (pre, post, synapse, all), and its symbol in the Program
 
 
-def sum_over_synapses(build: Builder, projection: Projection) -> None:
-    """Add the projection's share to every summed variable of its target; the last projection completes them."""
+Taps = Sequence[tuple[Projection, Expr]]  # a projection with delays of its own, and the weight of each
+
+
+def sum_over_synapses(build: Builder, projection: Projection, taps: Taps | None = None) -> None:
+    """Add the projection's share to every summed variable of its target; the last projection completes them.
+
+    taps: sums to add up instead of the projection's own.
+    """
     synapse = build.model.synapse_of(projection.name)
     scope = build.scopes[projection.post]
     for target, expression in synapse.summed.items():
-        total = total_over_synapses(build, projection, build.scopes[projection.name].resolve(expression), target)
+        resolved = build.scopes[projection.name].resolve(expression)
+        total: Expr = Integer(0)
+        for each, weight in taps or ((projection, Integer(1)),):
+            total += weight * total_over_synapses(build, each, resolved, target)
         scope.current[symbol(target)] = scope.current.get(symbol(target), Integer(0)) + total
     if projection.name == _last_into(build.model, projection.post):
         for target in sorted(summed_into(build.model, projection.post)):
@@ -128,16 +137,21 @@ def presynaptic(build: Builder, projection: Projection, local: str) -> Symbol:
     """Return the symbol of a presynaptic value, delayed if the projection has a delay."""
     value = build.scopes[projection.pre].resolve(symbol(local))
     sent = build.assign(f"{projection.pre}.{local}.sent", projection.pre, value)
-    steps = int(
-        projection.delay / build.model.dt + 0.5
-    )  # Brian2's rounding: half up of the quotient in double
+    steps = steps_of_delay(build, projection)
     if steps == 0:
         return sent
-    arrival = build.read(f"{projection.name}.{sent}.arrived", projection.pre, Kind.ARRIVAL)
+    own = steps_of_delay(build, build.model.projections[projection.name])
+    label = "arrived" if steps == own else f"arrived.{steps}"
+    arrival = build.read(f"{projection.name}.{sent}.{label}", projection.pre, Kind.ARRIVAL)
     delay = Delay(sent, arrival, steps)
     if delay not in build.delays:
         build.delays.append(delay)
     return arrival
+
+
+def steps_of_delay(build: Builder, projection: Projection) -> int:
+    """Return the delay in steps with Brian2's rounding: half up of the quotient in double."""
+    return int(projection.delay / build.model.dt + 0.5)
 
 
 def _write_synapse(build: Builder, projection: Projection, statement: Statement) -> None:
@@ -183,7 +197,7 @@ def increment_of(statement: Statement) -> Expr:
     return increment
 
 
-def refusal(place: Statement | Block, message: str, hint: str) -> ModelError:
+def refusal(place: Statement | Block | Projection, message: str, hint: str) -> ModelError:
     """Return the error of something that the place names cannot do."""
     if place.span is None:
         return ModelError(f"{message}; {hint}")

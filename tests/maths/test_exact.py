@@ -435,13 +435,13 @@ network:
 """
 
 
-def events_of_pair(values, horizon=120.0):
+def events_of_pair(values, horizon=120.0, delay=2.0):
     """Spike times of both neurons by root finding on closed forms: no grid at all."""
     a_inf, a_tau, tau_s, b_inf, b_tau, w = values
     first = a_tau * math.log((a_inf + 58) / (a_inf + 50))
     interval = a_tau * math.log((a_inf + 65) / (a_inf + 50))
     source = [first + k * interval for k in range(int(horizon / interval) + 1)]
-    arrivals = [t + 2.0 for t in source if t + 2.0 < horizon]
+    arrivals = [t + delay for t in source if t + delay < horizon]
     v, h, now, found = -64.0, 0.0, 0.0, []
 
     def potential(v, h, d):
@@ -492,6 +492,39 @@ def test_gradient_through_a_delayed_synapse_goes_to_that_of_continuous_time(syna
     assert errors[1] < 0.4 * errors[0]
 
 
+@pytest.mark.parametrize("synapse", ["summed", "jump"])
+def test_gradient_by_a_delay_is_the_finite_difference_and_that_of_continuous_time(synapse):
+    model = model_from_text(PAIR.format(dt=0.05, synapse=synapse))
+    program = exact_program(model, delays=["a->b"])
+    outputs = ("b.spike", "b.offset")
+    compiled = compile_program(program, outputs, "native")
+    values = {
+        name: torch.full((*p.shape, 1), p.given, dtype=torch.float64)
+        for name, p in parameters_of(model).items()
+    }
+
+    def last_spike(delay):
+        lanes = delay.shape[-1]
+        held = {n: v.expand(*v.shape[:-1], lanes).clone() for n, v in values.items()}
+        held |= setup.settings_of(model) | {"a->b.delay": delay.reshape(1, lanes)}
+        synapses = setup.synapses_of(model)
+        states = setup.initial_states(model, compiled.step, held, synapses, lanes)
+        found = compiled.unroll(Run(1600, states, held, {}, synapses, record=outputs)).recorded
+        spikes, offsets = (found[name][:, 0] for name in outputs)
+        fired = torch.nonzero(spikes[:, 0])[3, 0]
+        assert bool((spikes[fired] == 1).all())
+        return (fired + offsets[fired]) * model.dt
+
+    delay = torch.tensor([2.037], dtype=torch.float64, requires_grad=True)
+    (found,) = torch.autograd.grad(last_spike(delay).sum(), delay)
+    with torch.no_grad():
+        before, after = last_spike(torch.tensor([2.037 - 1e-5, 2.037 + 1e-5], dtype=torch.float64))
+    assert found.item() == pytest.approx((after - before).item() / 2e-5, rel=1e-6)
+    point = [-43.0, 10.0, 4.0, -49.0, 12.0, 9.0]
+    late, early = (events_of_pair(point, delay=d)[1][3] for d in (2.037 + 1e-4, 2.037 - 1e-4))
+    assert found.item() == pytest.approx((late - early) / 2e-4, rel=0.1)
+
+
 REFUSED = {
     "threshold: v >= v_th": ("threshold: v == v_th", "no time of crossing"),
     "    initial:\n        v = v_start": ("    refractory: v > -60*mV\n    initial: v = v_start", "by a condition"),
@@ -505,6 +538,12 @@ def test_what_has_no_time_of_crossing_is_refused(written):
     assert written in LIF
     with pytest.raises(ModelError, match=message):
         exact_program(model_from_text(LIF.replace(written, instead)))
+
+
+def test_a_delay_below_a_step_and_of_depressing_synapses_is_no_parameter():
+    for text, name in ((LIF, "cells->cells"), (NETWORK_OF_CONDUCTANCES, "b->a:depressing")):
+        with pytest.raises(ModelError, match="no derivative by a delay"):
+            exact_program(model_from_text(text), delays=[name])
 
 
 def test_an_update_that_is_no_step_of_some_length_is_refused():
