@@ -355,12 +355,15 @@ def _near(model: SpikingModel, targets: Recording, arguments: argparse.Namespace
 
 def _add_gradcheck(commands) -> None:
     command = commands.add_parser(
-        "gradcheck", help="compare the gradient modes with finite differences on a model and its targets"
+        "gradcheck",
+        help="compare the gradient modes with finite differences on a model and its targets",
     )
     command.add_argument("model", type=Path)
     command.add_argument("targets", type=Path, metavar="TARGETS.npz")
     command.add_argument(
-        "--loss", default="van_rossum", help="a van Rossum distance, e.g. 'van_rossum(tau=5ms,20ms)'"
+        "--loss",
+        default="van_rossum",
+        help="a van Rossum distance, e.g. 'van_rossum(tau=5ms,20ms)'",
     )
     command.add_argument("--tau", default="10ms", help="time constant of distances that name none")
     command.add_argument(
@@ -374,7 +377,10 @@ def _add_gradcheck(commands) -> None:
         "--learn", action="append", default=[], metavar="NAME", help="take a parameter as unknown"
     )
     command.add_argument(
-        "--step", type=float, default=0.02, help="of the finite differences, in spreads of the distributions"
+        "--step",
+        type=float,
+        default=0.02,
+        help="of the finite differences, in spreads of the distributions",
     )
     command.add_argument("--duration", default="1s", help="of the targets that is used")
     command.add_argument("--seed", type=int, default=0)

@@ -26,7 +26,9 @@ from eqsnn.simulation.recording import Recording
 
 SMALL = 1e-6  # step that sees the derivative
 LANES = 256  # networks run side by side
-GRAZING = 10.0  # tau that a crossing may take at its slope, over the distance from reset to threshold
+GRAZING = (
+    10.0  # tau that a crossing may take at its slope, over the distance from reset to threshold
+)
 ALL = "all"
 MISS = 0.02  # of that distance: a maximum of the margin so close below threshold is nearly a spike
 GOOD, POOR = 0.9, 0.3  # cosines
@@ -198,7 +200,9 @@ def gradcheck(
         recording = recording.window(0.0, seconds)
     if not len(recording.spike_times):
         raise InputError("the targets hold no spikes; gradients of a silent recording say nothing")
-    ground = _ground(model, parameters, unknown, recording, at or {}, step, draws, elements, seed, backend)
+    ground = _ground(
+        model, parameters, unknown, recording, at or {}, step, draws, elements, seed, backend
+    )
     common = {"loss": loss, "tau": tau, "window": seconds, "warm_up": 0.0}
     detached = FreeObjective(ground.data, Free(**common), seed)
     attached = FreeObjective(ground.data, Free(**common, detach_reset=False), seed)
@@ -355,7 +359,9 @@ def _verdict(
             "or lower dt."
         )
     whole = {row.mode: row for row in rows if row.group == ALL}
-    usable = [row for row in whole.values() if row.mode.startswith("surrogate") and row.error < EXPLODED]
+    usable = [
+        row for row in whole.values() if row.mode.startswith("surrogate") and row.error < EXPLODED
+    ]
     best = max(usable, key=lambda row: np.nan_to_num(row.smoothed, nan=-2.0), default=None)
     agreement = float("nan") if best is None else best.smoothed
     exact = whole["exact"].smoothed

@@ -55,10 +55,10 @@ class Free:
 
     gradient: `surrogate` passes through spikes by the surrogate derivative, `width` relative to the distance from reset
     to threshold; `detach_reset` leaves the resets out of it. `exact` lets spikes happen at fractions of a step and
-    differentiates their times, without width (docs/gradients.md); the loss is then a van Rossum distance. Trials longer than `window` seconds are cut into windows that
-    run side by side, each after `warm_up` seconds of its own. `loss`: one line of text (docs/losses.md) or its value;
-    `tau`, in seconds, is for the terms of a text that name none. Raises InputError for a text that is no loss, and
-    for a gradient that there is not or that does not see the loss.
+    differentiates their times, without width (docs/gradients.md); the loss is then a van Rossum distance. Trials longer
+    than `window` seconds are cut into windows that run side by side, each after `warm_up` seconds of its own. `loss`:
+    one line of text (docs/losses.md) or its value; `tau`, in seconds, is for the terms of a text that name none. Raises
+    InputError for a text that is no loss, and for a gradient that there is not or that does not see the loss.
     """
 
     loss: str | Loss = "van_rossum"

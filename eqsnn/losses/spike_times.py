@@ -55,5 +55,3 @@ def timed_van_rossum(
         other = cross if second is first else inner_product(second, target, tau=each, dt=dt)
         total = total + own - cross - other + inner_product(target, target, tau=each, dt=dt)
     return total / len(taus)
-
-

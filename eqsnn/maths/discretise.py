@@ -169,9 +169,7 @@ def _advance(build: Builder, block: Block, name: str, system: System, method: st
         raise cannot_integrate(block, name, system, refusal) from refusal
 
 
-def method_for(
-    build: Builder, block: Block, name: str, system: System, method: str | None
-) -> str:
+def method_for(build: Builder, block: Block, name: str, system: System, method: str | None) -> str:
     """Return the integrator of a block, the caller's, the file's or the automatic choice, and note it."""
     asked = method or block.method
     if asked is None:
@@ -183,9 +181,7 @@ def method_for(
     return chosen
 
 
-def cannot_integrate(
-    block: Block, name: str, system: System, refusal: NotApplicable
-) -> ModelError:
+def cannot_integrate(block: Block, name: str, system: System, refusal: NotApplicable) -> ModelError:
     """Return the error of a method that cannot integrate the equations of a block."""
     advice = f"write `method: {choose(system)[0]}`, or leave the line out for the automatic choice"
     if block.span is None:

@@ -23,19 +23,19 @@ step and its time has no gradient; where a spike arrives in the very step in whi
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import sympy
-from sympy import Eq, Expr, Integer, Ne, Symbol
+from sympy import Expr
 from sympy.logic.boolalg import Boolean
 
-from eqsnn.language.functions import Detach, Where, absolute, clip, maximum, symbol
-from eqsnn.language.model import Model, NeuronModel, Projection
-from eqsnn.maths.build import Builder, Names, Scope, stored, summed_into
+from eqsnn.language.functions import Where, clip, symbol
+from eqsnn.language.model import Model, Projection
+from eqsnn.maths.build import Builder, Names, Scope
+from eqsnn.maths.crossing import EARLY, LATE, OFFSET, ONE, ZERO, Neurons, beginning, cross, present
 from eqsnn.maths.discretise import hold_over_dt, output_start_of_step
-from eqsnn.maths.flow import Flow, flow_of
-from eqsnn.maths.integrators import DT, TIME
-from eqsnn.maths.margin import margin_of, reset_distance
+from eqsnn.maths.flow import flow_of
+from eqsnn.maths.integrators import DT
 from eqsnn.maths.program import NETWORK, Kind, Program
 from eqsnn.maths.projections import (
     HALF,
@@ -50,29 +50,6 @@ from eqsnn.maths.projections import (
     total_over_synapses,
 )
 
-OFFSET = "(offset)"  # local name of a population's crossing fraction
-EARLY, LATE = "(early)", "(late)"  # a spike's shares at the start and the end of its step
-ONE = Integer(1)
-ZERO = Integer(0)
-
-
-@dataclass(slots=True)
-class _Neurons:
-    """A population within the step: states where it begins, where it would end without a spike, around the spike."""
-
-    flow: Flow
-    begin: Names
-    end: Names
-    before: Names  # just before the spike; where there is none, at the beginning
-    after: Names  # just after the reset
-    start: Names  # from where the rest of the step goes: `after` or `begin`
-    offset: Expr = ZERO
-    spike: Symbol | None = None
-    period: Expr | None = None  # of refractoriness, in steps
-    since: Symbol | None = None
-    arriving: dict[str, list[tuple[Expr, Expr]]] = field(default_factory=dict)
-    late: dict[str, list[Expr]] = field(default_factory=dict)  # corrections of summed couplings
-
 
 def exact(model: Model, *, method: str | None = None, delays: Iterable[str] = ()) -> Program:
     """Return the Program of one step of the whole network whose spikes happen at fractions of it.
@@ -81,10 +58,12 @@ def exact(model: Model, *, method: str | None = None, delays: Iterable[str] = ()
     which it fires: 0 to 1, or down to -1 where the threshold was passed late in the step before; 0 without a spike)
     and `population.rise` (how much the margin rises in the step). The spike at step n happens at (n + offset) dt.
     `method` as in `discretise`. The projections named in `delays` have the parameter `projection.delay` (ms, one value
-    for all its synapses, within a step of the file's), in which everything that arrives is interpolated linearly between whole steps. Raises
-    ModelError for what has no crossing time: thresholds by `==`, refractoriness by a condition, noise multiplied by a
-    state, `update` statements that are not steps of length dt; and for a delay parameter below one step or of synapses
-    whose own variables are written by spikes.
+    for all its synapses, within a step of the file's), in which everything that arrives is interpolated linearly
+    between whole steps.
+
+    Raises ModelError for what has no crossing time: thresholds by `==`, refractoriness by a condition, noise multiplied
+    by a state, `update` statements that are not steps of length dt; and for a delay parameter below one step or of
+    synapses whose own variables are written by spikes.
     """
     build = Builder(model)
     build.read("t", NETWORK, Kind.DRIVE)
@@ -99,7 +78,7 @@ def exact(model: Model, *, method: str | None = None, delays: Iterable[str] = ()
         sum_over_synapses(build, projection, taps[name])
     for name in model.populations:
         output_start_of_step(build, name)
-    neurons = {name: _cross(build, name, method) for name in model.populations}
+    neurons = {name: cross(build, name, method) for name in model.populations}
     nexts: dict[str, Names] = {}
     for projection in model.projections.values():
         nexts[projection.name] = _transmit(
@@ -150,156 +129,17 @@ def _spread(build: Builder, taps: Taps, expression: Expr, label: str) -> Expr:
     return total
 
 
-def _begin(build: Builder, name: str) -> Names:
-    own = set(stored(build.block(name))) - summed_into(build.model, name)
-    return {symbol(x): build.scopes[name].current[symbol(x)] for x in sorted(own)}
-
-
-def _present(build: Builder, name: str, values: Names, after: Expr) -> Scope:
-    """Return the scope of a block `after` of a step into it, its states being `values`."""
-    scope = build.scopes[name]
-    return Scope(name, {**scope.current, **values, TIME: TIME + after * DT}, scope.subexpressions)
-
-
-def _cross(build: Builder, name: str, method: str | None) -> _Neurons:
-    """Find out which neurons cross the threshold, where, and what the reset makes of them."""
-    neuron, flow, begin = build.model.neuron_of(name), flow_of(build, name, method), _begin(build, name)
-    if neuron.threshold is None:
-        return _Neurons(flow, begin, flow.move(build, begin, ONE, ZERO, "end"), begin, begin, begin)
-    margin, strict = _margin(neuron)
-    period, since, wait = _waiting(build, name, neuron)
-    released = flow.move(build, begin, wait, ZERO, "released", refractory=True)
-    end = flow.move(build, released, 1 - wait, wait, "end")
-    below = build.assign(
-        f"{name}.margin.start", name, _present(build, name, released, wait).resolve(margin)
-    )
-    above = build.assign(f"{name}.margin", name, _present(build, name, end, ONE).resolve(margin))
-    reached: Boolean = above > 0 if strict else above >= 0
-    spike = build.assign(
-        f"{name}.spike", name, Where(wait < 1, Where(reached, ONE, ZERO), ZERO)
-    )
-    rise = build.assign(f"{name}.rise", name, above - below)
-    share = build.assign(
-        f"{name}.share", name, _share(build, name, margin, below, rise, spike, wait)
-    )
-    offset = build.assign(
-        f"{name}.offset", name, Where(spike > HALF, wait + (1 - wait) * share, ZERO)
-    )
-    part = build.assign(f"{name}.part", name, Where(spike > HALF, offset - wait, ZERO))
-    before = flow.move(build, released, part, wait, "before")
-    fired = _present(build, name, before, offset)
-    for statement in neuron.reset:
-        target = symbol(statement.target)
-        value = fired.resolve(statement.expression)
-        # a number stays one: a coupling could not tell how many neurons have it
-        fired.current[target] = (
-            value if value.is_number else build.assign(f"{name}.{target}.after", name, value)
-        )
-    after = {x: fired.current[x] for x in begin}
-    start = {
-        x: build.assign(f"{name}.{x}.start", name, Where(spike > HALF, after[x], begin[x]))
-        for x in begin
-    }
-    distance = _present(build, name, begin, ZERO).resolve(reset_distance(margin, neuron.reset))
-    scale = build.assign(f"{name}.threshold_to_reset", name, Detach(absolute(distance)))
-    for local, value in (
-        ("spike", spike),
-        ("margin", above),
-        ("offset", offset),
-        ("rise", rise),
-        ("threshold_to_reset", scale),
-    ):
-        build.outputs[f"{name}.{local}"] = value
-    early = build.assign(f"{name}.early", name, spike * (1 - offset))
-    late = build.assign(f"{name}.late", name, spike * offset)
-    local_values = {SPIKE: spike, OFFSET: offset, EARLY: early, LATE: late}
-    build.scopes[name].current |= {symbol(local): value for local, value in local_values.items()}
-    return _Neurons(flow, begin, end, before, after, start, offset, spike, period, since)
-
-
-def _margin(neuron: NeuronModel) -> tuple[Expr, bool]:
-    assert neuron.threshold is not None
-    if neuron.threshold.has(Eq, Ne):
-        raise refusal(
-            neuron,
-            f"`{neuron.name}`: a threshold by == or != has no time of crossing",
-            "write it with < or >, or use the surrogate gradient for this model",
-        )
-    return margin_of(neuron.threshold)
-
-
-def _waiting(
-    build: Builder, name: str, neuron: NeuronModel
-) -> tuple[Expr | None, Symbol | None, Expr]:
-    """Return the refractory period and the time since the last spike, in steps, and the refractory share of this step."""
-    if neuron.refractory is None:
-        return None, None, ZERO
-    if not isinstance(neuron.refractory, Expr):
-        raise refusal(
-            neuron,
-            f"`{neuron.name}`: refractoriness by a condition ends at no time that could be differentiated",
-            "give the refractory period as a time, or use the surrogate gradient for this model",
-        )
-    since = build.read(f"{name}.steps_since_spike", name, Kind.STATE)
-    length = build.scopes[name].resolve(neuron.refractory) / DT
-    period = build.assign(f"{name}.period", name, length)
-    wait = build.assign(f"{name}.wait", name, clip(period - since, ZERO, ONE))
-    return period, since, wait
-
-
-def _share(
-    build: Builder,
-    name: str,
-    margin: Expr,
-    below: Symbol,
-    rise: Symbol,
-    spike: Symbol,
-    wait: Expr,
-) -> Expr:
-    """Return where the margin passes 0, as a share of the part of the step that is not refractory.
-
-    A margin that is above 0 from the start was pushed there by what arrived within the step before: its crossing is
-    found by going back along its present slope, unless the margin itself jumped.
-    """
-    slope = Where(spike > HALF, Where(rise > 0, rise, ONE), ONE)
-    forward = build.assign(f"{name}.forward", name, -below / slope)
-    back = ZERO if _jumps(build, name, margin) else maximum(forward, -ONE)
-    if wait != 0:
-        back = Where(wait > 0, ZERO, back)
-    return Where(below < 0, forward, Where(rise > 0, back, ZERO))
-
-
-def _jumps(build: Builder, name: str, margin: Expr) -> bool:
-    """Whether arriving spikes write what the threshold looks at."""
-    written = {
-        symbol(statement.target.removesuffix("_post"))
-        for projection in build.model.projections.values()
-        if projection.post == name
-        for statement in build.model.synapse_of(projection.name).on_pre
-        if statement.target not in build.model.synapse_of(projection.name).variables
-    }
-    seen = margin
-    for _ in build.scopes[name].subexpressions:
-        seen = seen.xreplace({symbol(x): e for x, e in build.scopes[name].subexpressions.items()})
-    if not written or not seen.has(*written):
-        return False
-    build.notes.append(
-        f"{name}: arriving spikes jump across its threshold; the times of the spikes that they fire have no gradient"
-    )
-    return True
-
-
 def _transmit(
     build: Builder,
     projection: Projection,
-    neurons: dict[str, _Neurons],
+    neurons: dict[str, Neurons],
     taps: Taps,
     method: str | None,
 ) -> Names:
     """Let the spikes that arrive in this step act on synapses and targets; return the synapses' states at its end."""
     name, synapse = projection.name, build.model.synapse_of(projection.name)
     pre, post = neurons[projection.pre], neurons[projection.post]
-    flow, begin = flow_of(build, name, method), _begin(build, name)
+    flow, begin = flow_of(build, name, method), beginning(build, name)
     if pre.spike is None:
         return flow.move(build, begin, ONE, ZERO, "next")
     hit: Boolean = sympy.false
@@ -314,16 +154,16 @@ def _transmit(
         before = flow.move(build, begin, offset, ZERO, "before")
     after = dict(before)
     for statement in synapse.on_pre:
-        present = _present(build, name, after, offset)
+        then = present(build, name, after, offset)
         target = symbol(statement.target)
         if statement.target in synapse.variables:
-            value = _of_pre(build, projection, pre, present.resolve(statement.expression), "before")
+            value = _of_pre(build, projection, pre, then.resolve(statement.expression), "before")
             value = _of_post_at(build, projection, post, value, offset)
             after[target] = build.assign(
                 f"{name}.{target}.after", name, pairwise(build, projection, value)
             )
         else:
-            amount = present.resolve(increment_of(statement))
+            amount = then.resolve(increment_of(statement))
             amount = _of_pre(build, projection, pre, amount, "before")
             local = statement.target.removesuffix("_post")
             first = _spread(build, taps, amount * symbol(f"{EARLY}_pre"), f"{local}.early")
@@ -358,16 +198,14 @@ def _renamed(
 
 
 def _of_pre(
-    build: Builder, projection: Projection, pre: _Neurons, expression: Expr, tag: str
+    build: Builder, projection: Projection, pre: Neurons, expression: Expr, tag: str
 ) -> Expr:
     """Read presynaptic values just `before` or `after` the spike."""
     values = pre.before if tag == "before" else pre.after
-    return expression.xreplace(
-        _renamed(build, projection.pre, values, expression, tag, "_pre")
-    )
+    return expression.xreplace(_renamed(build, projection.pre, values, expression, tag, "_pre"))
 
 
-def _of_post(build: Builder, projection: Projection, post: _Neurons, expression: Expr) -> Expr:
+def _of_post(build: Builder, projection: Projection, post: Neurons, expression: Expr) -> Expr:
     """Read postsynaptic values at the end of the step."""
     return expression.xreplace(
         _renamed(build, projection.post, post.end, expression, "end", "_post")
@@ -375,7 +213,7 @@ def _of_post(build: Builder, projection: Projection, post: _Neurons, expression:
 
 
 def _of_post_at(
-    build: Builder, projection: Projection, post: _Neurons, expression: Expr, offset: Expr
+    build: Builder, projection: Projection, post: Neurons, expression: Expr, offset: Expr
 ) -> Expr:
     """Read postsynaptic values on the straight line from the start to the end of the step."""
     late = _renamed(build, projection.post, post.end, expression, "end", "_post")
@@ -385,14 +223,14 @@ def _of_post_at(
 def _jump_of_sum(
     build: Builder,
     projection: Projection,
-    pre: _Neurons,
+    pre: Neurons,
     expression: Expr,
     before: Names,
     after: Names,
 ) -> Expr:
     """Return what a spike adds to a synapse's share of a sum for the rest of its step, as a mean over the step."""
     old, new = (
-        _present(build, projection.name, values, ZERO).resolve(expression)
+        present(build, projection.name, values, ZERO).resolve(expression)
         for values in (before, after)
     )
     scope = build.scopes[projection.pre]
@@ -414,7 +252,7 @@ def _jump_of_sum(
     return total
 
 
-def _finish(build: Builder, name: str, neurons: _Neurons) -> Names:
+def _finish(build: Builder, name: str, neurons: Neurons) -> Names:
     """Move from the start or the reset to the end of the step, with what arrived in it."""
     flow, offset, scope = neurons.flow, neurons.offset, build.scopes[name]
     swap: Names = {}
@@ -423,9 +261,7 @@ def _finish(build: Builder, name: str, neurons: _Neurons) -> Names:
         swap[old] = build.assign(f"{name}.{target}.with_early", name, old + sum(jumps, ZERO))  # type: ignore[index]
     elapsed = neurons.since
     if neurons.spike is not None and elapsed is not None:
-        elapsed = build.assign(
-            f"{name}.elapsed", name, Where(neurons.spike > HALF, ZERO, elapsed)
-        )
+        elapsed = build.assign(f"{name}.elapsed", name, Where(neurons.spike > HALF, ZERO, elapsed))
     start = dict(neurons.start)
     for local, parts in sorted(neurons.arriving.items()):
         total = sum((first for first, _ in parts), ZERO)
@@ -452,15 +288,13 @@ def _finish(build: Builder, name: str, neurons: _Neurons) -> Names:
     return found
 
 
-def _unless_refractory(
-    neurons: _Neurons, local: str, total: Expr, elapsed: Expr | None
-) -> Expr:
+def _unless_refractory(neurons: Neurons, local: str, total: Expr, elapsed: Expr | None) -> Expr:
     if neurons.period is None or elapsed is None or local not in neurons.flow.frozen:
         return total
     return Where(elapsed < neurons.period, ZERO, total)
 
 
-def _close(build: Builder, neurons: dict[str, _Neurons], nexts: dict[str, Names]) -> None:
+def _close(build: Builder, neurons: dict[str, Neurons], nexts: dict[str, Names]) -> None:
     """Name the value of every state at the start of the next step."""
     for given in build.inputs:
         if given.kind is Kind.STATE:

@@ -96,9 +96,7 @@ def _system(build: Builder, name: str, block: Block, states: list[Symbol]) -> Sy
     return System(rates, white)
 
 
-def _advanced(
-    build: Builder, name: str, block: Block, system: System, method: str | None
-) -> Names:
+def _advanced(build: Builder, name: str, block: Block, system: System, method: str | None) -> Names:
     if not system.rates:
         return {}
     chosen = method_for(build, block, name, system, method)
@@ -110,9 +108,7 @@ def _advanced(
         )
     try:
         INTEGRATORS[chosen].advance(system)
-        drawn = {
-            xi: build.scopes[name].current[xi] / sympy.sqrt(WHOLE) for xi in system.white
-        }
+        drawn = {xi: build.scopes[name].current[xi] / sympy.sqrt(WHOLE) for xi in system.white}
         quiet = System({x: rate.xreplace(drawn) for x, rate in system.rates.items()})
         return INTEGRATORS["euler" if system.white else chosen].advance(quiet)
     except NotApplicable as reason:

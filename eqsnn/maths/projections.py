@@ -20,7 +20,9 @@ Source = tuple[
 ]  # the side a value lives on (pre, post, synapse, all), and its symbol in the Program
 
 
-Taps = Sequence[tuple[Projection, Expr]]  # a projection with delays of its own, and the weight of each
+Taps = Sequence[
+    tuple[Projection, Expr]
+]  # a projection with delays of its own, and the weight of each
 
 
 def sum_over_synapses(build: Builder, projection: Projection, taps: Taps | None = None) -> None:

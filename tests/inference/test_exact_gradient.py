@@ -81,7 +81,10 @@ def test_gradient_of_the_stage_is_the_finite_difference_of_its_loss(loss):
 
 def test_both_backends_and_all_restarts_agree():
     target = recording()
-    both = [objective(target, backend=name)(values([11.0, 9.0], [1.0, 0.5]), 0.1) for name in ("native", "pytorch")]
+    both = [
+        objective(target, backend=name)(values([11.0, 9.0], [1.0, 0.5]), 0.1)
+        for name in ("native", "pytorch")
+    ]
     assert both[0].numpy() == pytest.approx(both[1].numpy(), rel=1e-9)
     alone = objective(target)(values([9.0], [0.5]), 0.1)
     assert both[0][1].item() == pytest.approx(alone.item(), rel=1e-9)

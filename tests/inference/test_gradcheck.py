@@ -39,7 +39,9 @@ def checked(target, at, **more):
     return found, {(row.mode, row.group): row for row in found.rows}
 
 
-def test_exact_and_escape_are_the_derivatives_of_what_they_claim_and_surrogates_claim_nothing(target):
+def test_exact_and_escape_are_the_derivatives_of_what_they_claim_and_surrogates_claim_nothing(
+    target,
+):
     found, rows = checked(target, {"cells.v_rest": -61.0, "cells.tau_m": 9.7})
     assert rows["exact", ALL].own_error < 1e-5
     # the width of the likelihood's threshold is relative to a distance that is not differentiated

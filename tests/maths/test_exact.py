@@ -167,6 +167,15 @@ MODELS = {
 }
 
 
+def given_by(model):
+    """The values of the file, (neuron, 1) or (pre, post, 1)."""
+    found = {}
+    for name, parameter in parameters_of(model).items():
+        assert isinstance(parameter.given, float)
+        found[name] = torch.full((*parameter.shape, 1), parameter.given, dtype=torch.float64)
+    return found
+
+
 class Case:
     """A model with random drives, targets and parameters near those of its text; a loss for many lanes at once."""
 
@@ -194,8 +203,8 @@ class Case:
         needed = {given.name for given in self.kernel.step.inputs}
         self.drives = {n: value for n, value in self.drives.items() if n in needed}
         self.values = {
-            name: parameter.given * (1 + 0.05 * random(*parameter.shape, 1))
-            for name, parameter in parameters_of(self.model).items()
+            name: value * (1 + 0.05 * random(*value.shape))
+            for name, value in given_by(self.model).items()
         }
         self.targets = {}
         for p in self.populations:
@@ -224,7 +233,7 @@ class Case:
 
     def loss(self, values):
         dt = self.model.dt * 1e-3
-        total = 0
+        total = torch.zeros(())
         for p, train in self.trains(values).items():
             total = total + timed_van_rossum(train, train, self.targets[p], tau=TAU, dt=dt).sum(0)
         return total
@@ -318,10 +327,7 @@ def simulated(text, steps, names):
     populations = setup.spiking_populations(model)
     outputs = tuple(f"{p}.{x}" for p in populations for x in ("spike", "offset"))
     kernel = compile_program(exact_program(model), outputs, "native")
-    values = {
-        name: torch.full((*p.shape, 1), p.given, dtype=torch.float64)
-        for name, p in parameters_of(model).items()
-    }
+    values = given_by(model)
     for name in names:
         values[name].requires_grad_()
     held, synapses = values | setup.settings_of(model), setup.synapses_of(model)
@@ -343,7 +349,9 @@ def test_spike_times_of_a_lif_neuron_are_those_of_its_closed_form_with_their_der
         "v_inf": POINT["v_inf"],
     }
     names = [f"cells.{name}" for name in POINT] + (["cells.t_ref"] if period else [])
-    reference = {name: torch.tensor(v, dtype=torch.float64).requires_grad_() for name, v in POINT.items()}
+    reference = {
+        name: torch.tensor(v, dtype=torch.float64).requires_grad_() for name, v in POINT.items()
+    }
     wait = torch.tensor(period, dtype=torch.float64).requires_grad_()
     r = reference
     first = r["tau_m"] * torch.log((r["v_inf"] - r["v_start"]) / (r["v_inf"] - r["v_th"]))
@@ -373,7 +381,9 @@ def test_van_rossum_gradient_is_the_closed_form_on_spike_times():
         spikes = torch.zeros(steps, 1, 1, dtype=torch.float64)
         at = np.floor(times / dt).astype(int)
         spikes[at] = 1.0
-        return Trains(spikes, torch.zeros_like(spikes).index_put((torch.tensor(at),), offsets[:, None, None]))
+        return Trains(
+            spikes, torch.zeros_like(spikes).index_put((torch.tensor(at),), offsets[:, None, None])
+        )
 
     alpha = torch.tensor(x / dt - np.floor(x / dt)).requires_grad_()
     beta = torch.tensor(y / dt - np.floor(y / dt))
@@ -481,7 +491,9 @@ def test_gradient_through_a_delayed_synapse_goes_to_that_of_continuous_time(syna
         expected.append((ends[0] - ends[1]) / 2e-4)
     errors = []
     for dt in (0.2, 0.05):
-        times, values = simulated(PAIR.format(dt=dt, synapse=synapse), round(last * 1.05 / dt), names)
+        times, values = simulated(
+            PAIR.format(dt=dt, synapse=synapse), round(last * 1.05 / dt), names
+        )
         fourth = times["b"][3]
         # a summed coupling is held from the start of each step, which adds dt/2 to the length of a trace
         assert fourth.item() == pytest.approx(last, abs=6 * dt)
@@ -498,10 +510,7 @@ def test_gradient_by_a_delay_is_the_finite_difference_and_that_of_continuous_tim
     program = exact_program(model, delays=["a->b"])
     outputs = ("b.spike", "b.offset")
     compiled = compile_program(program, outputs, "native")
-    values = {
-        name: torch.full((*p.shape, 1), p.given, dtype=torch.float64)
-        for name, p in parameters_of(model).items()
-    }
+    values = given_by(model)
 
     def last_spike(delay):
         lanes = delay.shape[-1]
@@ -527,8 +536,14 @@ def test_gradient_by_a_delay_is_the_finite_difference_and_that_of_continuous_tim
 
 REFUSED = {
     "threshold: v >= v_th": ("threshold: v == v_th", "no time of crossing"),
-    "    initial:\n        v = v_start": ("    refractory: v > -60*mV\n    initial: v = v_start", "by a condition"),
-    "(v_rest - v + I + drive)/tau_m": ("(v_rest - v + I + drive)/tau_m + v*xi/ms**0.5", "multiplied by a state"),
+    "    initial:\n        v = v_start": (
+        "    refractory: v > -60*mV\n    initial: v = v_start",
+        "by a condition",
+    ),
+    "(v_rest - v + I + drive)/tau_m": (
+        "(v_rest - v + I + drive)/tau_m + v*xi/ms**0.5",
+        "multiplied by a state",
+    ),
 }
 
 
@@ -547,12 +562,16 @@ def test_a_delay_below_a_step_and_of_depressing_synapses_is_no_parameter():
 
 
 def test_an_update_that_is_no_step_of_some_length_is_refused():
-    text = MAPPED.replace("v = v + dt/2*(v_rest - v + drive)/tau", "v = 0.9*v + 0.1*(v_rest + drive)")
+    text = MAPPED.replace(
+        "v = v + dt/2*(v_rest - v + drive)/tau", "v = 0.9*v + 0.1*(v_rest + drive)"
+    )
     with pytest.raises(ModelError, match="no step of length dt"):
         exact_program(model_from_text(text))
 
 
-@pytest.mark.parametrize("path", sorted((Path(__file__).parents[2] / "models").glob("*.eqs")), ids=lambda p: p.stem)
+@pytest.mark.parametrize(
+    "path", sorted((Path(__file__).parents[2] / "models").glob("*.eqs")), ids=lambda p: p.stem
+)
 def test_every_model_of_the_collection_has_an_exact_step(path):
     program = exact_program(read_model(path))
     assert not any(given.name == "surrogate_width" for given in program.inputs)
