@@ -18,6 +18,7 @@ from eqsnn.api import fit, simulate
 from eqsnn.compiler import BACKENDS, STAGES
 from eqsnn.errors import InputError, ModelError
 from eqsnn.inference.fit import Status
+from eqsnn.inference.gradcheck import gradcheck
 from eqsnn.inference.gradient_free import OPTIMISERS
 from eqsnn.inference.result import Fit, read_fit
 from eqsnn.inference.stages import Forced, Free, GradientFree, Stage
@@ -64,6 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_show(commands)
     _add_simulate(commands)
     _add_fit(commands)
+    _add_gradcheck(commands)
     _add_compare(commands)
     _add_plot(commands)
     return parser
@@ -371,6 +373,65 @@ def _near(model: SpikingModel, targets: Recording, arguments: argparse.Namespace
         )
     sized = model if model.is_sized else model.sized(targets.n_units)
     return sized.near(targets.parameters, arguments.near, arguments.starts, arguments.seed)
+
+
+def _add_gradcheck(commands) -> None:
+    command = commands.add_parser(
+        "gradcheck",
+        help="compare the gradient modes with finite differences on a model and its targets",
+    )
+    command.add_argument("model", type=Path)
+    command.add_argument("targets", type=Path, metavar="TARGETS.npz")
+    command.add_argument(
+        "--loss",
+        default="van_rossum",
+        help="a van Rossum distance, e.g. 'van_rossum(tau=5ms,20ms)'",
+    )
+    command.add_argument("--tau", default="10ms", help="time constant of distances that name none")
+    command.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="where to compare; parameters not named are drawn from their distributions",
+    )
+    command.add_argument(
+        "--learn", action="append", default=[], metavar="NAME", help="take a parameter as unknown"
+    )
+    command.add_argument(
+        "--step",
+        type=float,
+        default=0.02,
+        help="of the finite differences, in spreads of the distributions",
+    )
+    command.add_argument("--duration", default="1s", help="of the targets that is used")
+    command.add_argument("--seed", type=int, default=0)
+    _add_backend(command)
+    command.add_argument("--json", action="store_true")
+    command.set_defaults(run=run_gradcheck)
+
+
+def run_gradcheck(arguments: argparse.Namespace) -> int:
+    """Compare the gradient modes at one point."""
+    targets = load_targets(arguments.targets)
+    model = load(arguments.model).sized(targets.n_units).learning(arguments.learn)
+    point = _assignments(model, arguments.set)
+    unknown = {name for name, parameter in model.parameters().items() if parameter.learned}
+    model = model.with_values({name: v for name, v in point.items() if name not in unknown})
+    result = gradcheck(
+        model.definition,
+        model.parameters(),
+        targets,
+        at={name: value for name, value in point.items() if name in unknown},
+        loss=arguments.loss,
+        tau=seconds(arguments.tau),
+        step=arguments.step,
+        seconds=seconds(arguments.duration),
+        seed=arguments.seed,
+        backend=arguments.backend,
+    )
+    print(json.dumps(result.to_dict(), indent=2) if arguments.json else result.summary())
+    return 0
 
 
 def _add_compare(commands) -> None:

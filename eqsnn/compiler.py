@@ -7,6 +7,7 @@ Each stage is a pure function of the one before, and `eqsnn show MODEL --stage N
 | 1 | `parse` | language/parse.py | grammar only; every node keeps its place in the file |
 | 2 | `check` | language/check.py | names, units, events; all mistakes at once |
 | 3 | `discretise` | maths/discretise.py | one time step as a symbolic Program, in Brian2's order |
+| 3 | `exact` | maths/exact.py | the same with spikes at fractions of the step, differentiable without surrogate |
 | 3 | `force`, `escape`, `know` | maths/ | Program -> Program: teacher forcing, spike probability, known noise |
 | 3 | `simplify.*`, `adjoint` | maths/ | the same with less work; its vector-Jacobian product |
 | 4 | `compile_torch` | backends/pytorch.py | Program -> torch functions: the reference backend |
@@ -35,6 +36,7 @@ from eqsnn.language.show import format_model
 from eqsnn.language.syntax import format_syntax
 from eqsnn.maths.discretise import discretise
 from eqsnn.maths.escape import escape
+from eqsnn.maths.exact import exact
 from eqsnn.maths.force import force, is_regenerative
 from eqsnn.maths.hidden import Hidden, Separated, diffuse, separate_noise
 from eqsnn.maths.known import know
@@ -60,6 +62,20 @@ def free_program(
 ) -> Program:
     """Return the Program of a network that runs on its own spikes; values `known` are given as drives."""
     return know(discretise(model, method=method, **options), known)  # type: ignore[arg-type]
+
+
+def exact_program(
+    model: Model,
+    *,
+    known: Iterable[str] = (),
+    method: str | None = None,
+    delays: Iterable[str] = (),
+) -> Program:
+    """Return the Program of a free-running network whose spikes happen at differentiable fractions of a step.
+
+    delays: projections with a parameter `projection.delay` (ms).
+    """
+    return know(exact(model, method=method, delays=delays), known)
 
 
 def forced_program(

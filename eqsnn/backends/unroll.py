@@ -251,7 +251,7 @@ def _backward(
 ) -> list[Tensor | None]:
     """Walk backwards. Returns cotangents of initial states, pending values and held values, in that order."""
     run, places, kernel = walk.run, walk.places, walk.kernel
-    zero = torch.zeros((), dtype=walk.dtype)
+    zero = torch.zeros((1, 1), dtype=walk.dtype)  # (neuron, lane): a coupling needs the dimensions
     left = iter(bars)
     bar_recorded = {name: next(left) for name in run.record}
     bar_total = {name: next(left) for name in run.total}

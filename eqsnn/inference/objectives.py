@@ -10,16 +10,18 @@ import torch
 from torch import Tensor
 
 from eqsnn.backends.kernel import Kernel, Noise, Outcome, Run
-from eqsnn.compiler import compile_program, free_program, partly_forced_program
+from eqsnn.compiler import compile_program, exact_program, free_program, partly_forced_program
 from eqsnn.errors import InputError
 from eqsnn.inference.stages import Forced, Free
 from eqsnn.language.model import Model
 from eqsnn.losses.composition import Loss
-from eqsnn.losses.terms import PlainVanRossum, Sample, VanRossum
+from eqsnn.losses.spike_times import Trains
+from eqsnn.losses.terms import PlainVanRossum, Sample, TimedSample, VanRossum
 from eqsnn.maths.append_loss import COUNTED, DECAY, TRACE, append_van_rossum
 from eqsnn.maths.program import Kind, Program
 from eqsnn.maths.simplify import select
 from eqsnn.simulation import setup
+from eqsnn.simulation.offsets import spike_offsets
 from eqsnn.simulation.recording import Recording
 
 Values = Mapping[
@@ -134,6 +136,11 @@ class Data:
     def _tensor(self, array: np.ndarray) -> Tensor:
         return torch.from_numpy(array).permute(1, 2, 0).to(self.dtype)
 
+    def timed(self) -> Trains:
+        """Return the observed spikes of all neurons with their fractions of a step, (time, neuron, trial)."""
+        found = spike_offsets(self.recording, self.model.dt * 1e-3, self.n_steps)
+        return Trains(*(torch.from_numpy(x).permute(1, 2, 0).to(self.dtype) for x in found))
+
 
 def prepare(
     model: Model,
@@ -191,8 +198,18 @@ class FreeObjective:
     def __init__(self, data: Data, stage: Free, seed: int, kernel: Kernel | None = None) -> None:
         self.data, self.loss = data, stage.composed
         self.populations = setup.spiking_populations(data.model)
+        self.timed = stage.gradient == "exact"
+        if self.timed and (data.masked or data.units):
+            raise InputError(
+                "the exact gradient needs all neurons observed and fitted; use gradient=\"surrogate\" for data with gaps "
+                "or for some of the units"
+            )
         make = partly_forced_program if data.units else free_program
-        program = make(data.model, known=data.known, detach_reset=stage.detach_reset)
+        program = (
+            exact_program(data.model, known=data.known)
+            if self.timed
+            else make(data.model, known=data.known, detach_reset=stage.detach_reset)
+        )
         spikes = tuple(f"{name}.spike" for name in self.populations)
         noisy = bool(select(program, spikes).of_kind(Kind.NORMAL, Kind.UNIFORM))
         self.warnings = _warnings_of(self.loss) if noisy else ()
@@ -200,8 +217,10 @@ class FreeObjective:
         # two independent draws of unknown noise make a loss unbiased
         self.copies = 2 if noisy and not plain else 1
         # the product of two lanes' traces is no sum over lanes, so only the plain distance is part of the step
-        self.fused = _single_tau(self.loss) is not None and self.copies == 1
+        self.fused = _single_tau(self.loss) is not None and self.copies == 1 and not self.timed
         self.outputs = spikes
+        if self.timed:
+            self.outputs += tuple(f"{name}.offset" for name in self.populations)
         if self.fused:
             program = append_van_rossum(program, self.populations, masked=data.masked)
             self.outputs = tuple(f"{name}.van_rossum" for name in self.populations)
@@ -227,9 +246,16 @@ class FreeObjective:
         self.gate = self.counted.repeat(1, 1, self.copies)
         cut = _cut(whole[:, self.rows], self.lanes.begins, self.lanes.n_steps, self.trials)
         self.target = cut * self.counted
+        if self.timed:
+            spikes, offsets = (self.lanes.cut(each, self.trials) for each in data.timed())
+            self.times = Trains(
+                *(each[:, :, None, :, None] for each in (spikes * self.counted, offsets))
+            )
 
     def __call__(self, values: Values, width: float) -> Tensor:
-        """Return the loss of each restart, (restart,)."""
+        """Return the loss of each restart, (restart,). The exact gradient has no width."""
+        if self.timed:
+            return self.by_times(values)
         if self.fused:
             return self.by_step(values, width)
         # a sum over steps has one weight for all neurons
@@ -246,6 +272,27 @@ class FreeObjective:
         last = torch.cat([outcome.states[f"{name}.{TRACE}"] for name in self.populations])
         per_lane = (distance + decay**2 / 2 * last**2)[self.rows].mean(0)
         return weight * per_lane.reshape(-1, self.lanes.width).mean(1)
+
+    def by_times(self, values: Values) -> Tensor:
+        """The van Rossum distance between spike times, differentiable in the times."""
+        outcome, restarts = _run(
+            self.data, self.kernel, self.lanes, values, {}, record=self.outputs
+        )
+        lanes = (restarts, self.copies, self.lanes.width // self.copies, 1)
+        spikes, offsets = (
+            torch.cat([outcome.recorded[f"{name}.{x}"] for name in self.populations], dim=1)
+            for x in ("spike", "offset")
+        )
+        spikes = spikes * self.lanes.weights.repeat(1, 1, restarts)
+        both = (each.reshape(*each.shape[:2], *lanes).unbind(3) for each in (spikes, offsets))
+        draws = tuple(Trains(*draw) for draw in zip(*both, strict=True))
+        sample = TimedSample(draws, self.times, self.data.model.dt * 1e-3)
+        found = [
+            weight * term.timed(sample)
+            for weight, term in self.loss.parts
+            if isinstance(term, VanRossum | PlainVanRossum)
+        ]
+        return sum(found[1:], found[0])
 
     def counts(self, values: Values, width: float) -> Sample:
         """The number of spikes of each lane, as a single step that lasts all of the counted time."""

@@ -3,7 +3,11 @@
 import math
 from dataclasses import dataclass, field
 
+from eqsnn.errors import InputError
 from eqsnn.losses import Loss, parse_loss
+from eqsnn.losses.terms import PlainVanRossum, VanRossum, name_of
+
+GRADIENTS = ("surrogate", "exact")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +56,12 @@ class Forced:
 class Free:
     """The network runs on its own spikes; minimise a distance between its spikes and the target's.
 
-    The gradient passes through spikes by the surrogate derivative, `width` relative to the distance from reset to
-    threshold; `detach_reset` leaves the resets out of it. Trials longer than `window` seconds are cut into windows that
-    run side by side, each after `warm_up` seconds of its own. `loss`: one line of text (docs/losses.md) or its value;
-    `tau`, in seconds, is for the terms of a text that name none. Raises InputError for a text that is no loss.
+    gradient: `surrogate` passes through spikes by the surrogate derivative, `width` relative to the distance from reset
+    to threshold; `detach_reset` leaves the resets out of it. `exact` lets spikes happen at fractions of a step and
+    differentiates their times, without width (docs/gradients.md); the loss is then a van Rossum distance. Trials longer
+    than `window` seconds are cut into windows that run side by side, each after `warm_up` seconds of its own. `loss`:
+    one line of text (docs/losses.md) or its value; `tau`, in seconds, is for the terms of a text that name none. Raises
+    InputError for a text that is no loss, and for a gradient that there is not or that does not see the loss.
     """
 
     loss: str | Loss = "van_rossum"
@@ -70,9 +76,20 @@ class Free:
     seconds: float = math.inf
     keep: int = 1
     name: str = "free"
+    gradient: str = "surrogate"
 
     def __post_init__(self) -> None:
-        _ = self.composed
+        if self.gradient not in GRADIENTS:
+            raise InputError(
+                f"there is no gradient `{self.gradient}`; a free-running stage has {' or '.join(GRADIENTS)}, and the "
+                "third mode, escape, is the stage Forced"
+            )
+        blind = [t for t in self.composed.terms if not isinstance(t, VanRossum | PlainVanRossum)]
+        if self.gradient == "exact" and blind:
+            raise InputError(
+                f"the exact gradient is that of spike times, which {name_of(blind[0])} does not see; use van_rossum "
+                "or the surrogate gradient"
+            )
 
     @property
     def composed(self) -> Loss:

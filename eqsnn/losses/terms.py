@@ -11,6 +11,7 @@ from eqsnn.losses.correlogram import autocorrelogram_loss, crosscorrelogram_loss
 from eqsnn.losses.energy import energy_distance
 from eqsnn.losses.psth import psth_loss
 from eqsnn.losses.rate import debiased_firing_rate
+from eqsnn.losses.spike_times import Trains, timed_van_rossum
 from eqsnn.losses.van_rossum import debiased_van_rossum, van_rossum
 
 SHORTEST = 1e-9  # of a step: stands in for counted time where there is none, and no spike either
@@ -33,6 +34,15 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True)
+class TimedSample:
+    """As `Sample`, with the fraction of its step at which each spike happens; for distances between spike times."""
+
+    draws: tuple[Trains, ...]
+    target: Trains
+    dt: float
+
+
+@dataclass(frozen=True, slots=True)
 class VanRossum:
     """van Rossum distance; unbiased where the model has noise of its own. Without unit: half the spikes that differ."""
 
@@ -49,6 +59,12 @@ class VanRossum:
         found = debiased_van_rossum(first, second, sample.target, tau=self.tau, dt=sample.dt)
         return found.mean((0, -2, -1))
 
+    def timed(self, sample: TimedSample) -> Tensor:
+        """The same between spike times: (restart,)."""
+        draws = sample.draws
+        found = timed_van_rossum(draws[0], draws[-1], sample.target, tau=self.tau, dt=sample.dt)
+        return found.mean((0, -2, -1))
+
 
 @dataclass(frozen=True, slots=True)
 class PlainVanRossum:
@@ -62,6 +78,12 @@ class PlainVanRossum:
     def __call__(self, sample: Sample) -> Tensor:
         """Mean over draws, neurons, windows and trials: (restart,)."""
         each = [van_rossum(d, sample.target, tau=self.tau, dt=sample.dt) for d in sample.draws]
+        return sum(each[1:], each[0]).mean((0, -2, -1)) / len(each)
+
+    def timed(self, sample: TimedSample) -> Tensor:
+        """The same between spike times: (restart,)."""
+        target, tau, dt = sample.target, self.tau, sample.dt
+        each = [timed_van_rossum(d, d, target, tau=tau, dt=dt) for d in sample.draws]
         return sum(each[1:], each[0]).mean((0, -2, -1)) / len(each)
 
 

@@ -41,12 +41,12 @@ def discretise(
     for name in (*model.populations, *model.projections):
         build.enter(name)
     for name in model.populations:
-        _hold_over_dt(build, name)
+        hold_over_dt(build, name)
     for projection in model.projections.values():
         sum_over_synapses(build, projection)
     active = {name: _activity(build, name) for name in model.populations}
     for name in model.populations:
-        _output_start_of_step(build, name)
+        output_start_of_step(build, name)
         _integrate(build, name, active[name], method)
         _update(build, name, active[name])
     for name in model.projections:
@@ -79,7 +79,8 @@ def discretise(
     )
 
 
-def _hold_over_dt(build: Builder, name: str) -> None:
+def hold_over_dt(build: Builder, name: str) -> None:
+    """Evaluate what a neuron holds constant over the step."""
     neuron, scope = build.model.neuron_of(name), build.scopes[name]
     for local, definition in neuron.subexpressions.items():
         if neuron.variables[local].constant_over_dt:
@@ -115,7 +116,8 @@ def _still_active(active: Symbol | None, spike: Symbol | None) -> Symbol | Expr 
     return Where(spike > HALF, Integer(0), active)
 
 
-def _output_start_of_step(build: Builder, name: str) -> None:
+def output_start_of_step(build: Builder, name: str) -> None:
+    """Make every state, variable and subexpression an output, with its value at the start of the step."""
     scope = build.scopes[name]
     for variable in build.block(name).variables.values():
         if variable.role is not Role.PARAMETER:
@@ -136,7 +138,7 @@ def _integrate(build: Builder, name: str, active: Symbol | None, method: str | N
     opened = Scope(name, held, scope.subexpressions)
     rates = {symbol(x): opened.resolve(rate) for x, rate in block.equations.items()}
     if name in build.model.projections:
-        rates = {x: _gathered(build, name, rate, (*states, *white)) for x, rate in rates.items()}
+        rates = {x: gathered(build, name, rate, (*states, *white)) for x, rate in rates.items()}
     outside = {s: scope.current[s] for s in (*states, *white)}
     advanced = _advance(build, block, name, System(rates, white), method)
     frozen = [x for x in states if block.variables[str(x)].frozen_when_refractory]
@@ -148,7 +150,7 @@ def _integrate(build: Builder, name: str, active: Symbol | None, method: str | N
         scope.current[x] = build.assign(f"{name}.{x}.integrated", name, value.xreplace(outside))
 
 
-def _gathered(build: Builder, name: str, rate: Expr, own: tuple[Symbol, ...]) -> Expr:
+def gathered(build: Builder, name: str, rate: Expr, own: tuple[Symbol, ...]) -> Expr:
     """Replace pre- and postsynaptic values in the rate of a synaptic state; its own states stay open."""
     hidden: Names = {s: sympy.Dummy(s.name, real=True) for s in own}
     declared = {dummy: s for s, dummy in hidden.items()}
@@ -160,22 +162,31 @@ def _gathered(build: Builder, name: str, rate: Expr, own: tuple[Symbol, ...]) ->
 
 
 def _advance(build: Builder, block: Block, name: str, system: System, method: str | None) -> Names:
+    chosen = method_for(build, block, name, system, method)
+    try:
+        return INTEGRATORS[chosen].advance(system)
+    except NotApplicable as refusal:
+        raise cannot_integrate(block, name, system, refusal) from refusal
+
+
+def method_for(build: Builder, block: Block, name: str, system: System, method: str | None) -> str:
+    """Return the integrator of a block, the caller's, the file's or the automatic choice, and note it."""
     asked = method or block.method
     if asked is None:
         chosen, reason = choose(system)
         build.notes.append(f"{name}: integrated by {chosen} because {reason}")
-    else:
-        chosen = ALIASES.get(asked, asked)
-        build.notes.append(f"{name}: integrated by {chosen} as asked")
-    try:
-        return INTEGRATORS[chosen].advance(system)
-    except NotApplicable as refusal:
-        advice = (
-            f"write `method: {choose(system)[0]}`, or leave the line out for the automatic choice"
-        )
-        if block.span is None:
-            raise ModelError(f"{name}: {refusal}; {advice}") from refusal
-        raise EqsError(block.span, f"`{block.name}`: {refusal}", advice) from refusal
+        return chosen
+    chosen = ALIASES.get(asked, asked)
+    build.notes.append(f"{name}: integrated by {chosen} as asked")
+    return chosen
+
+
+def cannot_integrate(block: Block, name: str, system: System, refusal: NotApplicable) -> ModelError:
+    """Return the error of a method that cannot integrate the equations of a block."""
+    advice = f"write `method: {choose(system)[0]}`, or leave the line out for the automatic choice"
+    if block.span is None:
+        return ModelError(f"{name}: {refusal}; {advice}")
+    return EqsError(block.span, f"`{block.name}`: {refusal}", advice)
 
 
 def _update(build: Builder, name: str, active: Symbol | None) -> None:

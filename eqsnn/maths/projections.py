@@ -1,6 +1,6 @@
 """What synapses do within a step: sums at its start, and what arriving spikes change."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import sympy
 from sympy import Expr, Integer, Rational, Symbol
@@ -8,7 +8,7 @@ from sympy import Expr, Integer, Rational, Symbol
 from eqsnn.errors import EqsError, ModelError
 from eqsnn.language.functions import Mix, Where, symbol
 from eqsnn.language.model import Model, Projection, Statement
-from eqsnn.maths.build import Builder, Names, summed_into
+from eqsnn.maths.build import Block, Builder, Names, summed_into
 from eqsnn.maths.program import NETWORK, Couple, Delay, Kind, Reduce
 from eqsnn.maths.separate import Factors, separate
 
@@ -20,12 +20,23 @@ Source = tuple[
 ]  # the side a value lives on (pre, post, synapse, all), and its symbol in the Program
 
 
-def sum_over_synapses(build: Builder, projection: Projection) -> None:
-    """Add the projection's share to every summed variable of its target; the last projection completes them."""
+Taps = Sequence[
+    tuple[Projection, Expr]
+]  # a projection with delays of its own, and the weight of each
+
+
+def sum_over_synapses(build: Builder, projection: Projection, taps: Taps | None = None) -> None:
+    """Add the projection's share to every summed variable of its target; the last projection completes them.
+
+    taps: sums to add up instead of the projection's own.
+    """
     synapse = build.model.synapse_of(projection.name)
     scope = build.scopes[projection.post]
     for target, expression in synapse.summed.items():
-        total = _total(build, projection, build.scopes[projection.name].resolve(expression), target)
+        resolved = build.scopes[projection.name].resolve(expression)
+        total: Expr = Integer(0)
+        for each, weight in taps or ((projection, Integer(1)),):
+            total += weight * total_over_synapses(build, each, resolved, target)
         scope.current[symbol(target)] = scope.current.get(symbol(target), Integer(0)) + total
     if projection.name == _last_into(build.model, projection.post):
         for target in sorted(summed_into(build.model, projection.post)):
@@ -61,7 +72,9 @@ def _last_into(model: Model, population: str) -> str:
     return [p.name for p in model.projections.values() if p.post == population][-1]
 
 
-def _total(build: Builder, projection: Projection, expression: Expr, label: str) -> Expr:
+def total_over_synapses(
+    build: Builder, projection: Projection, expression: Expr, label: str
+) -> Expr:
     """Sum an expression of pre, post and synaptic values over the synapses of each postsynaptic neuron.
 
     A sum of products of one-sided factors becomes one weighted sum per term; anything else is evaluated pair by pair.
@@ -112,7 +125,7 @@ def _sources(build: Builder, projection: Projection, expression: Expr) -> dict[S
                 local,
             )
         elif text.endswith("_pre"):
-            found[local] = ("pre", _presynaptic(build, projection, text.removesuffix("_pre")))
+            found[local] = ("pre", presynaptic(build, projection, text.removesuffix("_pre")))
         else:
             value = build.scopes[projection.post].resolve(symbol(text.removesuffix("_post")))
             found[local] = (
@@ -122,25 +135,30 @@ def _sources(build: Builder, projection: Projection, expression: Expr) -> dict[S
     return found
 
 
-def _presynaptic(build: Builder, projection: Projection, local: str) -> Symbol:
+def presynaptic(build: Builder, projection: Projection, local: str) -> Symbol:
     """Return the symbol of a presynaptic value, delayed if the projection has a delay."""
     value = build.scopes[projection.pre].resolve(symbol(local))
     sent = build.assign(f"{projection.pre}.{local}.sent", projection.pre, value)
-    steps = int(
-        projection.delay / build.model.dt + 0.5
-    )  # Brian2's rounding: half up of the quotient in double
+    steps = steps_of_delay(build, projection)
     if steps == 0:
         return sent
-    arrival = build.read(f"{projection.name}.{sent}.arrived", projection.pre, Kind.ARRIVAL)
+    own = steps_of_delay(build, build.model.projections[projection.name])
+    label = "arrived" if steps == own else f"arrived.{steps}"
+    arrival = build.read(f"{projection.name}.{sent}.{label}", projection.pre, Kind.ARRIVAL)
     delay = Delay(sent, arrival, steps)
     if delay not in build.delays:
         build.delays.append(delay)
     return arrival
 
 
+def steps_of_delay(build: Builder, projection: Projection) -> int:
+    """Return the delay in steps with Brian2's rounding: half up of the quotient in double."""
+    return int(projection.delay / build.model.dt + 0.5)
+
+
 def _write_synapse(build: Builder, projection: Projection, statement: Statement) -> None:
     scope = build.scopes[projection.name]
-    arrived = _presynaptic(build, projection, SPIKE)
+    arrived = presynaptic(build, projection, SPIKE)
     value = pairwise(build, projection, scope.resolve(statement.expression))
     hit = build.gather(projection.name, arrived, from_post=False)
     mixed = Mix(hit, value, scope.current[symbol(statement.target)])
@@ -151,20 +169,11 @@ def _write_synapse(build: Builder, projection: Projection, statement: Statement)
 def _write_postsynaptic(
     build: Builder, projection: Projection, statement: Statement, active: Expr | None
 ) -> None:
-    target = symbol(statement.target)
-    increment = statement.expression - target
-    if increment.has(target):
-        increment = sympy.expand(increment)
-    if increment.has(target) or not statement.target.endswith("_post"):
-        raise _refusal(
-            statement,
-            f"a spike may only add to `{statement.target}`, by an amount that does not depend on it",
-            f"write `{statement.target} += ...`",
-        )
+    increment = increment_of(statement)
     # the spike is one more presynaptic factor, so a delay and a matrix product apply to it as to any other
     resolved = build.scopes[projection.name].resolve(increment) * symbol(f"{SPIKE}_pre")
     local = statement.target.removesuffix("_post")
-    total = _total(build, projection, resolved, local)
+    total = total_over_synapses(build, projection, resolved, local)
     frozen = build.model.neuron_of(projection.post).variables[local].frozen_when_refractory
     if frozen and active is not None:
         total = Where(active > HALF, total, Integer(0))
@@ -175,7 +184,23 @@ def _write_postsynaptic(
     )
 
 
-def _refusal(statement: Statement, message: str, hint: str) -> ModelError:
-    if statement.span is None:
+def increment_of(statement: Statement) -> Expr:
+    """Return what an arriving spike adds to a postsynaptic variable. Raises ModelError if that depends on it."""
+    target = symbol(statement.target)
+    increment = statement.expression - target
+    if increment.has(target):
+        increment = sympy.expand(increment)
+    if increment.has(target) or not statement.target.endswith("_post"):
+        raise refusal(
+            statement,
+            f"a spike may only add to `{statement.target}`, by an amount that does not depend on it",
+            f"write `{statement.target} += ...`",
+        )
+    return increment
+
+
+def refusal(place: Statement | Block | Projection, message: str, hint: str) -> ModelError:
+    """Return the error of something that the place names cannot do."""
+    if place.span is None:
         return ModelError(f"{message}; {hint}")
-    return EqsError(statement.span, message, hint)
+    return EqsError(place.span, message, hint)
