@@ -10,11 +10,13 @@ from numpy.typing import ArrayLike
 
 from eqsnn.analysis.compare import compare, rate_error
 from eqsnn.errors import InputError
-from eqsnn.inference.fit import Found, Report, Settings, search, unknown_noise
+from eqsnn.inference.assess import assess
+from eqsnn.inference.fit import Found, Report, Settings, Status, search, unknown_noise
 from eqsnn.inference.likelihood import ForcedObjective
 from eqsnn.inference.objectives import OWN_NOISE, prepare
 from eqsnn.inference.result import Fit, make_fit
 from eqsnn.inference.stages import Forced, Free, Stage, default_stages
+from eqsnn.inference.uncertainty import unknown_uncertainty
 from eqsnn.losses import Loss
 from eqsnn.simulation.network import SpikingModel
 from eqsnn.simulation.recording import Recording
@@ -145,7 +147,14 @@ def fit(
     fitted = make_fit(sized, found, {}, seed, command)
     scores = _scores(sized, fitted, found, chosen, tau, backend)
     extra = _warnings(sized, found, targets)
-    return make_fit(sized, _with_warnings(found, extra), scores, seed, command, targets.parameters)
+    found = _with_warnings(found, extra)
+    doubt = unknown_uncertainty("interrupted")
+    if found.status is not Status.INTERRUPTED:
+        doubt = assess(
+            sized, found.values, found.known, targets, chosen,
+            share=1 - validation, seed=seed, backend=backend,
+        )  # fmt: skip
+    return make_fit(sized, found, scores, seed, command, targets, doubt)
 
 
 def _with_warnings(found: Found, extra: list[str]) -> Found:

@@ -1,9 +1,10 @@
 """Fit: the result of `eqsnn.fit`, in the units of the model file, and its folder on disk."""
 
 import json
+import math
 import platform
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from importlib.metadata import version
 from pathlib import Path
 
@@ -14,7 +15,11 @@ from eqsnn.errors import InputError
 from eqsnn.files import read_arrays, write_arrays, write_text
 from eqsnn.inference.export import fitted_text
 from eqsnn.inference.fit import Found, Status
+from eqsnn.inference.open_directions import Direction
+from eqsnn.inference.stages import Forced
+from eqsnn.inference.uncertainty import Uncertainty, unknown_uncertainty
 from eqsnn.simulation.network import SpikingModel, load
+from eqsnn.simulation.recording import Recording
 
 PACKAGES = ("eqsnn", "torch", "numpy", "sympy", "scikit-learn")
 
@@ -23,17 +28,16 @@ PACKAGES = ("eqsnn", "torch", "numpy", "sympy", "scikit-learn")
 class Fit:
     """Fitted parameters and how they were found; everything in the units of the model file.
 
-    parameters: best restart, shape (1,), (neuron,) or (pre, post), known ones included. std: standard errors, None
-    where not estimated. restarts: every surviving restart, best first, restart last. history: iterations (stage,
+    parameters: best restart, shape (1,), (neuron,) or (pre, post), known ones included. uncertainty: standard errors,
+    90 % intervals and what the data leave open (docs/uncertainty.md). restarts: every surviving restart, best first, restart last. history: iterations (stage,
     level, iteration), objective (entry, start) and values (entry, ..., start); nan after a start was dropped.
     start: where the best restart began. truth: of a simulated target, the values it had, empty otherwise.
-    scores: on held-out data (see docs/files.md).
+    scores: on held-out data (see docs/files.md). targets: what was fitted; None for a fit read from its folder.
     """
 
     model: SpikingModel
     parameters: Mapping[str, NDArray[np.float64]]
     learned: tuple[str, ...]
-    std: Mapping[str, NDArray[np.float64] | None]
     restarts: Mapping[str, NDArray[np.float64]]
     objective: NDArray[np.float64]
     history_places: NDArray[np.int64]
@@ -47,6 +51,26 @@ class Fit:
     command: str = ""
     truth: Mapping[str, NDArray[np.float64]] = field(default_factory=dict, repr=False)
     start: Mapping[str, NDArray[np.float64]] = field(default_factory=dict, repr=False)
+    uncertainty: Uncertainty = field(
+        default_factory=lambda: unknown_uncertainty("not estimated"), repr=False
+    )
+    targets: Recording | None = field(default=None, repr=False)
+
+    @property
+    def std(self) -> dict[str, NDArray[np.float64] | None]:
+        """Standard errors; None for what is known or could not be estimated, nan for synapses that do not exist."""
+        return {name: self.uncertainty.std.get(name) for name in self.parameters}
+
+    @property
+    def interval(self) -> dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]]:
+        """90 % intervals of what was learned, (low, high)."""
+        doubt = self.uncertainty
+        return {name: (doubt.low[name], doubt.high[name]) for name in doubt.std}
+
+    @property
+    def open_directions(self) -> tuple[str, ...]:
+        """Combinations of parameters that the data leave open, in words."""
+        return tuple(map(str, self.uncertainty.open))
 
     def summary(self) -> str:
         """Return a table for people: each learned parameter over its elements and restarts, scores, warnings."""
@@ -55,6 +79,7 @@ class Fit:
             "",
             f"status: {self.status.value} after {self.seconds:.0f} s, {self.objective.size} restarts kept",
         ]
+        lines += self.uncertainty.lines()
         lines += [
             f"held out: {name} = {value:.4g}"
             for name, value in self.scores.items()
@@ -72,7 +97,7 @@ class Fit:
             head
             + "".join(
                 f"{title:>11}"
-                for title in ((("truth",) if known else ()) + ("start", "fitted", "spread"))
+                for title in ((("truth",) if known else ()) + ("start", "fitted", "± std", "spread"))
             )
         ]
         for name in self.learned:
@@ -80,10 +105,11 @@ class Fit:
             cells += [
                 self.start.get(name),
                 self.parameters[name],
+                self.std[name],
                 np.nanstd(self.restarts[name], axis=-1),
             ]
             numbers = "".join(
-                f"{'' if cell is None else f'{np.median(cell):.4g}':>11}" for cell in cells
+                f"{'' if cell is None else f'{np.nanmedian(cell):.4g}':>11}" for cell in cells
             )
             size = (
                 f"  median of {self.parameters[name].size}"
@@ -101,7 +127,7 @@ class Fit:
             name: {
                 "unit": units[name],
                 "value": value.tolist(),
-                "std": None if self.std.get(name) is None else np.asarray(self.std[name]).tolist(),
+                **_errors(self.uncertainty, name),
                 "learned": name in self.learned,
                 **({"truth": np.asarray(self.truth[name]).tolist()} if name in self.truth else {}),
                 **({"start": np.asarray(self.start[name]).tolist()} if name in self.start else {}),
@@ -110,6 +136,7 @@ class Fit:
         }
         summary = {
             "parameters": entries,
+            "uncertainty": _described(self.uncertainty),
             "scores": _json(self.scores),
             "status": self.status.value,
             "seed": self.seed,
@@ -128,6 +155,9 @@ class Fit:
             "history_places": self.history_places,
             "history_objective": self.history_objective,
         }
+        doubt = self.uncertainty
+        extra = {"covariance": doubt.covariance, "nats": doubt.nats}
+        arrays |= {name: value for name, value in extra.items() if value is not None}
         write_arrays(folder / "fit.npz", arrays)
         write_arrays(
             folder / "fitted.npz", {n: v for n, v in self.parameters.items() if v.size > 1}
@@ -136,6 +166,59 @@ class Fit:
         # last, because a folder with a summary is a finished fit
         write_text(folder / "summary.json", json.dumps(summary, indent=2) + "\n")
         return folder
+
+
+def _errors(doubt: Uncertainty, name: str) -> dict[str, object]:
+    """Return standard error and interval as JSON, null where a synapse does not exist."""
+    if name not in doubt.std:
+        return {"std": None}
+    parts = {"std": doubt.std, "low": doubt.low, "high": doubt.high}
+    return {key: _json(values[name].tolist()) for key, values in parts.items()}
+
+
+def _described(doubt: Uncertainty) -> dict[str, object]:
+    return {
+        "source": doubt.source,
+        "note": doubt.note,
+        "stage": None if doubt.stage is None else _json(asdict(doubt.stage)),
+        "width": _json(doubt.width),
+        "open_directions": [
+            {"said": str(d), "information": d.information, "components": dict(d.components)}
+            for d in doubt.open
+        ],
+    }
+
+
+def _read_uncertainty(summary: Mapping, arrays: Mapping[str, NDArray]) -> Uncertainty:
+    """Return what `save` wrote, or that a folder of an earlier version holds none."""
+    told = summary.get("uncertainty")
+    if told is None:
+        return unknown_uncertainty("written before standard errors were estimated")
+    std, low, high = (
+        {
+            name: np.asarray(entry[key], float)
+            for name, entry in summary["parameters"].items()
+            if entry.get("std") is not None
+        }
+        for key in ("std", "low", "high")
+    )
+    opened = tuple(
+        Direction(d["information"], tuple(d["components"].items())) for d in told["open_directions"]
+    )
+    width = float("nan") if told["width"] is None else told["width"]
+    return Uncertainty(
+        std, low, high, told["source"], told["note"], opened, _read_stage(told["stage"]), width,
+        arrays.get("covariance"), arrays.get("nats"),
+    )  # fmt: skip
+
+
+def _read_stage(told: Mapping | None) -> Forced | None:
+    if told is None:
+        return None
+    known = {f.name: f for f in fields(Forced)}
+    values = {n: tuple(v) if isinstance(v, list) else v for n, v in told.items() if n in known}
+    # what JSON cannot write, infinity, is null
+    return Forced(**{n: math.inf if v is None else v for n, v in values.items()})
 
 
 def _json(value: object) -> object:
@@ -154,7 +237,8 @@ def make_fit(
     scores: Mapping[str, float],
     seed: int,
     command: str = "",
-    truth: Mapping[str, NDArray[np.float64]] | None = None,
+    targets: Recording | None = None,
+    uncertainty: Uncertainty | None = None,
 ) -> Fit:
     """Put what a search found into the units of the model file."""
     scale = {name: p.unit.scale for name, p in model.parameters().items()}
@@ -173,7 +257,6 @@ def make_fit(
         model=model,
         parameters={name: (best | known)[name] for name in scale},
         learned=tuple(names),
-        std=dict.fromkeys(scale),
         restarts={name: value / scale[name] for name, value in found.values.items()},
         objective=found.objective,
         history_places=np.array([entry[:3] for entry in found.history], dtype=np.int64).reshape(
@@ -187,8 +270,10 @@ def make_fit(
         seed=seed,
         seconds=found.seconds,
         command=command,
-        truth={name: value for name, value in (truth or {}).items() if name in scale},
+        truth={n: v for n, v in (targets.parameters if targets else {}).items() if n in scale},
         start={name: value[0][..., found.restarts[0]] for name, value in history.items()},
+        uncertainty=(uncertainty or unknown_uncertainty("not estimated")).scaled(scale),
+        targets=targets,
     )
 
 
@@ -209,10 +294,6 @@ def read_fit(folder: str | Path) -> Fit:
         model=load(folder / "fitted.eqs"),
         parameters=parameters,
         learned=tuple(name for name, entry in summary["parameters"].items() if entry["learned"]),
-        std={
-            name: None if entry["std"] is None else np.asarray(entry["std"])
-            for name, entry in summary["parameters"].items()
-        },
         restarts={
             name: arrays[name] for name, entry in summary["parameters"].items() if entry["learned"]
         },
@@ -240,4 +321,5 @@ def read_fit(folder: str | Path) -> Fit:
             for n, entry in summary["parameters"].items()
             if "start" in entry
         },
+        uncertainty=_read_uncertainty(summary, arrays),
     )
