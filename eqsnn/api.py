@@ -1,7 +1,6 @@
 """The public face: `simulate` and `fit` on models as `eqsnn.load` returns them."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +13,7 @@ from eqsnn.inference.assess import assess
 from eqsnn.inference.fit import Found, Report, Settings, Status, search, unknown_noise
 from eqsnn.inference.likelihood import ForcedObjective
 from eqsnn.inference.objectives import OWN_NOISE, prepare
+from eqsnn.inference.problem import with_traces
 from eqsnn.inference.result import Fit, make_fit
 from eqsnn.inference.stages import Forced, Free, Stage, default_stages
 from eqsnn.inference.uncertainty import unknown_uncertainty
@@ -57,7 +57,7 @@ def simulate(
     sized = _sized(model.with_values(parameters or {}), inputs, parameters)
     definition = with_dt(sized.definition, dt)
     given = (
-        _drives(inputs)
+        with_traces(inputs)
         if isinstance(inputs, Recording)
         else empty_inputs(definition, trials, inputs)
     )
@@ -74,11 +74,6 @@ def simulate(
         method=method,
         backend=backend,
     )
-
-
-def _drives(recording: Recording) -> Recording:
-    """Return the recording with its traces among its drives, so that recorded noise can be given back to a model."""
-    return replace(recording, inputs={**recording.traces, **recording.inputs}, traces={})
 
 
 def _sized(
@@ -129,7 +124,7 @@ def fit(
     if starts < 1:
         raise InputError(f"{starts} starts; at least 1 is expected")
     sized = model.sized(targets.n_units)
-    targets = _drives(targets)
+    targets = with_traces(targets)
     chosen = default_stages(loss, tau) if stages is None else stages
     settings = Settings(
         chosen, starts, seed, validation, max_time, dtype, checkpoint_every, backend

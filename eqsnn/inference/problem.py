@@ -5,7 +5,7 @@ windows, and its curvature, at coordinates near the best restart.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -36,6 +36,7 @@ class Problem:
     """
 
     unknown: Mapping[str, Parameter]
+    others: Mapping[str, Parameter]  # the known ones
     coordinates: Mapping[str, Coordinate]
     known: Mapping[str, Tensor]
     synapses: Mapping[str, Tensor]
@@ -104,6 +105,11 @@ class Problem:
         return blocks
 
 
+def with_traces(recording: Recording) -> Recording:
+    """Return the recording with its traces among its drives, so that recorded noise can be given back to a model."""
+    return replace(recording, inputs={**recording.traces, **recording.inputs}, traces={})
+
+
 def last_forced(stages: tuple[Stage, ...]) -> Forced | None:
     """Return the last teacher-forced stage of a fit, None if there is none."""
     aims = [s.objective if isinstance(s, GradientFree) else s for s in stages]
@@ -120,11 +126,13 @@ def problem_of(
     seed: int = 0,
     backend: str = "auto",
     width: float | None = None,
+    like: Problem | None = None,
 ) -> Problem:
     """Return the likelihood of a stage on a recording.
 
     best: the fitted values in coherent units; width: the level, by default that which gives them the largest
-    likelihood if the threshold's width is chosen by the data (`escape`), else the narrowest.
+    likelihood if the threshold's width is chosen by the data (`escape`), else the narrowest. like: the same likelihood of
+    other data, to save its compilation.
     Raises InputError if nothing is unknown.
     """
     unknown = {name: p for name, p in parameters.items() if p.learned}
@@ -133,7 +141,8 @@ def problem_of(
     data = prepare(model, recording, torch.float64, backend)
     values = {n: torch.as_tensor(np.asarray(v, float))[..., None] for n, v in best.items()}
     known = {n: v for n, v in values.items() if n not in unknown}
-    objective = ForcedObjective(data, stage, seed, values)
+    made = None if like is None else like.objective.kernel
+    objective = ForcedObjective(data, stage, seed, values, made)
     if width is None:
         width = stage.levels[-1]
         if stage.density == "escape" and len(stage.levels) > 1:
@@ -144,8 +153,9 @@ def problem_of(
     sizes = {n: setup.sizes_of(model, n)[0] for n in setup.spiking_populations(model)}
     post = {name: projection.post for name, projection in model.projections.items()}
     packing = pack(z, data.synapses, sizes, post, objective.kernel.acting_on_others)
+    others = {name: p for name, p in parameters.items() if not p.learned}
     return Problem(
-        unknown, coordinates, known, data.synapses, objective, width, packing, _is_exact(objective)
+        unknown, others, coordinates, known, data.synapses, objective, width, packing, _is_exact(objective)
     )  # fmt: skip
 
 

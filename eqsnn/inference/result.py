@@ -3,19 +3,23 @@
 import json
 import math
 import platform
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from eqsnn.errors import InputError
 from eqsnn.files import read_arrays, write_arrays, write_text
 from eqsnn.inference.export import fitted_text
 from eqsnn.inference.fit import Found, Status
+from eqsnn.inference.bootstrap import Bootstrap, bootstrap
 from eqsnn.inference.open_directions import Direction
+from eqsnn.inference.problem import Problem, problem_of, with_traces
+from eqsnn.inference.profile import Profile, profile
 from eqsnn.inference.stages import Forced
 from eqsnn.inference.uncertainty import Uncertainty, unknown_uncertainty
 from eqsnn.simulation.network import SpikingModel, load
@@ -71,6 +75,55 @@ class Fit:
     def open_directions(self) -> tuple[str, ...]:
         """Combinations of parameters that the data leave open, in words."""
         return tuple(map(str, self.uncertainty.open))
+
+    def likelihood(self, targets: Recording | None = None) -> tuple[Problem, dict[str, Tensor]]:
+        """Return the likelihood that was maximised, on these targets, and the coordinates of the best restart.
+
+        targets: needed for a fit that was read from its folder. Raises InputError without targets or a likelihood.
+        """
+        targets = self.targets if targets is None else with_traces(targets)
+        if targets is None:
+            raise InputError("a fit read from its folder does not hold its targets; give them")
+        stage = self.uncertainty.stage
+        if stage is None:
+            raise InputError(
+                f"this fit has no likelihood to ask ({self.uncertainty.note}); fit with a Forced stage"
+            )
+        unknown = self.model.learning(self.learned).parameters()
+        best = {name: v * unknown[name].unit.scale for name, v in self.parameters.items()}
+        problem = problem_of(
+            self.model.definition, unknown, targets, stage, best, seed=self.seed, width=self.uncertainty.width
+        )  # fmt: skip
+        return problem, problem.at(best)
+
+    def profile(
+        self,
+        name: str,
+        index: int | Sequence[int] | None = None,
+        points: int = 9,
+        targets: Recording | None = None,
+    ) -> Profile:
+        """Return the profile likelihood of one unknown: all others are fitted again at each of `points` values of it.
+
+        index: which neuron, or (pre, post) of a weight; targets: see `likelihood`. Raises InputError.
+        """
+        return profile(*self.likelihood(targets), name, index, points)
+
+    def bootstrap(
+        self,
+        n: int = 50,
+        *,
+        kind: str = "auto",
+        seed: int = 0,
+        targets: Recording | None = None,
+        count: Callable[[int, int], None] | None = None,
+    ) -> Bootstrap:
+        """Return the estimates from `n` other data sets: simulated from the fit, or windows of the targets drawn again.
+
+        kind: `auto`, `parametric` or `windows` (inference/bootstrap.py); count: called with replicates done and in all;
+        targets: see `likelihood`. Raises InputError.
+        """
+        return bootstrap(*self.likelihood(targets), n, kind=kind, seed=seed, count=count)
 
     def summary(self) -> str:
         """Return a table for people: each learned parameter over its elements and restarts, scores, warnings."""

@@ -8,10 +8,14 @@ import numpy as np
 import pytest
 import torch
 
+from scipy.optimize import minimize
+
 import eqsnn
+from eqsnn.cli import main
 from eqsnn.inference.open_directions import open_directions, varimax
 from eqsnn.inference.problem import Problem, problem_of
-from eqsnn.inference.scoring import pack
+from eqsnn.inference.profile import crossings
+from eqsnn.inference.scoring import information, pack
 from eqsnn.inference.uncertainty import curvature, estimate, laplace
 
 SLEEP = Path(__file__).parents[2] / "models" / "sleep_lif.eqs"
@@ -216,3 +220,104 @@ def test_a_widened_threshold_is_said_not_to_be_the_likelihood_of_the_model():
     assert free.uncertainty.source == "none"
     assert "bootstrap" in free.uncertainty.note
     assert free.std["cells.v_rest"] is None
+
+
+def two_neurons(seconds=6.0, seed=5):
+    text = NOISY.replace("cells : lif[3]", "cells : lif[2]")
+    model = eqsnn.loads(text).with_values({"tau_g": 6.0})
+    recording = eqsnn.simulate(model, seconds, seed=seed)
+    return eqsnn.fit(model, recording, starts=1, stages=(GRID,), validation=0.0), recording
+
+
+@pytest.mark.slow
+def test_a_profile_falls_as_re_fitting_the_rest_does_and_its_interval_is_near_the_stated_one():
+    fit, _ = two_neurons()
+    found = fit.profile("cells.v_rest", index=1, points=5)
+    problem, z = fit.likelihood()
+    # the reference: a general optimiser for the other unknowns of this neuron, one value held
+    held = float(found.values[0])
+    coordinate = problem.coordinates["cells.v_rest"]
+
+    def loss(x):
+        moved = {n: v.clone() for n, v in z.items()}
+        moved["cells.v_rest"][1] = coordinate.to_real(torch.tensor([held], dtype=torch.float64))
+        moved["cells.tau_m"][1] = x[0]
+        moved["cells->cells.w"][0, 1] = x[1]
+        return -float(problem.posterior(moved).sum())
+
+    begin = [float(z["cells.tau_m"][1]), float(z["cells->cells.w"][0, 1])]
+    best = minimize(loss, begin, method="Nelder-Mead", options={"fatol": 1e-3, "maxfev": 150}).fun
+    top = minimize(
+        lambda x: loss_at(problem, z, x), [float(v) for v in (z["cells.v_rest"][1], *begin)],
+        method="Nelder-Mead", options={"fatol": 1e-3, "maxfev": 200},
+    ).fun  # fmt: skip
+    assert found.twice_loss[0] == pytest.approx(2 * (best - top), abs=0.1)
+    low, high = (end[1] for end in fit.interval["cells.v_rest"])
+    assert found.low == pytest.approx(low, abs=0.3 * (high - low))
+    assert found.high == pytest.approx(high, abs=0.3 * (high - low))
+
+
+def loss_at(problem, z, x):
+    moved = {n: v.clone() for n, v in z.items()}
+    moved["cells.v_rest"][1], moved["cells.tau_m"][1], moved["cells->cells.w"][0, 1] = (
+        torch.tensor([value], dtype=torch.float64) for value in x
+    )
+    return -float(problem.posterior(moved).sum())
+
+
+def test_a_profile_of_a_quadratic_crosses_where_its_standard_error_says():
+    offsets = np.linspace(-2.5, 2.5, 9)
+    low, high = crossings(offsets, offsets**2)
+    assert (low, high) == pytest.approx((-1.645, 1.645), abs=2e-3)
+    low, high = crossings(offsets, np.where(offsets > 0, offsets**2, 0.1))
+    assert math.isnan(low)
+    assert high == pytest.approx(1.645, abs=2e-3)
+
+
+@pytest.mark.slow
+def test_the_bootstrap_spreads_as_estimates_of_the_largest_posterior_do():
+    fit, _ = two_neurons(12.0)
+    found = fit.bootstrap(16)
+    assert found.kind == "parametric"
+    problem, z = fit.likelihood()
+    around, outer = laplace(problem, z), information(problem.scores(z), problem.packing)[0]
+    # a prior pulls all estimates towards it: they spread by C I C, less than the posterior, C = (I + prior)^-1
+    spread = torch.diagonal(around.covariance @ outer @ around.covariance).sqrt()
+    for k in range(problem.packing.size):
+        name, place = problem.packing.label(k)
+        values = problem.coordinates[name].to_real(
+            torch.from_numpy(found.values[name] * problem.unknown[name].unit.scale)
+        )
+        own = float(values.reshape(16, -1)[:, place].std())
+        # 16 replicates know a spread to a fifth
+        assert 0.5 < own / float(spread[k]) < 2.0, (name, place)
+    assert np.isnan(np.diagonal(found.values["cells->cells.w"], axis1=1, axis2=2)).all()
+
+
+def test_an_interrupted_bootstrap_keeps_what_is_done():
+    fit, _ = two_neurons(2.0)
+
+    def interrupt(done: int, _: int) -> None:
+        if done == 2:
+            raise KeyboardInterrupt
+
+    found = fit.bootstrap(5, kind="windows", count=interrupt)
+    assert (found.done, found.wanted) == (2, 5)
+
+
+def test_profile_and_bootstrap_on_the_command_line(tmp_path, capsys):
+    fit, recording = two_neurons(2.0)
+    fit.save(tmp_path / "run")
+    recording.save(tmp_path / "t.npz")
+    run, targets = str(tmp_path / "run"), str(tmp_path / "t.npz")
+    assert main(["profile", run, targets, "cells->cells.w", "--index", "0,1", "--points", "3"]) == 0
+    told = json.loads((tmp_path / "run" / "profile_cells_to_cells.w_0_1.json").read_text())
+    assert told["twice_loss"][1] == pytest.approx(0.0, abs=0.05)
+    assert (tmp_path / "run" / "profile_cells_to_cells.w_0_1.png").exists()
+    assert main(["bootstrap", run, targets, "--n", "2"]) == 0
+    assert json.loads((tmp_path / "run" / "bootstrap.json").read_text())["replicates"] == 2
+    capsys.readouterr()
+    assert main(["profile", run, targets, "tau_m", "--index", "7"]) == 2
+    assert "give the index of one" in capsys.readouterr().err
+    assert main(["profile", run, targets, "cells->cells.w", "--index", "1,1"]) == 2
+    assert "no synapse" in capsys.readouterr().err
