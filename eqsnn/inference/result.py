@@ -17,6 +17,7 @@ from eqsnn.files import read_arrays, write_arrays, write_text
 from eqsnn.inference.export import fitted_text
 from eqsnn.inference.fit import Found, Status
 from eqsnn.inference.bootstrap import Bootstrap, bootstrap
+from eqsnn.inference.handover import Proposal
 from eqsnn.inference.open_directions import Direction
 from eqsnn.inference.problem import Problem, problem_of, with_traces
 from eqsnn.inference.profile import Profile, profile
@@ -124,6 +125,14 @@ class Fit:
         targets: see `likelihood`. Raises InputError.
         """
         return bootstrap(*self.likelihood(targets), n, kind=kind, seed=seed, count=count)
+
+    def proposal(self, widen: float = 1.0) -> Proposal:
+        """Return a torch distribution around the fit, over all unknowns in the units of the file (docs/uncertainty.md).
+
+        widen: factor of its standard deviations. Raises InputError if the fit has no standard errors.
+        """
+        model = self.model.learning(self.learned)
+        return Proposal(model, self.parameters, self.uncertainty, widen)
 
     def summary(self) -> str:
         """Return a table for people: each learned parameter over its elements and restarts, scores, warnings."""
