@@ -1,9 +1,9 @@
 """Do stated 90 % intervals hold the truth in 90 % of cases? Truths from the prior, simulated, fitted, compared.
 
-    python benchmarks/calibration.py [KIND] [--fits 200] [--seconds 20] [--seed 0] [--out docs/calibration.png]
+    python benchmarks/calibration.py [KIND] [--density grid] [--fits 200] [--seconds 20] [--seed 0] [--out FIGURE.png]
 
-KIND `single`: neurons without synapses, private Poisson input integrated out on a grid; `network`: rings of three
-neurons with unknown weights. Given the observed spikes every neuron is a fit of its own, so hundreds run in one network.
+KIND `single`: neurons without synapses, private Poisson input integrated out; `network`: rings of three neurons with
+unknown weights; `known`: the input is given and spikes are deterministic, so the errors are those of the sandwich. Given the observed spikes every neuron is a fit of its own, so hundreds run in one network.
 """
 
 import argparse
@@ -58,13 +58,14 @@ class Kind:
     z: np.ndarray
 
 
-def run(kind: str, fits: int, seconds: float, seed: int) -> list[Kind]:
+def run(kind: str, fits: int, seconds: float, seed: int, density: str = "grid") -> list[Kind]:
     """Draw, simulate and fit; return the ranks of the truths by kind of parameter."""
     text = NEURON + (NETWORK if kind == "network" else "")
     model = eqsnn.loads(text).sized(fits)
-    targets = eqsnn.simulate(model, seconds / TRIALS, trials=TRIALS, seed=seed)
-    stage = eqsnn.Forced(
-        widths=(0.02,), iterations=25, window=0.25, warm_up=0.1, density="grid", bins=48,
+    record = ["x"] if kind == "known" else []
+    targets = eqsnn.simulate(model, seconds / TRIALS, trials=TRIALS, seed=seed, record=record)
+    stage = eqsnn.Forced(iterations=150) if kind == "known" else eqsnn.Forced(
+        widths=(0.02,), iterations=25, window=0.25, warm_up=0.1, density=density, bins=48,
         optimiser="scoring", prior=True,
     )  # fmt: skip
     begin = time.monotonic()
@@ -120,14 +121,17 @@ def draw(kinds: list[Kind], path: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("kind", nargs="?", choices=("single", "network"), default="single")
+    parser.add_argument("kind", nargs="?", choices=("single", "network", "known"), default="single")
+    parser.add_argument("--density", choices=("grid", "moments"), default="grid")
     parser.add_argument("--fits", type=int, default=200)
     parser.add_argument("--seconds", type=float, default=20.0)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    kinds = run(arguments.kind, arguments.fits, arguments.seconds, arguments.seed)
+    kinds = run(
+        arguments.kind, arguments.fits, arguments.seconds, arguments.seed, arguments.density
+    )  # fmt: skip
     print(report(kinds))
     if arguments.out is not None:
         draw(kinds, arguments.out)

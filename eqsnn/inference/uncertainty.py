@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from eqsnn.inference.maximise import maximise
 from eqsnn.inference.open_directions import Direction, open_directions
 from eqsnn.inference.problem import Problem
 from eqsnn.inference.scoring import Packing, Scores, information
@@ -108,8 +109,9 @@ def laplace(problem: Problem, z: Mapping[str, Tensor], share: float = 1.0) -> La
     if problem.exact:
         covariance = torch.linalg.inv(_at_least_prior(bent + prior)[0])
     else:
-        covariance = _sandwich(bent + prior, outer + prior)
-        how = f"sandwich of {how}"
+        moved = shift(problem, z)
+        covariance = _sandwich(bent + prior, outer + prior) + torch.diag(moved.square().clamp(max=1.0))
+        how = "sandwich, and how far the maximum moves when the width doubles"
     off = _distance(covariance, scores)
     return Laplace(covariance, bent, off, "likelihood" if problem.exact else "sandwich", how)
 
@@ -148,6 +150,18 @@ def estimate(problem: Problem, z: Mapping[str, Tensor], share: float = 1.0) -> U
     return Uncertainty(
         std, low, high, found.source, note, directions, problem.stage, problem.width, kept
     )
+
+
+def shift(problem: Problem, z: Mapping[str, Tensor]) -> Tensor:
+    """Return how far the maximum moves when the width (or the diffusion) doubles, (coordinate,).
+
+    A widened threshold biases the estimate; if the bias is proportional to the width, it is as large as this.
+    """
+    here, _ = maximise(problem, z)
+    there, _ = maximise(replace(problem, width=2 * problem.width), here)
+    away = problem.packing.vector(there) - problem.packing.vector(here)
+    left = problem.packing.vector(here) - problem.packing.vector(z)
+    return (away.square() + left.square()).sqrt()[:, 0]
 
 
 def curvature(problem: Problem, z: Mapping[str, Tensor], outer: Tensor) -> Tensor:
