@@ -15,6 +15,7 @@ from eqsnn.inference.scoring import Packing, Scores, information
 from eqsnn.inference.stages import Forced
 
 NINETY = 1.6448536269514722  # standard deviations in half of a 90 % interval
+QUARTILE = 0.6744897501960817  # of a normal distribution: the median size of its draws, in standard deviations
 STEP = 0.3  # of finite differences of the gradient, in conditional standard deviations
 FEW_DIFFERENCES = 16  # pairs of gradients that cost no more than the fit itself did
 WINDOWS_PER_UNKNOWN = 10  # from which on the outer product of scores is precise to some per cent
@@ -155,13 +156,19 @@ def estimate(problem: Problem, z: Mapping[str, Tensor], share: float = 1.0) -> U
 def shift(problem: Problem, z: Mapping[str, Tensor]) -> Tensor:
     """Return how far the maximum moves when the width (or the diffusion) doubles, (coordinate,).
 
-    A widened threshold biases the estimate; if the bias is proportional to the width, it is as large as this.
+    A widened threshold biases the estimate; if the bias is proportional to the width, it is as large as this. One
+    neuron's may happen to be small, so it is at least the median over the elements of the parameter, as a standard deviation.
     """
     here, _ = maximise(problem, z)
     there, _ = maximise(replace(problem, width=2 * problem.width), here)
     away = problem.packing.vector(there) - problem.packing.vector(here)
     left = problem.packing.vector(here) - problem.packing.vector(z)
-    return (away.square() + left.square()).sqrt()[:, 0]
+    size, first = (away.square() + left.square()).sqrt()[:, 0], 0
+    for name in problem.packing.names:
+        own = size[first : first + len(problem.packing.places[name])]
+        own.clamp_(min=float(own.median()) / QUARTILE if len(own) else 0.0)
+        first += len(own)
+    return size
 
 
 def curvature(problem: Problem, z: Mapping[str, Tensor], outer: Tensor) -> Tensor:
