@@ -1,6 +1,6 @@
 """Do stated 90 % intervals hold the truth in 90 % of cases? Truths from the prior, simulated, fitted, compared.
 
-    python benchmarks/calibration.py [KIND] [--density grid] [--fits 200] [--seconds 20] [--seed 0] [--out FIGURE.png]
+    python benchmarks/calibration.py [KIND] [--density grid] [--fits 200] [--seconds 20] [--seed 0] [--out FIGURE]
 
 KIND `single`: neurons without synapses, private Poisson input integrated out; `network`: rings of three neurons with
 unknown weights; `known`: the input is given and spikes are deterministic, so the errors are those of the sandwich. Given the observed spikes every neuron is a fit of its own, so hundreds run in one network.
@@ -93,7 +93,9 @@ def _kind(name: str, fit: eqsnn.Fit, parameter, targets: eqsnn.Recording) -> Kin
 
 def report(kinds: list[Kind]) -> str:
     """Return coverage by kind and pooled, each with the band that 95 % of calibrated runs fall into."""
-    pooled = Kind("all", *(np.concatenate([getattr(k, f) for k in kinds]) for f in ("rank", "inside", "z")))
+    pooled = Kind(
+        "all", *(np.concatenate([getattr(k, f) for k in kinds]) for f in ("rank", "inside", "z"))
+    )
     rows = []
     for k in [*kinds, pooled]:
         n = len(k.inside)
@@ -102,7 +104,15 @@ def report(kinds: list[Kind]) -> str:
             [k.name, str(n), f"{100 * k.inside.mean():.1f}", band, f"{k.z.mean():+.2f}", f"{k.z.std():.2f}",
              f"{kstest(k.rank, 'uniform').pvalue:.2f}"]
         )  # fmt: skip
-    head = ["parameter", "intervals", "hold the truth, %", "band if 90 %", "mean z", "sd z", "uniform, p"]
+    head = [
+        "parameter",
+        "intervals",
+        "hold the truth, %",
+        "band if 90 %",
+        "mean z",
+        "sd z",
+        "uniform, p",
+    ]
     return table(head, rows)
 
 

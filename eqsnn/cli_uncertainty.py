@@ -23,7 +23,9 @@ def add_profile(commands) -> None:
     command.add_argument("targets", type=Path, metavar="TARGETS.npz")
     command.add_argument("parameter", metavar="PARAMETER", help="e.g. cells.tau_m")
     command.add_argument(
-        "--index", metavar="I", help="which element: a neuron as in 3, a weight as in 0,2 (pre,post)"
+        "--index",
+        metavar="I",
+        help="which element: a neuron as in 3, a weight as in 0,2 (pre,post)",
     )
     command.add_argument("--points", type=int, default=9)
     command.add_argument("--out", type=Path, metavar="DIR", help="default: RUN")
@@ -60,7 +62,8 @@ def _index(text: str | None) -> tuple[int, ...] | None:
 def add_bootstrap(commands) -> None:
     """Add the command."""
     command = commands.add_parser(
-        "bootstrap", help="fit other data that could have been recorded, for the spread of estimates"
+        "bootstrap",
+        help="fit other data that could have been recorded, for the spread of estimates",
     )
     command.add_argument("fit", type=Path, metavar="RUN")
     command.add_argument("targets", type=Path, metavar="TARGETS.npz")

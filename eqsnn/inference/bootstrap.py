@@ -54,7 +54,9 @@ class Bootstrap:
         for name, (low, high) in self.interval.items():
             numbers = (np.nanmedian(v) for v in (self.std[name], low, high))
             std, low, high = (f"{v:.4g}" for v in numbers)
-            many = f", medians of {self.values[name][0].size}" if self.values[name][0].size > 1 else ""
+            many = (
+                f", medians of {self.values[name][0].size}" if self.values[name][0].size > 1 else ""
+            )
             lines.append(f"{name} [{self.units[name]}]: std {std}, 90 % from {low} to {high}{many}")
         return "\n".join(lines)
 
@@ -103,7 +105,9 @@ def bootstrap(
     try:
         for k in range(n):
             other = (
-                _simulated(problem, z, seed + k) if chosen == "parametric" else _redrawn(problem, rng)
+                _simulated(problem, z, seed + k)
+                if chosen == "parametric"
+                else _redrawn(problem, rng)
             )
             best, _ = maximise(other, z)
             values = problem.values(best)

@@ -53,7 +53,9 @@ class Layout:
 
     def vector(self, values: Mapping[str, NDArray]) -> NDArray[np.float64]:
         """Return named values as one vector."""
-        parts = [np.ravel(values[p.name])[k] for p, k in zip(self.parameters, self.places, strict=True)]
+        parts = [
+            np.ravel(values[p.name])[k] for p, k in zip(self.parameters, self.places, strict=True)
+        ]
         return np.concatenate(parts)
 
     def values(self, vector: NDArray) -> dict[str, NDArray[np.float64]]:
@@ -67,7 +69,9 @@ class Layout:
 
     def columns(self, of: Mapping[str, float]) -> Tensor:
         """Return one number of each parameter, repeated for its entries."""
-        each = [np.full(len(k), of[p.name]) for p, k in zip(self.parameters, self.places, strict=True)]
+        each = [
+            np.full(len(k), of[p.name]) for p, k in zip(self.parameters, self.places, strict=True)
+        ]
         return torch.from_numpy(np.concatenate(each)).float()
 
 
@@ -146,7 +150,9 @@ class Prior(Distribution):
             assert p.prior is not None
             base = _torch(p.prior)
             low, high = (_cdf(base, end) for end in (_lower(p), _upper(p)))
-            u = low + (high - low) * torch.rand(n, len(places), generator=generator, dtype=torch.float64)
+            u = low + (high - low) * torch.rand(
+                n, len(places), generator=generator, dtype=torch.float64
+            )
             drawn = base.icdf(u.clamp(1e-12, 1 - 1e-12)).clamp(_lower(p), _upper(p))
             parts.append(drawn / p.unit.scale)
         return torch.cat(parts, dim=1).float().clamp(self.low, self.high)
@@ -211,7 +217,8 @@ class Simulator:
         values = self.layout.values(row)
         definition, known = self.model.definition, self.model.parameters()
         given = {
-            n: replace(known[n], given=v * known[n].unit.scale, learned=False) for n, v in values.items()
+            n: replace(known[n], given=v * known[n].unit.scale, learned=False)
+            for n, v in values.items()
         }
         recording = simulate_model(
             definition,

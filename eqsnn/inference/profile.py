@@ -55,7 +55,10 @@ class Profile:
 
     def save(self, path: Path) -> Path:
         """Write as JSON."""
-        told = asdict(self) | {"values": self.values.tolist(), "twice_loss": self.twice_loss.tolist()}
+        told = asdict(self) | {
+            "values": self.values.tolist(),
+            "twice_loss": self.twice_loss.tolist(),
+        }
         told |= {n: told[n] if math.isfinite(told[n]) else None for n in ("low", "high")}
         write_text(path, json.dumps(told, indent=2) + "\n")
         return path
@@ -131,9 +134,7 @@ def crossings(offsets: NDArray, loss: NDArray) -> tuple[float, float]:
     return ends[0], ends[1]
 
 
-def _place(
-    problem: Problem, name: str, index: int | Sequence[int] | None
-) -> tuple[str, int, int]:
+def _place(problem: Problem, name: str, index: int | Sequence[int] | None) -> tuple[str, int, int]:
     """Return the full name, the flat place and the place in the vector of an unknown."""
     found = matching(problem.unknown, name)
     if len(found) > 1:

@@ -14,9 +14,9 @@ from torch import Tensor
 
 from eqsnn.errors import InputError
 from eqsnn.files import read_arrays, write_arrays, write_text
+from eqsnn.inference.bootstrap import Bootstrap, bootstrap
 from eqsnn.inference.export import fitted_text
 from eqsnn.inference.fit import Found, Status
-from eqsnn.inference.bootstrap import Bootstrap, bootstrap
 from eqsnn.inference.handover import Proposal
 from eqsnn.inference.open_directions import Direction
 from eqsnn.inference.problem import Problem, problem_of, with_traces
@@ -159,7 +159,9 @@ class Fit:
             head
             + "".join(
                 f"{title:>11}"
-                for title in ((("truth",) if known else ()) + ("start", "fitted", "± std", "spread"))
+                for title in (
+                    (("truth",) if known else ()) + ("start", "fitted", "± std", "spread")
+                )
             )
         ]
         for name in self.learned:

@@ -65,7 +65,9 @@ class Uncertainty:
             )
         said += [f"open: {direction}" for direction in self.open[:MOST_SHOWN]]
         if len(self.open) > MOST_SHOWN:
-            said.append(f"open: and {len(self.open) - MOST_SHOWN} more directions, see summary.json")
+            said.append(
+                f"open: and {len(self.open) - MOST_SHOWN} more directions, see summary.json"
+            )
         return said
 
 
@@ -97,7 +99,11 @@ def laplace(problem: Problem, z: Mapping[str, Tensor], share: float = 1.0) -> La
     outer = information(scores, packing)[0]
     differences = _groups(packing)
     block = max(len(group) for group in _blocks(packing))
-    if problem.exact and len(differences) > FEW_DIFFERENCES and problem.windows >= WINDOWS_PER_UNKNOWN * block:
+    if (
+        problem.exact
+        and len(differences) > FEW_DIFFERENCES
+        and problem.windows >= WINDOWS_PER_UNKNOWN * block
+    ):
         # E[S^-1] of a Wishart matrix of n - 1 degrees of freedom is larger than that of the truth (Anderson 2003, 7.7)
         bent = outer * ((problem.windows - block - 2) / (problem.windows - 1))
         how = "outer product of the scores"
@@ -111,7 +117,9 @@ def laplace(problem: Problem, z: Mapping[str, Tensor], share: float = 1.0) -> La
         covariance = torch.linalg.inv(_at_least_prior(bent + prior)[0])
     else:
         moved = shift(problem, z)
-        covariance = _sandwich(bent + prior, outer + prior) + torch.diag(moved.square().clamp(max=1.0))
+        covariance = _sandwich(bent + prior, outer + prior) + torch.diag(
+            moved.square().clamp(max=1.0)
+        )
         how = "sandwich, and how far the maximum moves when the width doubles"
     off = _distance(covariance, scores)
     return Laplace(covariance, bent, off, "likelihood" if problem.exact else "sandwich", how)

@@ -59,7 +59,9 @@ def test_draws_of_the_prior_have_the_distribution_of_the_file():
     assert stats.kstest(drawn[:, 5], stats.norm(0, 6e-3).cdf).pvalue > 1e-3
 
 
-@pytest.mark.parametrize(("place", "low", "high"), [(0, 30, 50), (2, -62, -50), (3, 5, 14), (5, -0.04, 0.04)])
+@pytest.mark.parametrize(
+    ("place", "low", "high"), [(0, 30, 50), (2, -62, -50), (3, 5, 14), (5, -0.04, 0.04)]
+)
 def test_the_density_of_the_prior_integrates_to_one_over_each_unknown(place, low, high):
     prior = Prior(eqsnn.loads(MODEL))
     centre = prior.sample((1,))[0].double()

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-
 from scipy.optimize import minimize
 
 import eqsnn
@@ -157,7 +156,9 @@ def test_a_parameter_without_influence_keeps_the_error_of_its_prior():
     likelihood, z = problem(text)  # without synapses nothing reads the trace
     z["cells.tau_g"] = torch.zeros_like(z["cells.tau_g"])  # the median of its prior, 6 ms
     found = estimate(likelihood, z)
-    assert "cells.tau_g: the spikes say less about it than the model file does" in map(str, found.open)
+    assert "cells.tau_g: the spikes say less about it than the model file does" in map(
+        str, found.open
+    )
     assert float(found.std["cells.tau_g"][0]) == pytest.approx(0.3 * 6.0, rel=0.01)
 
 
