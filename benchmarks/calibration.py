@@ -3,7 +3,8 @@
     python benchmarks/calibration.py [KIND] [--density grid] [--fits 200] [--seconds 20] [--seed 0] [--out FIGURE]
 
 KIND `single`: neurons without synapses, private Poisson input integrated out; `network`: rings of three neurons with
-unknown weights; `known`: the input is given and spikes are deterministic, so the errors are those of the sandwich. Given the observed spikes every neuron is a fit of its own, so hundreds run in one network.
+unknown weights; `known`: the input is given and spikes are deterministic, so the errors are those of the sandwich.
+Given the observed spikes every neuron is a fit of its own, so hundreds run in one network.
 """
 
 import argparse

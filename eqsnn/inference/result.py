@@ -34,8 +34,9 @@ class Fit:
     """Fitted parameters and how they were found; everything in the units of the model file.
 
     parameters: best restart, shape (1,), (neuron,) or (pre, post), known ones included. uncertainty: standard errors,
-    90 % intervals and what the data leave open (docs/uncertainty.md). restarts: every surviving restart, best first, restart last. history: iterations (stage,
-    level, iteration), objective (entry, start) and values (entry, ..., start); nan after a start was dropped.
+    90 % intervals and what the data leave open (docs/uncertainty.md). restarts: every surviving restart, best first,
+    restart last. history: iterations (stage, level, iteration), objective (entry, start) and values (entry, ...,
+    start); nan after a start was dropped.
     start: where the best restart began. truth: of a simulated target, the values it had, empty otherwise.
     scores: on held-out data (see docs/files.md). targets: what was fitted; None for a fit read from its folder.
     """
