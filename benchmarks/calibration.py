@@ -26,14 +26,14 @@ neuron lif:
     dv/dt = (v_rest - v + I_syn + J*x) / tau_m : mV
     dg/dt = -g / tau_g : 1
     I_syn : mV
-    x = poisson(200*Hz * dt) : 1 (constant over dt)   # private, and not in the data
+    x = poisson(500*Hz * dt) : 1 (constant over dt)   # private, and not in the data
     threshold: v >= -45*mV
     reset:
         v = -60*mV
         g += 1
     initial: v = -60*mV
     method: euler
-    J      : mV = 40*mV
+    J      : mV = 16*mV
     tau_g  : ms = 6*ms
     v_rest : mV ~ normal(-60*mV, 2*mV) in [-75*mV, -46*mV]
     tau_m  : ms ~ lognormal(12*ms, 0.25) in [5*ms, 40*ms]
@@ -66,7 +66,7 @@ def run(kind: str, fits: int, seconds: float, seed: int, density: str = "grid") 
     record = ["x"] if kind == "known" else []
     targets = eqsnn.simulate(model, seconds / TRIALS, trials=TRIALS, seed=seed, record=record)
     stage = eqsnn.Forced(iterations=150) if kind == "known" else eqsnn.Forced(
-        widths=(0.02,), iterations=25, window=0.25, warm_up=0.1, density=density, bins=48,
+        widths=(0.005,), iterations=25, window=0.25, warm_up=0.1, density=density, bins=64,
         optimiser="scoring", prior=True,
     )  # fmt: skip
     begin = time.monotonic()

@@ -16,7 +16,9 @@ from eqsnn.inference.stages import Forced
 
 NINETY = 1.6448536269514722  # standard deviations in half of a 90 % interval
 QUARTILE = 0.6744897501960817  # of a normal distribution: the median size of its draws, in standard deviations
-STEP = 0.3  # of finite differences of the gradient, in conditional standard deviations
+STEP = 1.0  # of finite differences of the gradient, in conditional standard deviations
+ROUNDS = 3  # until steps and the standard deviations that come out agree
+SETTLED = 1.5  # ratio of the two
 FEW_DIFFERENCES = 16  # pairs of gradients that cost no more than the fit itself did
 WINDOWS_PER_UNKNOWN = 10  # from which on the outer product of scores is precise to some per cent
 MOST_KEPT = 500  # unknowns up to which their whole covariance is kept
@@ -182,18 +184,30 @@ def shift(problem: Problem, z: Mapping[str, Tensor]) -> Tensor:
 def curvature(problem: Problem, z: Mapping[str, Tensor], outer: Tensor) -> Tensor:
     """Return minus the second derivatives of the log-likelihood, (coordinate, coordinate), by central differences.
 
-    outer: the outer product of scores; a step is a share of the standard deviation that it gives. One difference serves
-    one coordinate of every block at once, because given the spikes blocks do not act on each other.
+    outer: the outer product of scores, for a first step. Steps are as long as the standard deviations that come out, so
+    that it is the curvature over the width of an interval: a likelihood of few large inputs is rough below that.
     """
+    deviation = (torch.diagonal(outer) + 1.0).rsqrt()
+    found = torch.zeros_like(outer)
+    for _ in range(ROUNDS):
+        found = _differences(problem, z, STEP * deviation)
+        conditional = (torch.diagonal(found).clamp(min=0) + 1.0).rsqrt()
+        if bool((conditional < SETTLED * deviation).all()):
+            break
+        deviation = torch.maximum(deviation, conditional)
+    return found
+
+
+def _differences(problem: Problem, z: Mapping[str, Tensor], size: Tensor) -> Tensor:
+    """One difference serves one coordinate of every block, because given the spikes blocks do not act on each other."""
     packing, n = problem.packing, problem.packing.size
     groups = _groups(packing)
-    size = STEP / (torch.diagonal(outer) + 1.0).sqrt()
-    steps = torch.zeros(n, 2 * len(groups), dtype=outer.dtype)
+    steps = torch.zeros(n, 2 * len(groups), dtype=size.dtype)
     for k, group in enumerate(groups):
         steps[group, 2 * k], steps[group, 2 * k + 1] = size[group], -size[group]
     lanes = {name: v.detach().expand(*v.shape[:-1], steps.shape[1]) for name, v in z.items()}
     slopes = problem.slopes(packing.add(lanes, steps))
-    found, owners = torch.zeros(n, n, dtype=outer.dtype), packing.owners
+    found, owners = torch.zeros(n, n, dtype=size.dtype), packing.owners
     for k, group in enumerate(groups):
         bend = slopes[2 * k + 1] - slopes[2 * k]
         for c in group.tolist():
