@@ -1,7 +1,6 @@
 """The public face: `simulate` and `fit` on models as `eqsnn.load` returns them."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +9,14 @@ from numpy.typing import ArrayLike
 
 from eqsnn.analysis.compare import compare, rate_error
 from eqsnn.errors import InputError
-from eqsnn.inference.fit import Found, Report, Settings, search, unknown_noise
+from eqsnn.inference.assess import assess
+from eqsnn.inference.fit import Found, Report, Settings, Status, search, unknown_noise
 from eqsnn.inference.likelihood import ForcedObjective
 from eqsnn.inference.objectives import OWN_NOISE, Data, FreeObjective, prepare
+from eqsnn.inference.problem import with_traces
 from eqsnn.inference.result import Fit, make_fit
 from eqsnn.inference.stages import Forced, Free, Stage, default_stages
+from eqsnn.inference.uncertainty import unknown_uncertainty
 from eqsnn.losses import Loss
 from eqsnn.simulation.network import SpikingModel
 from eqsnn.simulation.recording import Recording, from_dense
@@ -56,7 +58,7 @@ def simulate(
     sized = _sized(model.with_values(parameters or {}), inputs, parameters)
     definition = with_dt(sized.definition, dt)
     given = (
-        _drives(inputs)
+        with_traces(inputs)
         if isinstance(inputs, Recording)
         else empty_inputs(definition, trials, inputs)
     )
@@ -73,11 +75,6 @@ def simulate(
         method=method,
         backend=backend,
     )
-
-
-def _drives(recording: Recording) -> Recording:
-    """Return the recording with its traces among its drives, so that recorded noise can be given back to a model."""
-    return replace(recording, inputs={**recording.traces, **recording.inputs}, traces={})
 
 
 def _sized(
@@ -134,7 +131,7 @@ def fit(
     if len(recorded):
         targets = targets.placed(recorded, _neurons_of(model))
     sized = model.sized(targets.n_units)
-    targets = _drives(targets)
+    targets = with_traces(targets)
     chosen = default_stages(loss, tau) if stages is None else stages
     settings = Settings(
         chosen,
@@ -160,7 +157,14 @@ def fit(
     fitted = make_fit(sized, found, {}, seed, command)
     scores = _scores(sized, fitted, found, settings, tau)
     extra = _warnings(sized, found, targets)
-    return make_fit(sized, _with_warnings(found, extra), scores, seed, command, targets.parameters)
+    found = _with_warnings(found, extra)
+    doubt = unknown_uncertainty("interrupted")
+    if found.status is not Status.INTERRUPTED:
+        doubt = assess(
+            sized, found.values, found.known, targets, chosen,
+            share=1 - validation, seed=seed, backend=backend,
+        )  # fmt: skip
+    return make_fit(sized, found, scores, seed, command, targets, doubt)
 
 
 def _with_warnings(found: Found, extra: list[str]) -> Found:

@@ -15,6 +15,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from eqsnn.analysis.compare import compare
 from eqsnn.api import fit, simulate
+from eqsnn.cli_uncertainty import add_bootstrap, add_profile
 from eqsnn.compiler import BACKENDS, STAGES
 from eqsnn.errors import InputError, ModelError
 from eqsnn.inference.fit import Status
@@ -68,6 +69,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_gradcheck(commands)
     _add_compare(commands)
     _add_plot(commands)
+    add_profile(commands)
+    add_bootstrap(commands)
     return parser
 
 

@@ -24,6 +24,7 @@ LAYERS = (
     "report",
     "quantities",
     "__init__",
+    "cli_uncertainty",
     "cli",
     "__main__",
 )
@@ -44,7 +45,7 @@ FENCES = {
     ),
     "sklearn": ("analysis/",),
     "matplotlib": ("report/",),
-    "rich": ("cli.py",),
+    "rich": ("cli.py", "cli_uncertainty.py"),
     "ctypes": ("backends/",),
 }
 RUNS_STORED_CODE = {"pickle", "cPickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}

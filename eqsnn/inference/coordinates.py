@@ -15,7 +15,9 @@ from eqsnn.errors import InputError
 from eqsnn.language.model import Distribution
 from eqsnn.simulation.parameters import Parameter
 
-MANIFOLD = 4.0  # ratio of the ends of a positive range from which on it is seen on a logarithmic scale
+MANIFOLD = (
+    4.0  # ratio of the ends of a positive range from which on it is seen on a logarithmic scale
+)
 EDGE = 1e-6  # starts are moved this share of the range off a bound, where the map has no slope
 
 

@@ -11,6 +11,7 @@ from scipy.stats import gaussian_kde
 
 from eqsnn.analysis.nmf import EnsembleMatch
 from eqsnn.files import write_atomically
+from eqsnn.inference.profile import CROSSING, Profile
 from eqsnn.inference.result import Fit
 from eqsnn.simulation.recording import Recording
 
@@ -196,5 +197,21 @@ def plot_recovery(fit: Fit) -> Figure:
             ax.set(title=name, xlabel="truth", ylabel="fitted")
         for ax in axes[len(names) :]:
             ax.set_axis_off()
+        figure.tight_layout()
+    return figure
+
+
+def plot_profile(profile: Profile) -> Figure:
+    """Twice the loss of log-likelihood over the values of one parameter, with the level and ends of the 90 % interval."""
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(4, 3))
+        ax = figure.subplots()
+        ax.plot(profile.values, profile.twice_loss, "o-", color=BLUE, markersize=3)
+        ax.axhline(CROSSING, color=GREY, linewidth=0.7, linestyle=":")
+        for end in (profile.low, profile.high):
+            if np.isfinite(end):
+                ax.axvline(end, color=ORANGE, linewidth=0.9)
+        unit = "" if profile.unit == "1" else f" ({profile.unit})"
+        ax.set(xlabel=profile.title + unit, ylabel=f"2 x loss of log {profile.source}")
         figure.tight_layout()
     return figure

@@ -1,0 +1,55 @@
+"""assess: the uncertainty of a finished fit, from the likelihood of its last teacher-forced stage on all data."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eqsnn.inference.problem import Problem, last_forced, problem_of
+from eqsnn.inference.stages import Stage
+from eqsnn.inference.uncertainty import Uncertainty, estimate, unknown_uncertainty
+from eqsnn.simulation.network import SpikingModel
+from eqsnn.simulation.recording import Recording
+
+
+def assess(
+    model: SpikingModel,
+    restarts: Mapping[str, NDArray[np.float64]],
+    known: Mapping[str, NDArray[np.float64]],
+    targets: Recording,
+    stages: tuple[Stage, ...],
+    *,
+    share: float = 1.0,
+    seed: int = 0,
+    backend: str = "auto",
+) -> Uncertainty:
+    """Return standard errors, intervals and open directions of the best restart, in coherent units.
+
+    restarts: values in coherent units, restart last, best first; share: of the data that they were estimated from.
+    A fit without teacher forcing has no likelihood to take them from, and says so. Ctrl-C leaves them out.
+    """
+    stage = last_forced(stages)
+    if stage is None:
+        return unknown_uncertainty(
+            "no stage has a likelihood; add a Forced stage, or use `eqsnn bootstrap`"
+        )
+    best = {name: value[..., 0] for name, value in restarts.items()}
+    try:
+        problem = problem_of(
+            model.definition, model.parameters(), targets, stage, {**known, **best}, seed=seed, backend=backend
+        )  # fmt: skip
+        found = estimate(problem, problem.at(best), share)
+        return replace(found, nats=_nats(problem, restarts))
+    except KeyboardInterrupt:
+        return unknown_uncertainty("interrupted")
+
+
+def _nats(problem: Problem, restarts: Mapping[str, NDArray[np.float64]]) -> NDArray[np.float64]:
+    """Return how far below the best the log-likelihood, or log-posterior, of each restart is."""
+    count = next(iter(restarts.values())).shape[-1]
+    each = [
+        float(problem.posterior(problem.at({n: v[..., k] for n, v in restarts.items()})).sum())
+        for k in range(count)
+    ]
+    return max(each) - np.array(each)

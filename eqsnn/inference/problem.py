@@ -1,0 +1,173 @@
+"""Problem: the likelihood that a fit maximised, on all of its data, for questions asked after the fit.
+
+Standard errors, profiles and the bootstrap need the same things: the log-likelihood of each block, the scores of its
+windows, and its curvature, at coordinates near the best restart.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+from eqsnn.errors import InputError
+from eqsnn.inference.coordinates import Coordinate, coordinate_of, values_of
+from eqsnn.inference.likelihood import ForcedObjective
+from eqsnn.inference.objectives import prepare
+from eqsnn.inference.priors import log_prior
+from eqsnn.inference.scoring import Packing, Scores, by_block, pack, scores_of
+from eqsnn.inference.stages import Forced, GradientFree, Stage
+from eqsnn.language.model import Model
+from eqsnn.simulation import setup
+from eqsnn.simulation.parameters import Parameter
+from eqsnn.simulation.recording import Recording
+
+MOST_LANES = 512  # windows times points of one call; more are run one after the other
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """The likelihood of a forced stage at one of its levels, in unit-scaled coordinates.
+
+    exact: whether it is the likelihood of the model itself (private noise integrated out for every population), not
+    one of a widened threshold or of added noise.
+    """
+
+    unknown: Mapping[str, Parameter]
+    others: Mapping[str, Parameter]  # the known ones
+    coordinates: Mapping[str, Coordinate]
+    known: Mapping[str, Tensor]
+    synapses: Mapping[str, Tensor]
+    objective: ForcedObjective
+    width: float
+    packing: Packing
+    exact: bool
+
+    @property
+    def stage(self) -> Forced:
+        """The stage whose likelihood this is."""
+        return self.objective.stage
+
+    @property
+    def windows(self) -> int:
+        """Number of windows of the data."""
+        return self.objective.lanes.width
+
+    def at(self, parameters: Mapping[str, NDArray[np.float64]]) -> dict[str, Tensor]:
+        """Return the coordinates of values in coherent units, one lane."""
+        return {
+            name: coordinate.to_real(torch.as_tensor(parameters[name], dtype=torch.float64)[..., None])
+            for name, coordinate in self.coordinates.items()
+        }  # fmt: skip
+
+    def values(self, z: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return all parameters in coherent units; 0 for synapses that do not exist."""
+        values = values_of(z, self.coordinates)
+        for name, exists in self.synapses.items():
+            for full in [n for n in values if n.rsplit(".", 1)[0] == name and values[n].dim() == 3]:
+                values[full] = torch.where(exists, values[full], torch.zeros_like(values[full]))
+        return {**self.known, **values}
+
+    def log_prior(self, z: Mapping[str, Tensor]) -> Tensor:
+        """Return the log-density of the file's distributions, (lane,)."""
+        return log_prior(z, self.unknown, self.coordinates, self.synapses)
+
+    def scores(self, z: Mapping[str, Tensor]) -> Scores:
+        """Return log-likelihoods and window scores of every point, (point, ...)."""
+
+        def by_window(lanes: Mapping[str, Tensor], points: int) -> Tensor:
+            return self.objective.by_window(self.values(lanes), points, self.width)
+
+        prior = self.log_prior if self.stage.prior else None
+        return scores_of(by_window, prior, z, self.packing, self.windows)
+
+    def slopes(self, z: Mapping[str, Tensor]) -> Tensor:
+        """Return the gradient of the log-likelihood, without the prior, at every point: (point, coordinate)."""
+        points = next(iter(z.values())).shape[-1]
+        size = max(1, MOST_LANES // self.windows)
+        parts = [
+            self.scores({n: v[..., first : first + size] for n, v in z.items()}).by_window.sum(2)
+            for first in range(0, points, size)
+        ]
+        return torch.cat(parts)
+
+    def posterior(self, z: Mapping[str, Tensor]) -> Tensor:
+        """Return the log-likelihood of every block, and for the last the log-prior if it counts: (point, block)."""
+        points = next(iter(z.values())).shape[-1]
+        lanes = {n: v.detach().repeat_interleave(self.windows, -1) for n, v in z.items()}
+        with torch.no_grad():
+            found = self.objective.by_window(self.values(lanes), points, self.width).sum(2)
+            blocks = by_block(found, self.packing, self.packing.blocks)
+            if self.stage.prior:
+                blocks[:, -1] += self.log_prior(z)
+        return blocks
+
+
+def with_traces(recording: Recording) -> Recording:
+    """Return the recording with its traces among its drives, so that recorded noise can be given back to a model."""
+    return replace(recording, inputs={**recording.traces, **recording.inputs}, traces={})
+
+
+def last_forced(stages: tuple[Stage, ...]) -> Forced | None:
+    """Return the last teacher-forced stage of a fit, None if there is none."""
+    aims = [s.objective if isinstance(s, GradientFree) else s for s in stages]
+    return next((aim for aim in reversed(aims) if isinstance(aim, Forced)), None)
+
+
+def problem_of(
+    model: Model,
+    parameters: Mapping[str, Parameter],
+    recording: Recording,
+    stage: Forced,
+    best: Mapping[str, ArrayLike],
+    *,
+    seed: int = 0,
+    backend: str = "auto",
+    width: float | None = None,
+    like: Problem | None = None,
+) -> Problem:
+    """Return the likelihood of a stage on a recording.
+
+    best: the fitted values in coherent units; width: the level, by default that which gives them the largest
+    likelihood if the threshold's width is chosen by the data (`escape`), else the narrowest. like: the same likelihood of
+    other data, to save its compilation.
+    Raises InputError if nothing is unknown.
+    """
+    unknown = {name: p for name, p in parameters.items() if p.learned}
+    if not unknown:
+        raise InputError("no parameter is unknown, so there is nothing to be uncertain about")
+    data = prepare(model, recording, torch.float64, backend)
+    values = {n: torch.as_tensor(np.asarray(v, float))[..., None] for n, v in best.items()}
+    known = {n: v for n, v in values.items() if n not in unknown}
+    made = None if like is None else like.objective.kernel
+    objective = ForcedObjective(data, stage, seed, values, made)
+    if width is None:
+        width = stage.levels[-1]
+        if stage.density == "escape" and len(stage.levels) > 1:
+            with torch.no_grad():
+                width = min(stage.levels, key=lambda level: float(objective(values, level)[0]))
+    coordinates = {name: coordinate_of(p) for name, p in unknown.items()}
+    z = {name: c.to_real(values[name]) for name, c in coordinates.items()}
+    sizes = {n: setup.sizes_of(model, n)[0] for n in setup.spiking_populations(model)}
+    post = {name: projection.post for name, projection in model.projections.items()}
+    packing = pack(z, data.synapses, sizes, post, objective.kernel.acting_on_others)
+    others = {name: p for name, p in parameters.items() if not p.learned}
+    return Problem(
+        unknown, others, coordinates, known, data.synapses, objective, width, packing, _is_exact(objective)
+    )  # fmt: skip
+
+
+def _is_exact(objective: ForcedObjective) -> bool:
+    """Whether every population has private noise, and it is integrated out."""
+    stage, model = objective.stage, objective.data.model
+    if stage.density == "escape" or stage.diffusion:
+        return False
+    return all(_is_noisy(model, objective.data.known, name) for name in objective.populations)
+
+
+def _is_noisy(model: Model, known: tuple[str, ...], population: str) -> bool:
+    neuron = model.neuron_of(population)
+    drawn = {f"{population}.{n}" for n, v in neuron.variables.items() if v.constant_over_dt}
+    return bool(neuron.noise) and not (drawn and drawn <= set(known))
