@@ -187,7 +187,8 @@ class _Emitter:
             "STEEP": out["steep"],
             "ACTIVE": f"({out['active']})" if active else "1",
             "KEEP_OTHERS": _lines(
-                f"moved[({n}*NODES + q)*BINS + k] = {out[f'next.{s}']};" for n, s in enumerate(others)
+                f"moved[({n}*NODES + q)*BINS + k] = {out[f'next.{s}']};"
+                for n, s in enumerate(others)
             ),
             "LEFT_RIGHT": _lines(
                 line
@@ -196,7 +197,7 @@ class _Emitter:
                     f"left += bb[{n}*BINS + j - 1]*({out[f'next.{s}']});",
                     f"middle += bb[{n}*BINS + j]*({out[f'next.{s}']});",
                     f"right += bb[{n}*BINS + j + 1]*({out[f'next.{s}']});",
-f"moved[({n}*NODES + q)*BINS + k] = mass*(l*bb[{n}*BINS + j - 1] + m*bb[{n}*BINS + j] + r*bb[{n}*BINS + j + 1]);",
+                    f"moved[({n}*NODES + q)*BINS + k] = mass*(l*bb[{n}*BINS + j - 1] + m*bb[{n}*BINS + j] + r*bb[{n}*BINS + j + 1]);",
                 )
             ),
             "OTHER_BARS": _lines(

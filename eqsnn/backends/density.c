@@ -40,7 +40,7 @@ INLINE double sinh_(double x) { double e = exp_(x); return 0.5*(e - 1/e); }
 static void span_(Frame *f, double mean, double spread, double low, double high) {
   f->mean = mean, f->spread = spread;
   double first = asinh_((low - mean)/spread), last = asinh_((high - mean)/spread);
-  f->step = (last - first)/(BINS - 3);
+  f->step = (last - first)/(BINS - 4); /* half a node more at both ends, so that no mass lies at the border */
   f->step = f->step > 1e-3 ? f->step : 1e-3;
   f->first = 0.5*(first + last) - 0.5*(BINS - 1)*f->step;
 }
@@ -211,7 +211,7 @@ void density(double **in, double **out, long pair, long n_steps, long n_neurons,
   out[0][pair] = total;
   if (!want) return;
 
-  double bp[BINS], bu[OTHERS*BINS + 1], ba[BINS], bb[OTHERS*BINS + 1], b_weight[NODES], b_nodes[BINS];
+  double bp[BINS], bu[OTHERS*BINS + 1], ba[BINS], bb[OTHERS*BINS + 1], b_weight[NODES], b_nodes[BINS], b_spacing[BINS];
   double b_mean = 0, b_spread = 0, b_variance = 0; /* of the frame that the step at hand lays */
   memset(bp, 0, sizeof bp);
   memset(bu, 0, sizeof bu);
@@ -256,6 +256,7 @@ void density(double **in, double **out, long pair, long n_steps, long n_neurons,
     }
     memset(b_weight, 0, sizeof b_weight);
     memset(b_nodes, 0, sizeof b_nodes);
+    memset(b_spacing, 0, sizeof b_spacing);
     memset(bu, 0, sizeof bu);
     memset(bp, 0, sizeof bp);
       @BARS_STEP@
@@ -318,6 +319,7 @@ void density(double **in, double **out, long pair, long n_steps, long n_neurons,
         double b_mass = b_masses[q*BINS + k] + worth/z*(b_mean*off
           + far*(b_spread*(off < 0 ? -off : off) + b_variance*off*off) - b_spread*g->spread - b_variance*g->variance);
         double b_margin = p[k]*weight[q]*b_mass*slope - (above ? b_potential : 0);
+        b_spacing[k] -= p[k]*weight[q]*b_mass*slope*@MARGIN@/width*CUT*@STEEP@;
         bp[k] += weight[q]*s*b_mass;
         r_weight += p[k]*s*b_mass;
       @OTHER_BARS@
@@ -339,15 +341,17 @@ void density(double **in, double **out, long pair, long n_steps, long n_neurons,
       @CLOSE_BIN@
     }
     /* from the nodes to the density on them and to the frame that the step before laid */
-    double b_moved = 0, b_pull = 0;
+    double b_moved = 0, b_pull = 0, b_scale = 0;
     for (int k = k0; k < k1; k++) {
       b_moved += b_nodes[k];
       b_pull += b_nodes[k]*(raw[k] - f->mean_of_nodes);
+      b_scale += b_spacing[k]*spacing[k]; /* by the logarithm of all spacings */
     }
+    b_pull += f->pull > 0 ? b_scale/f->pull : 0;
     const double bent = f->pull < 1 && f->variance > point*point ? b_pull*f->pull/2 : 0;
     const double b_second = bent > 0 || bent < 0 ? -bent/f->variance_of_nodes : 0;
     b_variance = bent > 0 || bent < 0 ? bent/f->variance : 0;
-    b_mean = b_moved, b_spread = 0;
+    b_mean = b_moved, b_spread = b_scale/f->spread;
     for (int k = 0; k < BINS; k++) {
       double off = raw[k] - f->mean_of_nodes;
       double b_raw = f->pull*b_nodes[k] + p[k]*(2*b_second*off - f->pull*b_moved);

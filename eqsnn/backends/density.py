@@ -23,7 +23,9 @@ from eqsnn.maths.program import Assign, Input, Kind, Program
 CUT = 0.25  # width of the threshold relative to the image of a bin
 SKIPPED = 1e-9  # probability that is not worth pushing
 FLOOR = 1e-30  # probability left to the impossible
-POINT = 1e-6  # spread of a density that is a point, relative to the distance from reset to threshold
+POINT = (
+    1e-6  # spread of a density that is a point, relative to the distance from reset to threshold
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,7 +244,7 @@ class _Grid:
         with torch.no_grad():
             low = torch.asinh((torch.where(worth, place, mean).amin(0) - mean) / spread)
             high = torch.asinh((torch.where(worth, place, mean).amax(0) - mean) / spread)
-            step = ((high - low) / (n - 3)).clamp(min=1e-3)
+            step = ((high - low) / (n - 4)).clamp(min=1e-3)
             first = 0.5 * (low + high) - 0.5 * (n - 1) * step
         variance = (counted * off**2).sum(0) / whole
         return cls(n, mean, spread, first, step, variance, torch.ones_like(mean), mean, point)
@@ -267,7 +269,7 @@ class _Grid:
         """Return nodes and their spacing, both (node, neuron, lane)."""
         raw = self.raw()
         spacing = self.pull * self.step * ((raw - self.mean) ** 2 + self.spread**2).sqrt()
-        return self.mean + self.pull * (raw - self.mean_of_nodes), spacing.detach()
+        return self.mean + self.pull * (raw - self.mean_of_nodes), spacing
 
     def deposit(
         self, mass: Tensor, place: Tensor, means: list[Tensor]

@@ -12,7 +12,7 @@ from eqsnn.compiler import separated_program
 from eqsnn.inference.likelihood import ForcedObjective
 from eqsnn.inference.objectives import Data, Values
 from eqsnn.inference.stages import Forced
-from eqsnn.maths.hidden import Hidden, grid_frame, nodes_of
+from eqsnn.maths.hidden import Hidden, nodes_of
 from eqsnn.maths.moments import MOST_STATES
 from eqsnn.simulation import setup
 
@@ -51,16 +51,14 @@ def choose_density(data: Data, stage: Forced, values: Values, seed: int = 0) -> 
     separated = separated_program(data.model, typical, known=data.known, diffusion=stage.diffusion)
     if not separated.hidden:
         return Choice("escape", "the data give all noise of the model, or it has none")
-    gridded = all(grid_frame(hidden) is not None for hidden in separated.hidden)
-    if gridded and all(len(hidden.states) == 1 for hidden in separated.hidden):
+    if all(len(hidden.states) == 1 for hidden in separated.hidden):
         names = ", ".join(str(hidden.states[0]) for hidden in separated.hidden)
         reason = (
             f"private noise reaches one state of a neuron ({names}), whose density fits on a grid"
         )
         return Choice("grid", reason)
     possible = ["moments"] if all(map(_affordable, separated.hidden)) else []
-    possible += ["grid"] if gridded else []
-    return _measured([*possible, "particles"], data, stage, values, seed)
+    return _measured([*possible, "grid", "particles"], data, stage, values, seed)
 
 
 def _affordable(hidden: Hidden) -> bool:

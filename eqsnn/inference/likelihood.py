@@ -23,12 +23,13 @@ from eqsnn.inference.objectives import Data, Lanes, Values, forcing, repeat, run
 from eqsnn.inference.stages import Forced
 from eqsnn.maths.escape import ESCAPE_WIDTH
 from eqsnn.maths.force import fully_observed
-from eqsnn.maths.hidden import DIFFUSION, Hidden, grid_frame
+from eqsnn.maths.hidden import DIFFUSION, Hidden, reset_scale
 from eqsnn.maths.program import Program
 from eqsnn.maths.reach import acting_on_others
 from eqsnn.simulation import setup
 
 DENSITIES = ("escape", "moments", "grid", "particles")
+
 
 @dataclass(frozen=True, slots=True)
 class Grid:
@@ -229,7 +230,7 @@ def _build(data: Data, stage: Forced, values: Values) -> Machinery:
             f"there is no density `{stage.density}`; the densities are {', '.join(DENSITIES)}"
         )
     grids = tuple(
-        Grid(compile_density(hidden, stage.bins, data.backend), grid_frame(hidden))
+        Grid(compile_density(hidden, stage.bins, data.backend), reset_scale(hidden))
         for hidden in separated.hidden
     )
     return Machinery(kernel, summed, grids)

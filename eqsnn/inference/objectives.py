@@ -201,7 +201,7 @@ class FreeObjective:
         self.timed = stage.gradient == "exact"
         if self.timed and (data.masked or data.units):
             raise InputError(
-                "the exact gradient needs all neurons observed and fitted; use gradient=\"surrogate\" for data with gaps "
+                'the exact gradient needs all neurons observed and fitted; use gradient="surrogate" for data with gaps '
                 "or for some of the units"
             )
         make = partly_forced_program if data.units else free_program

@@ -325,17 +325,35 @@ def diffuse(program: Program, populations: Iterable[str]) -> Program:
     return replace(program, inputs=tuple(inputs), statements=(*added, *moving))
 
 
-def grid_frame(hidden: Hidden) -> Program:
-    """Return `scale`, the distance from reset to threshold, as a function of parameters, settings and feeds."""
-    scale = hidden.composed()["scale"]
-    given = {s for s in scale.free_symbols} - set(hidden.states)  # type: ignore[arg-type]
-    at_rest = scale.xreplace({s: Integer(0) for s in scale.free_symbols - given})
-    target = symbol("(frame scale)")
-    inputs = [replace(g, kind=Kind.PARAMETER) for g in hidden.step.inputs if g.symbol in given]
+def threshold_frame(hidden: Hidden) -> Program | None:
+    """Return `level`, the potential at threshold, and `scale`, from there down to the reset.
+
+    Both depend on parameters, settings and feeds, all taken as constants. None if noise moves the threshold.
+    """
+    composed = hidden.composed()
+    silent = {symbol(f"{hidden.population}.observed"): Integer(0)}
+    after = composed[f"next.{hidden.states[0]}"].xreplace(silent)
+    level = sympy.expand(after - composed["margin"])
+    noise = {source.symbol for source in hidden.sources}
+    if level.free_symbols & {*hidden.states, *noise}:
+        return None
+    return _function_of_constants(hidden, {"level": level, "scale": composed["scale"]})
+
+
+def reset_scale(hidden: Hidden) -> Program:
+    """Return `scale`, the distance from reset to threshold where noisy states are 0, as a function of constants."""
+    scale = hidden.composed()["scale"].xreplace({s: Integer(0) for s in hidden.states})
+    return _function_of_constants(hidden, {"scale": abs(scale)})  # type: ignore[dict-item]
+
+
+def _function_of_constants(hidden: Hidden, results: Mapping[str, Expr]) -> Program:
+    targets = {name: symbol(f"(frame {name})") for name in results}
+    read = {s for e in results.values() for s in e.free_symbols}
+    inputs = [replace(g, kind=Kind.PARAMETER) for g in hidden.step.inputs if g.symbol in read]
     return Program(
         spaces=hidden.step.spaces,
         inputs=tuple(inputs),
-        statements=(Assign(target, hidden.population, abs(at_rest)),),  # type: ignore[arg-type]
+        statements=tuple(Assign(targets[n], hidden.population, e) for n, e in results.items()),
         next_states={},
-        outputs={"scale": target},
+        outputs=dict(targets),
     )

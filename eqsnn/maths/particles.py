@@ -23,7 +23,7 @@ from eqsnn.language.functions import (
     symbol,
 )
 from eqsnn.maths.escape import ESCAPE_WIDTH
-from eqsnn.maths.hidden import Hidden, Source, grid_frame
+from eqsnn.maths.hidden import Hidden, Source, threshold_frame
 from eqsnn.maths.program import NETWORK, Assign, Input, Kind, Program
 
 SPREAD = "(spread)"  # standard deviation of the particles' potential at the start of a step
@@ -181,7 +181,7 @@ class _Writer:
 
     def bounded(self, potential: Expr) -> Expr:
         """Keep a potential that passed the threshold without a spike from running away."""
-        frame = grid_frame(self.hidden)
+        frame = threshold_frame(self.hidden)
         if frame is None:
             return potential
         values = {s.target: s.expression for s in frame.statements if isinstance(s, Assign)}
