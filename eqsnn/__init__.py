@@ -5,7 +5,7 @@
 
 from eqsnn.analysis.compare import Comparison, compare
 from eqsnn.analysis.nmf import compare_ensembles, factorise
-from eqsnn.api import fit, simulate
+from eqsnn.api import fit, plan, simulate
 from eqsnn.errors import EqsError, InputError, ModelError
 from eqsnn.inference.result import Fit, read_fit
 from eqsnn.inference.stages import Forced, Free, GradientFree
@@ -33,6 +33,7 @@ __all__ = [
     "load",
     "load_targets",
     "loads",
+    "plan",
     "read_fit",
     "simulate",
 ]

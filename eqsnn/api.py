@@ -11,11 +11,13 @@ from eqsnn.analysis.compare import compare, rate_error
 from eqsnn.errors import InputError
 from eqsnn.inference.assess import assess
 from eqsnn.inference.fit import Found, Report, Settings, Status, search, unknown_noise
-from eqsnn.inference.likelihood import ForcedObjective
+from eqsnn.inference.likelihood import DENSITIES, ForcedObjective
 from eqsnn.inference.objectives import OWN_NOISE, Data, FreeObjective, prepare
-from eqsnn.inference.problem import with_traces
+from eqsnn.inference.pipeline import Plan
+from eqsnn.inference.pipeline import plan as stages_for
+from eqsnn.inference.problem import last_forced, with_traces
 from eqsnn.inference.result import Fit, make_fit
-from eqsnn.inference.stages import Forced, Free, Stage, default_stages
+from eqsnn.inference.stages import Forced, Free, Stage
 from eqsnn.inference.uncertainty import unknown_uncertainty
 from eqsnn.losses import Loss
 from eqsnn.simulation.network import SpikingModel
@@ -98,9 +100,11 @@ def fit(
     *,
     starts: int = 16,
     seed: int = 0,
-    loss: str | Loss = "van_rossum",
+    loss: str | Loss | None = None,
     tau: float = 0.010,
     stages: tuple[Stage, ...] | None = None,
+    density: str = "auto",
+    prior: bool = False,
     start: Mapping[str, ArrayLike] | None = None,
     validation: float = 0.2,
     max_time: float = float("inf"),
@@ -113,12 +117,13 @@ def fit(
     command: str = "",
     units: Sequence[int] = (),
     recorded: Sequence[int] = (),
+    notes: Sequence[str] = (),
 ) -> Fit:
     """Fit every unknown (`~`) parameter of `model` to recorded spike trains.
 
     starts: number of restarts; loss: of the free-running stage, one line of text (docs/losses.md) or its value; tau in
-    seconds, of its terms that name none and of the scores; stages: what to do instead of the default, teacher-forced
-    likelihood with annealed width, then that loss; start: values to start from instead of draws (units of the file; one for all
+    seconds, of its terms that name none and of the scores; stages: what to do instead of the stages of `plan`; density,
+    prior: see `plan`; notes: of whoever made the stages; start: values to start from instead of draws (units of the file; one for all
     starts or with a leading dimension per start); validation: share of trials, or of a single trial's time, held out;
     max_time in seconds; checkpoint: a file to save progress in every `checkpoint_every` seconds and,
     with `resume`, to go on from; backend as in `simulate`. units: explain the spikes of these only, all others still
@@ -132,7 +137,12 @@ def fit(
         targets = targets.placed(recorded, _neurons_of(model))
     sized = model.sized(targets.n_units)
     targets = with_traces(targets)
-    chosen = default_stages(loss, tau) if stages is None else stages
+    planned = Plan(stages or (), tuple(notes))
+    if stages is None:
+        planned = plan(
+            sized, targets, loss=loss, tau=tau, density=density, prior=prior, seed=seed, backend=backend
+        )  # fmt: skip
+    chosen = planned.stages
     settings = Settings(
         chosen,
         starts,
@@ -156,15 +166,46 @@ def fit(
     )
     fitted = make_fit(sized, found, {}, seed, command)
     scores = _scores(sized, fitted, found, settings, tau)
-    extra = _warnings(sized, found, targets)
-    found = _with_warnings(found, extra)
+    extra = _warnings(sized, found, targets, chosen)
+    found = _with_warnings(found, [*planned.warnings, *extra, *_running_freely(scores, found)])
     doubt = unknown_uncertainty("interrupted")
     if found.status is not Status.INTERRUPTED:
         doubt = assess(
             sized, found.values, found.known, targets, chosen,
-            share=1 - validation, seed=seed, backend=backend,
+            share=1 - validation, seed=seed, backend=backend, units=settings.units,
         )  # fmt: skip
-    return make_fit(sized, found, scores, seed, command, targets, doubt)
+    return make_fit(sized, found, scores, seed, command, targets, doubt, (*planned.reasons, *notes))
+
+
+def plan(
+    model: SpikingModel,
+    targets: Recording,
+    *,
+    loss: str | Loss | None = None,
+    tau: float = 0.010,
+    density: str = "auto",
+    prior: bool = False,
+    seed: int = 0,
+    backend: str = "auto",
+    recorded: Sequence[int] = (),
+) -> Plan:
+    """Return the stages that `fit` would go through, as values to print, change and hand to `fit(stages=...)`.
+
+    density: how noise that the data do not give is integrated out (`auto`, `escape`, `moments`, `grid`, `particles`;
+    docs/likelihood.md); prior: maximise the posterior under the file's distributions instead of the likelihood. See
+    `fit` for the others. Raises InputError for a density that does not exist.
+    """
+    if density not in ("auto", *DENSITIES):
+        raise InputError(
+            f"there is no density `{density}`; the densities are auto, {', '.join(DENSITIES)}"
+        )
+    if len(recorded):
+        targets = targets.placed(recorded, _neurons_of(model))
+    sized = model.sized(targets.n_units)
+    return stages_for(
+        sized.definition, sized.parameters(), with_traces(targets),
+        loss=loss, tau=tau, density=density, prior=prior, seed=seed, backend=backend,
+    )  # fmt: skip
 
 
 def _with_warnings(found: Found, extra: list[str]) -> Found:
@@ -189,7 +230,7 @@ def _scores(
     """Score the best restart on the held-out part: running freely, and one step ahead."""
     held = found.validation
     scores: dict[str, float] = {}
-    forced = next((stage for stage in settings.stages if isinstance(stage, Forced)), Forced())
+    forced = last_forced(settings.stages) or Forced()
     values = {
         name: torch.from_numpy(p.draw(np.random.default_rng(0))).unsqueeze(-1)
         for name, p in model.with_values(fitted.parameters).parameters().items()
@@ -216,6 +257,7 @@ def _scores(
             backend=settings.backend,
         )
     scored = compare(held, own, tau=tau)
+    scores["rate"] = float(own.rates().mean())
     scores["van_rossum_score"] = scored.van_rossum_score
     scores["gamma"] = (
         float(np.nanmean(scored.gamma)) if np.isfinite(scored.gamma).any() else float("nan")
@@ -236,10 +278,42 @@ def _driven(data: Data, values: Mapping[str, torch.Tensor], seed: int) -> Record
     return from_dense(grid, data.model.dt * 1e-3)
 
 
-def _warnings(model: SpikingModel, found: Found, targets: Recording) -> list[str]:
+SCARCE = 10  # spikes per unknown below which a fit is warned of
+LOUD, LOUDER = (
+    100.0,
+    5.0,
+)  # Hz, and times the rate of the targets, from which on rates count as exploding
+
+
+def _running_freely(scores: Mapping[str, float], found: Found) -> list[str]:
+    """Warn of a fitted network that does not run by itself."""
+    own, seen = scores.get("rate", np.nan), found.validation.rates().mean()
+    if own == 0 and seen > 0:
+        return [
+            "running freely, the fitted network is silent: its model has no drive or noise that could start it, or the "
+            "likelihood gave it too little; add one, or a free-running stage (--loss van_rossum)"
+        ]
+    if own > max(LOUD, LOUDER * seen):
+        return [
+            f"running freely, the fitted network fires at {own:.0f} Hz, recorded {seen:.1f} Hz: spikes feed back on "
+            "themselves; narrow the bounds of excitatory weights, or add a free-running stage (--loss van_rossum)"
+        ]
+    return []
+
+
+def _warnings(
+    model: SpikingModel, found: Found, targets: Recording, stages: tuple[Stage, ...]
+) -> list[str]:
     warnings = []
+    unknown = sum(value[..., 0].size for value in found.values.values())
+    spikes = len(targets.spike_times)
+    if spikes < SCARCE * unknown:
+        warnings.append(
+            f"{spikes} spikes for {unknown} unknowns are few: expect wide intervals; share parameters between neurons "
+            "with `(shared)`, fix some, or use priors (--prior)"
+        )
     noise = unknown_noise(model.definition, targets)
-    if noise:
+    if noise and any(isinstance(s, Forced) and s.density == "escape" for s in stages):
         warnings.append(
             f"the private noise {', '.join(noise)} is not in the data: one draw of it is treated as if it were known, "
             "which biases the estimates; give it as an array if you have it"
@@ -271,4 +345,4 @@ def _warnings(model: SpikingModel, found: Found, targets: Recording) -> list[str
     return warnings
 
 
-__all__ = ["Fit", "Forced", "Free", "SpikingModel", "fit", "simulate"]
+__all__ = ["Fit", "Forced", "Free", "SpikingModel", "fit", "plan", "simulate"]

@@ -7,6 +7,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -14,16 +15,17 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from eqsnn.analysis.compare import compare
-from eqsnn.api import fit, simulate
+from eqsnn.api import fit, plan, simulate
 from eqsnn.cli_uncertainty import add_bootstrap, add_profile
 from eqsnn.compiler import BACKENDS, STAGES
 from eqsnn.errors import InputError, ModelError
 from eqsnn.inference.fit import Status
 from eqsnn.inference.gradcheck import gradcheck
 from eqsnn.inference.gradient_free import OPTIMISERS
+from eqsnn.inference.likelihood import DENSITIES
 from eqsnn.inference.result import Fit, read_fit
 from eqsnn.inference.stages import Forced, Free, GradientFree, Stage
-from eqsnn.losses import TERMS
+from eqsnn.losses import TERMS, parse_loss
 from eqsnn.quantities import in_unit_of, seconds
 from eqsnn.report import plots
 from eqsnn.simulation.network import SpikingModel, load
@@ -31,7 +33,7 @@ from eqsnn.simulation.parameters import matching, parameters_of
 from eqsnn.simulation.recording import Recording, load_inputs, load_targets
 from eqsnn.simulation.setup import with_size
 
-STAGE_CHOICES = ("forced+free", "forced", "free")
+STAGE_CHOICES = ("auto", "forced+free", "forced", "free")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -227,14 +229,30 @@ def _add_fit(commands) -> None:
     )
     command.add_argument(
         "--loss",
-        default="van_rossum",
-        help="of the free-running stage, e.g. 'van_rossum(tau=2ms,12ms) + 0.1*rate + 0.5*psth(bin=20ms)'; terms: "
+        help="of the free-running stage (van_rossum unless named; with unknown noise only if named), "
+        "e.g. 'van_rossum(tau=2ms,12ms) + 0.1*rate + 0.5*psth(bin=20ms)'; terms: "
         + ", ".join(TERMS),
     )
     command.add_argument(
         "--tau", default="10ms", help="time constant of distances that name none, and of the scores"
     )
-    command.add_argument("--stages", choices=STAGE_CHOICES, default=STAGE_CHOICES[0])
+    command.add_argument(
+        "--stages",
+        choices=STAGE_CHOICES,
+        default=STAGE_CHOICES[0],
+        help="auto: from what the data give and the model leaves open (the summary says why)",
+    )
+    command.add_argument(
+        "--density",
+        choices=("auto", *DENSITIES),
+        default="auto",
+        help="how noise that the data do not give is integrated out (docs/likelihood.md)",
+    )
+    command.add_argument(
+        "--prior",
+        action="store_true",
+        help="maximise the posterior under the file's distributions, not the likelihood alone",
+    )
     command.add_argument(
         "--optimiser",
         choices=("adam", *OPTIMISERS),
@@ -286,11 +304,13 @@ def _numbers(text: str) -> tuple[int, ...]:
 def run_fit(arguments: argparse.Namespace) -> int:
     """Fit, write the folder, print the summary."""
     tau = seconds(arguments.tau)
-    stages = _stages(arguments, tau)
+    if arguments.loss is not None:
+        parse_loss(arguments.loss, tau=tau)
     targets = load_targets(arguments.targets)
     model = load(arguments.model)
     fixed = _assignments(model, arguments.fix)
     model = model.with_values(fixed).learning(arguments.learn)
+    stages, notes = _stages(arguments, model, targets, tau)
     with ExitStack() as stack:
         report = None
         if sys.stderr.isatty() and not arguments.quiet:
@@ -300,9 +320,9 @@ def run_fit(arguments: argparse.Namespace) -> int:
             targets,
             starts=arguments.starts,
             seed=arguments.seed,
-            loss=arguments.loss,
             tau=tau,
             stages=stages,
+            notes=notes,
             start=_near(model, targets, arguments),
             validation=arguments.validation,
             max_time=float("inf") if arguments.max_time is None else seconds(arguments.max_time),
@@ -344,26 +364,40 @@ class _Progress:
         self.bar.update(self.task, description=f"{stage}  {best:.4g}", completed=done, total=total)
 
 
-def _stages(arguments: argparse.Namespace, tau: float) -> tuple[Stage, ...]:
-    forced, free = Forced(), Free(loss=arguments.loss, tau=tau)
+def _stages(
+    arguments: argparse.Namespace, model: SpikingModel, targets: Recording, tau: float
+) -> tuple[tuple[Stage, ...], tuple[str, ...]]:
+    """Return the stages that the arguments ask for, and why they are these."""
     given = {"iterations": arguments.iterations, "learning_rate": arguments.learning_rate}
     given |= {
         name: seconds(text)
         for name in ("window", "warm_up")
         if (text := getattr(arguments, name)) is not None
     }
-    forced = Forced(**{name: value for name, value in given.items() if value is not None})
-    if arguments.polish is not None:
-        free = Free(loss=arguments.loss, tau=tau, iterations=arguments.polish)
-    stages: tuple[Forced | Free, ...] = {
-        "forced+free": (forced, free),
-        "forced": (forced,),
-        "free": (free,),
-    }[arguments.stages]
+    forced = {name: value for name, value in given.items() if value is not None}
+    free = {} if arguments.polish is None else {"iterations": arguments.polish}
+    notes: tuple[str, ...] = ()
+    if arguments.stages == "auto":
+        planned = plan(
+            model, targets, loss=arguments.loss, tau=tau, density=arguments.density,
+            prior=arguments.prior, seed=arguments.seed, backend=arguments.backend, recorded=arguments.recorded,
+        )  # fmt: skip
+        stages, notes = planned.stages, (*planned.reasons, *planned.warnings)
+    else:
+        density = "escape" if arguments.density == "auto" else arguments.density
+        own = Forced(density=density, prior=arguments.prior)
+        polish = Free(loss=arguments.loss or "van_rossum", tau=tau)
+        stages = {"forced+free": (own, polish), "forced": (own,), "free": (polish,)}[
+            arguments.stages
+        ]
+    stages = tuple(
+        replace(stage, **forced) if isinstance(stage, Forced) else replace(stage, **free)
+        for stage in stages
+    )
     if arguments.optimiser == "adam":
-        return stages
+        return stages, notes
     budget = {} if arguments.evaluations is None else {"evaluations": arguments.evaluations}
-    return tuple(GradientFree(arguments.optimiser, stage, **budget) for stage in stages)
+    return tuple(GradientFree(arguments.optimiser, s, **budget) for s in stages), notes
 
 
 def _near(model: SpikingModel, targets: Recording, arguments: argparse.Namespace) -> dict | None:

@@ -23,6 +23,7 @@ def assess(
     share: float = 1.0,
     seed: int = 0,
     backend: str = "auto",
+    units: tuple[int, ...] = (),
 ) -> Uncertainty:
     """Return standard errors, intervals and open directions of the best restart, in coherent units.
 
@@ -37,8 +38,13 @@ def assess(
     best = {name: value[..., 0] for name, value in restarts.items()}
     try:
         problem = problem_of(
-            model.definition, model.parameters(), targets, stage, {**known, **best}, seed=seed, backend=backend
+            model.definition, model.parameters(), targets, stage, {**known, **best}, seed=seed, backend=backend, units=units
         )  # fmt: skip
+        if not problem.exact and problem.is_costly(problem.packing.size):
+            return unknown_uncertainty(
+                "the likelihood is not the model's own (a widened threshold or added noise), and its second derivatives "
+                "would take longer than the fit; use `eqsnn bootstrap`"
+            )
         found = estimate(problem, problem.at(best), share)
         return replace(found, nats=_nats(problem, restarts))
     except KeyboardInterrupt:

@@ -32,7 +32,13 @@ from eqsnn.inference.scoring import (
     scores_of,
 )
 from eqsnn.inference.stages import Forced, Free, GradientFree, Stage
-from eqsnn.inference.state import HISTORY_EVERY, Progress, load_progress, save_progress
+from eqsnn.inference.state import (
+    HISTORY_EVERY,
+    Progress,
+    StageReport,
+    load_progress,
+    save_progress,
+)
 from eqsnn.inference.subset import checked_units, note_of, without_influence
 from eqsnn.language.model import Model
 from eqsnn.simulation import setup
@@ -92,6 +98,7 @@ class Found:
     validation: Recording = field(repr=False)
     seconds: float = 0.0
     held: dict[str, NDArray[np.bool_]] = field(default_factory=dict)
+    reports: tuple[StageReport, ...] = ()
 
 
 def split(recording: Recording, share: float) -> tuple[Recording, Recording]:
@@ -185,6 +192,7 @@ def search(
         warnings=tuple(dict.fromkeys(walk.warnings)),
         validation=held_out,
         seconds=time.monotonic() - began,
+        reports=tuple(progress.reports),
         held={name: held.numpy() for name, held in (walk.held or {}).items()},
     )
 
@@ -266,6 +274,28 @@ def _fingerprint(
     return digest.hexdigest()
 
 
+@dataclass(slots=True)
+class _Walked:
+    """What a stage has seen so far."""
+
+    count: int = 0
+    first: float = float("nan")
+    last: float = float("nan")
+    gradient: float = float("nan")
+    stopped: str = "all iterations done"
+
+    def note(self, losses: Tensor, gradient: Mapping[str, Tensor]) -> None:
+        """Keep the best objective of an iteration and the size of its gradient."""
+        safe = torch.where(torch.isfinite(losses), losses, torch.inf).detach()
+        best = int(safe.argmin())
+        self.last = float(safe[best])
+        self.first = self.last if self.count == 0 else self.first
+        self.count += 1
+        if gradient:
+            slopes = torch.cat([g[..., best].reshape(-1) for g in gradient.values()]).detach()
+            self.gradient = float(slopes.square().mean().sqrt())
+
+
 class _Search:
     """The loop over stages, levels and iterations; all its state that matters is in Progress."""
 
@@ -303,6 +333,7 @@ class _Search:
         self.objectives: dict[tuple[Stage, str], ForcedObjective | FreeObjective] = {}
         self.reached: Scores | None = None
         self.searches: Searches | None = None
+        self.walked = _Walked()
         self.total = sum(stage.iterations * len(stage.levels) for stage in settings.stages)
 
     def objective(
@@ -359,15 +390,34 @@ class _Search:
                     progress.stage, progress.level, progress.iteration = number, 0, 0
                     progress.before, progress.level_start = dict(progress.z), dict(progress.z)
                     progress.score = float("inf")
+                self.walked = _Walked()
                 status = self.run_stage(progress, self.settings.stages[number])
+                self.conclude(progress, status)
                 if status is not None:
                     return status
             progress.stage = len(self.settings.stages)
         except KeyboardInterrupt:
+            self.conclude(progress, Status.INTERRUPTED)
             return Status.INTERRUPTED
         finally:
             self.save(progress)
         return self.judge(progress)
+
+    def conclude(self, progress: Progress, status: Status | None) -> None:
+        """Report how the stage at hand went."""
+        if progress.stage >= len(self.settings.stages):
+            return
+        name, walked = self.settings.stages[progress.stage].name, self.walked
+        kept = len(progress.alive)
+        why = walked.stopped if status is None else status.value
+        progress.reports.append(
+            StageReport(name, walked.count, walked.first, walked.last, walked.gradient, kept, why)
+        )
+        if status is None and walked.gradient == 0:
+            self.warnings.append(
+                f"in stage `{name}` the gradient is 0 for every parameter: at these values no neuron comes near a spike; "
+                "begin with a Forced stage, or with starts that fire"
+            )
 
     def run_stage(self, progress: Progress, stage: Stage) -> Status | None:
         """Run what is left of one stage; None if it ended."""
@@ -393,6 +443,7 @@ class _Search:
                     return Status.OUT_OF_TIME
             last = level == len(stage.levels) - 1
             if not self.select(progress, stage, stage.levels[level], last=last):
+                self.walked.stopped = "a narrower threshold predicts the held-out spikes worse"
                 break
         return None
 
@@ -467,6 +518,11 @@ class _Search:
         stuck = progress.damping > STUCK
         if bool((((left < ENOUGH) & (better | (progress.damping < 1))) | stuck).all()):
             progress.iteration = stage.iterations
+            self.walked.stopped = (
+                "no step makes it better"
+                if bool(stuck.any())
+                else f"a further step promises less than {ENOUGH:g} nats"
+            )
         if progress.iteration < stage.iterations:
             if progress.iteration % CROSSED_EVERY == 0:
                 self.cross(progress, stage, objective, width, packing)
@@ -577,6 +633,7 @@ class _Search:
             self.warnings.append(
                 "every restart has an objective that is not finite; check the bounds of the parameters"
             )
+        self.walked.note(losses, gradient)
         if progress.iteration == 0:
             for name, value in gradient.items():
                 known = self.held is not None and bool(self.held[name].all())
@@ -616,15 +673,14 @@ class _Search:
         """After a level, drop the worse restarts; return whether to go on to a narrower threshold.
 
         Noisy spikes are best predicted by a threshold of finite width: a level that predicts the held-out spikes worse
-        than the one before is undone, and annealing ends. So is a free stage, for each restart that it made worse.
+        than the one before is undone, and annealing ends. Any other stage is undone for each restart that it made worse.
         """
         objective = self.objective(stage, "held_out", progress.z)
         with torch.no_grad():
             losses = objective(self.values(progress.z), width)
-            if isinstance(stage, Forced):
+            if isinstance(stage, Forced) and stage.density == "escape":
                 best = float(torch.where(torch.isfinite(losses), losses, torch.inf).min())
-                # with the model's own noise integrated out, only the narrowest threshold is that of the model
-                if best > progress.score and stage.density == "escape":
+                if best > progress.score:
                     progress.z = dict(progress.level_start)
                     return False
                 progress.score = best
@@ -635,10 +691,15 @@ class _Search:
                     n: torch.where(worse, progress.before[n], z) for n, z in progress.z.items()
                 }
                 losses = torch.where(worse, before, losses)
+                if bool(worse.any()):
+                    self.walked.stopped += f"; undone for {int(worse.sum())} of {len(worse)} restarts, worse on held-out data"
         ranking = np.argsort(
             np.where(np.isfinite(losses.numpy()), losses.numpy(), np.inf), kind="stable"
         )
-        kept = max(min(stage.keep, len(ranking)), (len(ranking) + 1) // 2)
+        # restarts far from convergence may yet change places; those that converged do not
+        settled = isinstance(stage, Forced) and stage.optimiser == "scoring"
+        fewest = 1 if settled and last else (len(ranking) + 1) // 2
+        kept = max(min(stage.keep, len(ranking)), fewest)
         progress.keep(np.sort(ranking[:kept]))
         return True
 
@@ -677,13 +738,14 @@ class _Search:
 
 
 def unknown_noise(model: Model, recording: Recording) -> Sequence[str]:
-    """Return the random subexpressions whose values the recording does not give."""
+    """Return the random subexpressions whose values the recording does not give, and `xi` where there is white noise."""
     known = set(setup.given_names(model, recording.inputs))
-    return [
-        f"{population}.{name}"
-        for population in model.populations
-        for name, variable in model.neuron_of(population).variables.items()
-        if variable.constant_over_dt
-        and f"{population}.{name}" not in known
-        and model.neuron_of(population).noise
-    ]
+    found = []
+    for population in model.populations:
+        neuron = model.neuron_of(population)
+        if any(noise.white for noise in neuron.noise):
+            found.append(f"{population}.xi")
+        if any(not noise.white for noise in neuron.noise):
+            drawn = [name for name, v in neuron.variables.items() if v.constant_over_dt]
+            found += [f"{population}.{n}" for n in drawn if f"{population}.{n}" not in known]
+    return found

@@ -24,6 +24,7 @@ from eqsnn.simulation import setup
 from eqsnn.simulation.parameters import Parameter
 from eqsnn.simulation.recording import Recording
 
+COSTLY = 1e7  # neuron-steps of a density, forwards and back: two minutes or so
 MOST_LANES = 512  # windows times points of one call; more are run one after the other
 
 
@@ -55,6 +56,13 @@ class Problem:
         """Number of windows of the data."""
         return self.objective.lanes.width
 
+    def is_costly(self, differences: int) -> bool:
+        """Whether so many differences of the gradient take longer than a user waits after a fit."""
+        if self.stage.density not in ("grid", "particles"):
+            return False
+        lanes = self.objective.lanes
+        return 2 * differences * len(self.packing.blocks) * lanes.n_steps * lanes.width > COSTLY
+
     def at(self, parameters: Mapping[str, NDArray[np.float64]]) -> dict[str, Tensor]:
         """Return the coordinates of values in coherent units, one lane."""
         return {
@@ -72,7 +80,7 @@ class Problem:
 
     def log_prior(self, z: Mapping[str, Tensor]) -> Tensor:
         """Return the log-density of the file's distributions, (lane,)."""
-        return log_prior(z, self.unknown, self.coordinates, self.synapses)
+        return log_prior(z, self.unknown, self.coordinates, self.synapses, self.known)
 
     def scores(self, z: Mapping[str, Tensor]) -> Scores:
         """Return log-likelihoods and window scores of every point, (point, ...)."""
@@ -127,18 +135,19 @@ def problem_of(
     backend: str = "auto",
     width: float | None = None,
     like: Problem | None = None,
+    units: tuple[int, ...] = (),
 ) -> Problem:
     """Return the likelihood of a stage on a recording.
 
     best: the fitted values in coherent units; width: the level, by default that which gives them the largest
     likelihood if the threshold's width is chosen by the data (`escape`), else the narrowest. like: the same likelihood of
-    other data, to save its compilation.
+    other data, to save its compilation. units: the neurons whose likelihood counts, all if empty.
     Raises InputError if nothing is unknown.
     """
     unknown = {name: p for name, p in parameters.items() if p.learned}
     if not unknown:
         raise InputError("no parameter is unknown, so there is nothing to be uncertain about")
-    data = prepare(model, recording, torch.float64, backend)
+    data = prepare(model, recording, torch.float64, backend, units=units)
     values = {n: torch.as_tensor(np.asarray(v, float))[..., None] for n, v in best.items()}
     known = {n: v for n, v in values.items() if n not in unknown}
     made = None if like is None else like.objective.kernel

@@ -22,6 +22,7 @@ from eqsnn.inference.open_directions import Direction
 from eqsnn.inference.problem import Problem, problem_of, with_traces
 from eqsnn.inference.profile import Profile, profile
 from eqsnn.inference.stages import Forced
+from eqsnn.inference.state import StageReport
 from eqsnn.inference.uncertainty import Uncertainty, unknown_uncertainty
 from eqsnn.simulation.network import SpikingModel, load
 from eqsnn.simulation.recording import Recording
@@ -38,7 +39,8 @@ class Fit:
     restart last. history: iterations (stage, level, iteration), objective (entry, start) and values (entry, ...,
     start); nan after a start was dropped.
     start: where the best restart began. truth: of a simulated target, the values it had, empty otherwise.
-    scores: on held-out data (see docs/files.md). targets: what was fitted; None for a fit read from its folder.
+    scores: on held-out data (see docs/files.md). stages: how each went and why it ended; notes: why they were chosen.
+    targets: what was fitted; None for a fit read from its folder.
     """
 
     model: SpikingModel
@@ -61,6 +63,8 @@ class Fit:
         default_factory=lambda: unknown_uncertainty("not estimated"), repr=False
     )
     targets: Recording | None = field(default=None, repr=False)
+    stages: tuple[StageReport, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def std(self) -> dict[str, NDArray[np.float64] | None]:
@@ -142,6 +146,8 @@ class Fit:
             "",
             f"status: {self.status.value} after {self.seconds:.0f} s, {self.objective.size} restarts kept",
         ]
+        lines += [f"stage {report}" for report in self.stages]
+        lines += [f"note: {note}" for note in self.notes]
         lines += self.uncertainty.lines()
         lines += [
             f"held out: {name} = {value:.4g}"
@@ -207,6 +213,8 @@ class Fit:
             "seed": self.seed,
             "command": self.command,
             "warnings": list(self.warnings),
+            "stages": [_json(asdict(report)) for report in self.stages],
+            "notes": list(self.notes),
             "seconds": self.seconds,
             "versions": {
                 "python": platform.python_version(),
@@ -304,6 +312,7 @@ def make_fit(
     command: str = "",
     targets: Recording | None = None,
     uncertainty: Uncertainty | None = None,
+    notes: tuple[str, ...] = (),
 ) -> Fit:
     """Put what a search found into the units of the model file."""
     scale = {name: p.unit.scale for name, p in model.parameters().items()}
@@ -339,6 +348,8 @@ def make_fit(
         start={name: value[0][..., found.restarts[0]] for name, value in history.items()},
         uncertainty=(uncertainty or unknown_uncertainty("not estimated")).scaled(scale),
         targets=targets,
+        stages=found.reports,
+        notes=notes,
     )
 
 
@@ -387,4 +398,9 @@ def read_fit(folder: str | Path) -> Fit:
             if "start" in entry
         },
         uncertainty=_read_uncertainty(summary, arrays),
+        stages=tuple(
+            StageReport(**{n: np.nan if v is None else v for n, v in report.items()})
+            for report in summary.get("stages", [])
+        ),
+        notes=tuple(summary.get("notes", [])),
     )

@@ -1,7 +1,8 @@
 """Where a fit stands: everything that its next iteration depends on, as plain arrays."""
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,30 @@ from eqsnn.inference.optimisers import AdamState
 HISTORY_EVERY = 5  # iterations between two entries of the history
 
 
+@dataclass(frozen=True, slots=True)
+class StageReport:
+    """How a stage went, and why it ended.
+
+    first, last: the best objective at its first and last iteration; gradient: root mean square of the gradient at the
+    last (unit-scaled coordinates; nan without gradients); kept: restarts.
+    """
+
+    stage: str
+    iterations: int
+    first: float
+    last: float
+    gradient: float
+    kept: int
+    stopped: str
+
+    def __str__(self) -> str:
+        slope = "" if np.isnan(self.gradient) else f", gradient {self.gradient:.2g}"
+        return (
+            f"{self.stage}: {self.first:.5g} -> {self.last:.5g} in {self.iterations} iterations{slope}, "
+            f"{self.kept} restart{'s' if self.kept != 1 else ''} kept; {self.stopped}"
+        )
+
+
 @dataclass(slots=True)
 class Progress:
     """Coordinates of the surviving restarts and the optimiser's state, at an iteration of a level of a stage.
@@ -23,7 +48,7 @@ class Progress:
     `alive`: original numbers of the surviving restarts. `before`, `level_start`: coordinates when the stage
     and the level began, to go back to. `score`: the best held-out objective of the level before. damping: of second-order
     steps, (restart, block). `told`: losses of the candidates of a search without gradients, (generation, restart,
-    candidate).
+    candidate). reports: of the stages that ended.
     history: objective and values every few iterations; entries are (stage, level, iteration, ...).
     """
 
@@ -39,6 +64,7 @@ class Progress:
     damping: Tensor = field(default_factory=lambda: torch.ones(0))
     history: list[tuple[int, int, int, NDArray[np.float64], dict[str, NDArray[np.float64]]]] = None  # type: ignore[assignment]
     told: NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, 0, 0)))
+    reports: list[StageReport] = field(default_factory=list)
 
     def keep(self, places: NDArray[np.int64]) -> None:
         """Go on with these of the surviving restarts only."""
@@ -65,6 +91,7 @@ def save_progress(path: Path, progress: Progress, fingerprint: str) -> None:
         "score": np.array(progress.score),
         "damping": progress.damping.numpy(),
         "told": progress.told,
+        "reports": np.array(json.dumps([asdict(report) for report in progress.reports])),
     }
     groups = {
         "z": progress.z,
@@ -112,6 +139,7 @@ def load_progress(path: Path, fingerprint: str) -> Progress:
         torch.from_numpy(arrays["damping"]),
         _history(arrays),
         arrays["told"],
+        [StageReport(**report) for report in json.loads(str(arrays["reports"]))],
     )
 
 

@@ -101,11 +101,8 @@ def laplace(problem: Problem, z: Mapping[str, Tensor], share: float = 1.0) -> La
     outer = information(scores, packing)[0]
     differences = _groups(packing)
     block = max(len(group) for group in _blocks(packing))
-    if (
-        problem.exact
-        and len(differences) > FEW_DIFFERENCES
-        and problem.windows >= WINDOWS_PER_UNKNOWN * block
-    ):
+    many = len(differences) > FEW_DIFFERENCES or problem.is_costly(len(differences))
+    if problem.exact and many and problem.windows >= WINDOWS_PER_UNKNOWN * block:
         # E[S^-1] of a Wishart matrix of n - 1 degrees of freedom is larger than that of the truth (Anderson 2003, 7.7)
         bent = outer * ((problem.windows - block - 2) / (problem.windows - 1))
         how = "outer product of the scores"

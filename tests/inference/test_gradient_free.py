@@ -62,7 +62,7 @@ def test_both_parameters_are_recovered_where_a_single_guess_fails(optimiser, obj
     tolerance = 0.05
     guesses = [error(fit(GradientFree("random", objective, 1, 1), seed=s)) for s in range(5)]
     assert min(guesses) > tolerance
-    found = fit(GradientFree(optimiser, objective, evaluations=640))
+    found = fit(GradientFree(optimiser, objective, evaluations=960))
     assert error(found) < tolerance
     assert found.history_objective.shape[1] == 2
     best = np.nanmin(found.history_objective, axis=1)

@@ -46,7 +46,7 @@ network:
 # one time constant of the traces for all: it acts on several neurons
 SHARED = NOISY.replace("[2*ms, 20*ms]", "[2*ms, 20*ms] (shared)")
 GRID = eqsnn.Forced(
-    widths=(0.02,), iterations=8, window=0.25, warm_up=0.1, density="grid", bins=40,
+    widths=(0.02,), iterations=8, window=0.25, warm_up=0.1, density="grid", bins=64,
     optimiser="scoring", prior=True,
 )  # fmt: skip
 

@@ -1,0 +1,143 @@
+"""pipeline: the stages of a fit, chosen from what the data give and what the model leaves open."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from eqsnn.inference.choice import choose_density
+from eqsnn.inference.fit import unknown_noise
+from eqsnn.inference.likelihood import DENSITIES
+from eqsnn.inference.objectives import prepare
+from eqsnn.inference.stages import Forced, Free, Stage
+from eqsnn.language.model import Model
+from eqsnn.losses import Loss
+from eqsnn.maths.force import is_regenerative
+from eqsnn.simulation import setup
+from eqsnn.simulation.parameters import Parameter
+from eqsnn.simulation.recording import Recording
+
+SPIKES_PER_UNKNOWN = 12.0  # of a neuron, that the first, coarse stage looks at
+SHORTEST = 8.0  # seconds of it, at least
+LONGER = 4.0  # times as much data in the stage between
+COARSE_BINS = 32
+ESCAPE = Forced()
+MARGINAL = Forced(
+    widths=(0.001,), optimiser="scoring", iterations=20, window=0.4, warm_up=0.15, keep=2
+)
+UPSTROKE = replace(
+    MARGINAL, diffusion=True, density="grid", widths=(0.01, 0.003), window=0.5, warm_up=0.3
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Stages, why they were chosen, and what to warn of."""
+
+    stages: tuple[Stage, ...]
+    reasons: tuple[str, ...]
+    warnings: tuple[str, ...] = ()
+
+
+def plan(
+    model: Model,
+    parameters: Mapping[str, Parameter],
+    recording: Recording,
+    *,
+    loss: str | Loss | None = None,
+    tau: float = 0.010,
+    density: str = "auto",
+    prior: bool = False,
+    seed: int = 0,
+    backend: str = "auto",
+) -> Plan:
+    """Return the stages for a model with a size and a recording.
+
+    Noise of the model that the recording does not give is integrated out, by the density that `choose_density` takes
+    or the one that is named. Without such noise the escape likelihood is annealed and the network polished running
+    freely; neurons with an upstroke of their own get annealed diffusion noise instead of a width of the threshold.
+    loss: of the free-running stage; with noise integrated out there is one only if a loss is named, because the
+    likelihood is then that of the model itself. prior: maximise the posterior under the file's distributions.
+    """
+    noisy = unknown_noise(model, recording)
+    regenerative = any(
+        is_regenerative(model.neuron_of(n)) for n in setup.spiking_populations(model)
+    )
+    free = Free(loss="van_rossum" if loss is None else loss, tau=tau)
+    if not noisy and density in ("auto", "escape"):
+        if regenerative and density == "auto":
+            reason = (
+                "the neurons spike by an upstroke of their own, to which a width of the threshold is blind: diffusion "
+                "noise is added to the potential, integrated out on a grid, and annealed"
+            )
+            stages = _growing(UPSTROKE, model, parameters, recording)
+            return Plan((*_with_prior(stages, prior), free), (reason,))
+        reason = "the data give all noise of the model, or it has none: escape likelihood, annealed, then free running"
+        return Plan((*_with_prior((ESCAPE,), prior), free), (reason,))
+    if density == "auto":
+        chosen = _choose(model, parameters, recording, regenerative, seed, backend)
+        density, reason, warnings = chosen
+    else:
+        reason, warnings = "as asked for", ()
+    stage = MARGINAL if density != "escape" else ESCAPE
+    stages = _growing(replace(stage, density=density), model, parameters, recording)
+    told = f"private noise ({', '.join(noisy)}) is integrated out, density `{density}`: {reason}"
+    ending = () if loss is None else (free,)
+    return Plan((*_with_prior(stages, prior), *ending), (told,), warnings)
+
+
+def _with_prior(stages: tuple[Forced, ...], prior: bool) -> tuple[Forced, ...]:
+    return tuple(replace(stage, prior=prior) for stage in stages)
+
+
+def _choose(
+    model: Model,
+    parameters: Mapping[str, Parameter],
+    recording: Recording,
+    regenerative: bool,
+    seed: int,
+    backend: str,
+) -> tuple[str, str, tuple[str, ...]]:
+    """Return the density, why, and warnings."""
+    if regenerative:
+        return (
+            "grid",
+            "during an upstroke no density is near Gaussian, and few particles are on it",
+            (),
+        )
+    data = prepare(model, recording, torch.float64, backend)
+    if data.masked:
+        return "grid", "for data with gaps", ()
+    rng = np.random.default_rng(seed)
+    values = {
+        n: torch.from_numpy(p.draw(rng)).double().unsqueeze(-1) for n, p in parameters.items()
+    }
+    choice = choose_density(data, MARGINAL, values, seed)
+    return choice.density, choice.reason, (choice.warning,) if choice.warning else ()
+
+
+def _growing(
+    stage: Forced, model: Model, parameters: Mapping[str, Parameter], recording: Recording
+) -> tuple[Forced, ...]:
+    """Return a coarse stage on little data for all restarts, one on more for the best of them, and one on all data."""
+    if stage.density == "escape":
+        return (stage,)
+    neurons = sum(setup.sizes_of(model, n)[0] for n in setup.spiking_populations(model))
+    unknown = sum(int(np.prod(p.shape)) or 1 for p in parameters.values() if p.learned)
+    rate = max(
+        len(recording.spike_times) / (recording.duration * recording.n_trials * neurons), 0.1
+    )
+    enough = max(SHORTEST, SPIKES_PER_UNKNOWN * unknown / neurons / rate)
+    whole = recording.duration * recording.n_trials
+    first = replace(stage, name="coarse", bins=COARSE_BINS, seconds=enough, widths=stage.widths[:1])
+    if whole <= 1.5 * enough:
+        return (replace(stage, keep=1),)
+    last = replace(stage, name="all data", iterations=8, keep=1, widths=stage.widths[-1:])
+    if whole <= 1.5 * LONGER * enough:
+        return first, last
+    between = replace(last, name="more data", bins=COARSE_BINS, seconds=LONGER * enough)
+    return first, between, last
+
+
+__all__ = ["DENSITIES", "Plan", "plan"]

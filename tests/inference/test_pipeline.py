@@ -1,0 +1,133 @@
+"""The stages of a fit follow from what the data give; every stage says how it went and why it ended."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import eqsnn
+from eqsnn.inference.pipeline import SHORTEST
+
+NOISY = """
+neuron lif:
+    dv/dt = (v_rest - v + 4*mV*x)/tau_m : mV
+    x = poisson(2500*Hz * dt) : 1 (constant over dt)
+    threshold: v >= -50*mV
+    reset: v = v_rest
+    initial: v = v_rest
+    method: euler
+    v_rest : mV ~ normal(-60*mV, 3*mV) in [-75*mV, -52*mV]
+    tau_m : ms ~ lognormal(12*ms, 0.4) in [3*ms, 50*ms]
+network:
+    dt = 1*ms
+    cells : lif[3]
+"""
+WHITE = NOISY.replace("4*mV*x)/tau_m", "10*mV)/tau_m + 6*mV*xi*tau_m**-0.5").replace(
+    "    x = poisson(2500*Hz * dt) : 1 (constant over dt)\n", ""
+)
+TRUTH = {"v_rest": np.array([-58.0, -60.0, -62.0]), "tau_m": np.array([8.0, 12.0, 16.0])}
+QUICK = eqsnn.Forced(
+    widths=(0.01,), density="grid", bins=32, optimiser="scoring", iterations=12, window=0.4,
+    warm_up=0.15,
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def noisy():
+    return eqsnn.simulate(
+        eqsnn.loads(NOISY), 6.0, parameters=TRUTH, record=["x"], burn_in=0.5, seed=2
+    )
+
+
+def unseen(recording):
+    """The recording without its noise and its truth."""
+    return replace(recording, traces={}, inputs={}, parameters={})
+
+
+def test_noise_that_the_data_give_is_taken_as_known_and_the_network_is_polished_running_freely(
+    noisy,
+):
+    chosen = eqsnn.plan(eqsnn.loads(NOISY), noisy)
+    forced, free = chosen.stages
+    assert isinstance(forced, eqsnn.Forced) and forced.density == "escape"
+    assert isinstance(free, eqsnn.Free)
+
+
+@pytest.mark.parametrize("text", [NOISY, WHITE], ids=["counts", "white noise"])
+def test_noise_that_the_data_do_not_give_is_integrated_out_on_a_grid_where_one_state_is_noisy(
+    text, noisy
+):
+    chosen = eqsnn.plan(eqsnn.loads(text), unseen(noisy))
+    assert {stage.density for stage in chosen.stages} == {"grid"}
+    assert "integrated out" in chosen.reasons[0] and "one state" in chosen.reasons[0]
+
+
+def test_a_named_loss_adds_a_free_stage_after_the_likelihood(noisy):
+    chosen = eqsnn.plan(eqsnn.loads(NOISY), unseen(noisy), loss="energy(tau=20ms)")
+    assert isinstance(chosen.stages[-1], eqsnn.Free) and "energy" in str(chosen.stages[-1].composed)
+
+
+def test_a_named_density_and_priors_are_obeyed(noisy):
+    chosen = eqsnn.plan(eqsnn.loads(NOISY), unseen(noisy), density="moments", prior=True)
+    assert all(stage.density == "moments" and stage.prior for stage in chosen.stages)
+    with pytest.raises(eqsnn.InputError, match="no density `gauss`.*moments"):
+        eqsnn.plan(eqsnn.loads(NOISY), noisy, density="gauss")
+
+
+def test_a_neuron_with_an_upstroke_gets_diffusion_noise_instead_of_a_wide_threshold():
+    model = eqsnn.load("models/izhikevich.eqs")
+    target = eqsnn.simulate(model, 0.5, inputs={"I": np.full((5000, 1), 10.0)}, seed=0)
+    chosen = eqsnn.plan(model, target)
+    assert chosen.stages[0].diffusion and chosen.stages[0].density == "grid"
+    assert "upstroke" in chosen.reasons[0]
+
+
+def test_long_recordings_are_first_looked_at_in_part(noisy):
+    long = replace(unseen(noisy), duration=200.0)
+    chosen = eqsnn.plan(eqsnn.loads(NOISY), long)
+    seconds = [stage.seconds for stage in chosen.stages]
+    assert seconds[0] >= SHORTEST and seconds == sorted(seconds) and seconds[-1] == float("inf")
+    assert chosen.stages[-1].keep == 1
+
+
+def test_noise_integrated_out_recovers_what_one_draw_of_it_does_not(noisy):
+    model = eqsnn.loads(NOISY)
+    options = {"starts": 3, "seed": 1, "validation": 0.2}
+    marginal = eqsnn.fit(model, unseen(noisy), stages=(QUICK,), **options)
+    drawn = eqsnn.fit(model, unseen(noisy), stages=(eqsnn.Forced(iterations=60),), **options)
+
+    def off(fit):
+        return np.abs(fit.parameters["cells.v_rest"] - TRUTH["v_rest"]).mean()
+
+    assert off(marginal) < 1.0
+    assert off(marginal) < off(drawn) / 2
+    assert any("one draw of it" in warning for warning in drawn.warnings)
+    assert not any("one draw of it" in warning for warning in marginal.warnings)
+
+
+def test_every_stage_reports_where_it_began_and_ended_and_why_it_stopped(noisy, tmp_path):
+    stages = (replace(QUICK, iterations=3), eqsnn.Free(iterations=2, window=0.5))
+    fit = eqsnn.fit(eqsnn.loads(NOISY), unseen(noisy), starts=2, stages=stages)
+    first, second = fit.stages
+    assert (first.stage, second.stage) == ("forced", "free")
+    assert first.last <= first.first and first.iterations <= 3 and first.gradient > 0
+    assert (first.kept, second.kept) == (2, 1) and first.stopped
+    assert str(first) in fit.summary()
+    fit.save(tmp_path)
+    assert json.loads((tmp_path / "summary.json").read_text())["stages"][0]["stage"] == "forced"
+    assert eqsnn.read_fit(tmp_path).stages == fit.stages
+
+
+def test_few_spikes_for_many_unknowns_are_warned_of(noisy):
+    short = eqsnn.simulate(eqsnn.loads(NOISY), 0.3, parameters=TRUTH, record=["x"], seed=1)
+    stages = (eqsnn.Forced(widths=(0.1,), iterations=2, window=0.05, warm_up=0.02),)
+    fit = eqsnn.fit(eqsnn.loads(NOISY), short, starts=1, stages=stages, validation=0.0)
+    assert any("spikes for 6 unknowns are few" in warning for warning in fit.warnings)
+
+
+def test_a_fitted_network_without_drive_that_falls_silent_is_warned_of(noisy):
+    silent = eqsnn.loads(NOISY.replace("4*mV*x", "0*mV"))
+    stages = (eqsnn.Forced(widths=(0.1,), iterations=2),)
+    fit = eqsnn.fit(silent, unseen(noisy), starts=1, stages=stages)
+    assert any("the fitted network is silent" in warning for warning in fit.warnings)
