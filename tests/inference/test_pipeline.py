@@ -71,7 +71,7 @@ def test_a_named_loss_adds_a_free_stage_after_the_likelihood(noisy):
 def test_a_named_density_and_priors_are_obeyed(noisy):
     chosen = eqsnn.plan(eqsnn.loads(NOISY), unseen(noisy), density="moments", prior=True)
     assert all(stage.density == "moments" and stage.prior for stage in chosen.stages)
-    with pytest.raises(eqsnn.InputError, match="no density `gauss`.*moments"):
+    with pytest.raises(eqsnn.InputError, match=r"no density `gauss`.*moments"):
         eqsnn.plan(eqsnn.loads(NOISY), noisy, density="gauss")
 
 
