@@ -283,3 +283,41 @@ def test_the_module_runs_as_a_command(folder):
         env={"PYTHONPATH": str(MODELS.parent), "PATH": "/usr/bin:/bin"},
     )
     assert (done.returncode, done.stderr) == (0, "")
+
+
+NOISY = """
+neuron lif:
+    dv/dt = (v_rest - v + 4*mV*x)/tau_m : mV
+    x = poisson(2500*Hz * dt) : 1 (constant over dt)
+    threshold: v >= -50*mV
+    reset: v = v_rest
+    initial: v = v_rest
+    method: euler
+    v_rest : mV ~ normal(-60*mV, 3*mV) in [-75*mV, -52*mV]
+    tau_m : ms = 12*ms
+network:
+    dt = 1*ms
+    cells : lif[2]
+"""
+
+
+def test_a_fit_says_which_stages_it_chose_and_why(folder, capsys):
+    Path("noisy.eqs").write_text(NOISY)
+    main(["simulate", "noisy.eqs", "--duration", "2s", "--seed", "3", "--out", "rec.npz"])
+    capsys.readouterr()
+    arguments = ["fit", "noisy.eqs", "rec.npz", "--starts", "2", "--iterations", "3", "--prior"]
+    assert main([*arguments, "--out", "run"]) in (0, 1)
+    out = capsys.readouterr().out
+    assert "private noise (cells.x) is integrated out, density `grid`" in out
+    assert "stage forced:" in out
+    summary = json.loads(Path("run/summary.json").read_text())
+    assert summary["stages"][0]["iterations"] <= 3
+    assert "integrated out" in summary["notes"][0]
+
+
+def test_a_density_that_does_not_exist_is_refused_with_those_that_do(folder, capsys):
+    simulate()
+    with pytest.raises(SystemExit) as stopped:
+        main(["fit", "model.eqs", "rec.npz", "--density", "gauss"])
+    assert stopped.value.code == 2
+    assert "grid" in capsys.readouterr().err

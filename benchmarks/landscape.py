@@ -1,0 +1,68 @@
+"""How the marginal likelihood of a sleep network changes when one parameter of the truth does; input unknown.
+
+Usage: python benchmarks/landscape.py lif|izhikevich [--seconds 40] [--bins 64]. Prints, for Wake / REM / NREM, the
+log-likelihood at the truth (nats) and its changes: a likelihood that can recover parameters has none above 0 by more
+than noise.
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import torch
+
+import eqsnn
+from eqsnn.inference.likelihood import ForcedObjective
+from eqsnn.inference.objectives import prepare
+
+MODELS = Path(__file__).parents[1] / "models"
+CHANGES = {
+    "lif": (("tau_m", 1.03), ("tau_m", 1 / 1.03), ("v_rest", 1.03), ("k", 1.1), ("k", 1 / 1.1), ("tau_g", 1.1)),
+    "izhikevich": (("a", 1.1), ("b", 1.02), ("b", 0.98), ("c", 1.1), ("d", 1.2)),
+}  # fmt: skip
+POPULATIONS = ("wake", "rem", "nrem")
+WIDTH = 0.001
+
+
+def main() -> None:
+    """Evaluate the truth and each change of it."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("kind", choices=list(CHANGES))
+    parser.add_argument("--seconds", type=float, default=40.0)
+    parser.add_argument("--bins", type=int, default=64)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    model = eqsnn.load(MODELS / f"sleep_{arguments.kind}.eqs")
+    target = eqsnn.simulate(model, arguments.seconds, burn_in=1.0, seed=0)
+    data = prepare(model.definition, target, torch.float64)
+    warm_up = 0.1 if arguments.kind == "lif" else 0.5
+    stage = eqsnn.Forced(
+        widths=(WIDTH,), density="grid", bins=arguments.bins, window=1.0, warm_up=warm_up
+    )
+
+    def values(changes: dict[str, float]) -> dict[str, torch.Tensor]:
+        given = model.with_values(changes).parameters()
+        rng = np.random.default_rng(0)
+        return {n: torch.from_numpy(p.draw(rng)).double().unsqueeze(-1) for n, p in given.items()}
+
+    objective = ForcedObjective(data, stage, 0, values({}))
+
+    def score(changes: dict[str, float]) -> np.ndarray:
+        lanes = {n: v.repeat_interleave(objective.lanes.width, -1) for n, v in values(changes).items()}  # fmt: skip
+        with torch.no_grad():
+            found = objective.by_window(lanes, 1, WIDTH)
+        return found.sum((1, 2)).reshape(3, 4).sum(1).numpy()
+
+    truth = score({})
+    print(
+        f"truth: {truth.round(1)} nats, {100 * -truth.sum() / objective.scale:.4f} per 100 neuron-steps"
+    )
+    for name, factor in CHANGES[arguments.kind]:
+        changed = {
+            f"{p}.{name}": float(target.parameters[f"{p}.{name}"][0]) * factor for p in POPULATIONS
+        }
+        print(f"{name} x {factor:.3f}: {(score(changed) - truth).round(1)}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
