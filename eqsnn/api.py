@@ -10,20 +10,23 @@ from numpy.typing import ArrayLike
 from eqsnn.analysis.compare import compare, rate_error
 from eqsnn.errors import InputError
 from eqsnn.inference.assess import assess
-from eqsnn.inference.fit import Found, Report, Settings, Status, search, unknown_noise
+from eqsnn.inference.data import Data, prepare
+from eqsnn.inference.fit import Found, search
+from eqsnn.inference.lanes import OWN_NOISE
 from eqsnn.inference.likelihood import DENSITIES, ForcedObjective
-from eqsnn.inference.objectives import OWN_NOISE, Data, FreeObjective, prepare
+from eqsnn.inference.objectives import FreeObjective
 from eqsnn.inference.pipeline import Plan
 from eqsnn.inference.pipeline import plan as stages_for
 from eqsnn.inference.problem import last_forced, with_traces
 from eqsnn.inference.result import Fit, make_fit
+from eqsnn.inference.settings import Report, Settings, Status
 from eqsnn.inference.stages import Forced, Free, Stage
 from eqsnn.inference.uncertainty import unknown_uncertainty
 from eqsnn.losses import Loss
 from eqsnn.simulation.network import SpikingModel
 from eqsnn.simulation.recording import Recording, from_dense
 from eqsnn.simulation.run import empty_inputs, simulate_model, with_dt
-from eqsnn.simulation.setup import spiking_populations
+from eqsnn.simulation.setup import spiking_populations, unknown_noise
 
 Inputs = Mapping[str, ArrayLike] | Recording
 

@@ -19,11 +19,11 @@ from eqsnn.api import fit, plan, simulate
 from eqsnn.cli_uncertainty import add_bootstrap, add_profile
 from eqsnn.compiler import BACKENDS, STAGES
 from eqsnn.errors import InputError, ModelError
-from eqsnn.inference.fit import Status
 from eqsnn.inference.gradcheck import gradcheck
 from eqsnn.inference.gradient_free import OPTIMISERS
 from eqsnn.inference.likelihood import DENSITIES
 from eqsnn.inference.result import Fit, read_fit
+from eqsnn.inference.settings import Status
 from eqsnn.inference.stages import Forced, Free, GradientFree, Stage
 from eqsnn.losses import TERMS, parse_loss
 from eqsnn.quantities import in_unit_of, seconds

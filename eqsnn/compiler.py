@@ -1,6 +1,6 @@
 """The compiler, top to bottom: text -> Syntax -> Model -> Program -> Kernel. READ THIS FIRST.
 
-Each stage is a pure function of the one before, and `eqsnn show MODEL --stage NAME` prints any of them:
+Each stage is a pure function of the one before, and `eqsnn show MODEL --stage NAME` prints those named in `STAGES`:
 
 | stage | function | where | what it does |
 |---|---|---|---|
@@ -9,9 +9,16 @@ Each stage is a pure function of the one before, and `eqsnn show MODEL --stage N
 | 3 | `discretise` | maths/discretise.py | one time step as a symbolic Program, in Brian2's order |
 | 3 | `exact` | maths/exact.py | the same with spikes at fractions of the step, differentiable without surrogate |
 | 3 | `force`, `escape`, `know` | maths/ | Program -> Program: teacher forcing, spike probability, known noise |
+| 3 | `separate_noise` | maths/hidden.py | a forced Program -> what spikes make known, and what private noise reaches |
+| 3 | `moments` | maths/moments.py | both -> one Program that carries means and covariances of the noisy states |
 | 3 | `simplify.*`, `adjoint` | maths/ | the same with less work; its vector-Jacobian product |
 | 4 | `compile_torch` | backends/pytorch.py | Program -> torch functions: the reference backend |
 | 4 | `NativeKernel` | backends/native.py | Program -> C99 -> shared library: what simulations and fits run on |
+| 4 | `DensityKernel` | backends/density.py | what noise reaches -> its density on a grid, as C from density.c, or torch |
+| 4 | `ParticleKernel` | backends/particles.py | what noise reaches -> a sample of it, as C, or torch |
+
+Only what follows from a Model alone can be shown: syntax, model, program, adjoint, torch, c (`STAGES`). The others need to
+know what the data give; inference/ asks for them.
 """
 
 import os

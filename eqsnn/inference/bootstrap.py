@@ -13,8 +13,8 @@ from torch import Tensor
 
 from eqsnn.errors import InputError
 from eqsnn.files import write_arrays, write_text
+from eqsnn.inference.lanes import OWN_NOISE
 from eqsnn.inference.maximise import maximise
-from eqsnn.inference.objectives import OWN_NOISE
 from eqsnn.inference.problem import Problem, problem_of
 from eqsnn.simulation.recording import Recording
 from eqsnn.simulation.run import simulate_model

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from eqsnn.compiler import separated_program
+from eqsnn.inference.data import Data
+from eqsnn.inference.lanes import Values
 from eqsnn.inference.likelihood import ForcedObjective
-from eqsnn.inference.objectives import Data, Values
 from eqsnn.inference.stages import Forced
 from eqsnn.maths.hidden import Hidden, nodes_of
 from eqsnn.maths.moments import MOST_STATES

@@ -15,8 +15,10 @@ from torch import Tensor
 from eqsnn.compiler import compile_program, exact_program
 from eqsnn.errors import InputError
 from eqsnn.inference.coordinates import Coordinate, coordinate_of, values_of
+from eqsnn.inference.data import Data, prepare
+from eqsnn.inference.lanes import run_lanes, windows
 from eqsnn.inference.likelihood import ForcedObjective
-from eqsnn.inference.objectives import Data, FreeObjective, prepare, run_lanes, windows
+from eqsnn.inference.objectives import FreeObjective
 from eqsnn.inference.stages import Forced, Free
 from eqsnn.language.model import Model
 from eqsnn.losses import Loss

@@ -19,7 +19,8 @@ from eqsnn.compiler import (
     separated_program,
 )
 from eqsnn.errors import InputError
-from eqsnn.inference.objectives import Data, Lanes, Values, forcing, repeat, run_lanes, windows
+from eqsnn.inference.data import Data
+from eqsnn.inference.lanes import Lanes, Values, forcing, repeat, run_lanes, windows
 from eqsnn.inference.stages import Forced
 from eqsnn.maths.escape import ESCAPE_WIDTH
 from eqsnn.maths.force import fully_observed

@@ -7,9 +7,8 @@ import numpy as np
 import torch
 
 from eqsnn.inference.choice import choose_density
-from eqsnn.inference.fit import unknown_noise
+from eqsnn.inference.data import prepare
 from eqsnn.inference.likelihood import DENSITIES
-from eqsnn.inference.objectives import prepare
 from eqsnn.inference.stages import Forced, Free, Stage
 from eqsnn.language.model import Model
 from eqsnn.losses import Loss
@@ -60,7 +59,7 @@ def plan(
     loss: of the free-running stage; with noise integrated out there is one only if a loss is named, because the
     likelihood is then that of the model itself. prior: maximise the posterior under the file's distributions.
     """
-    noisy = unknown_noise(model, recording)
+    noisy = setup.unknown_noise(model, recording)
     regenerative = any(
         is_regenerative(model.neuron_of(n)) for n in setup.spiking_populations(model)
     )

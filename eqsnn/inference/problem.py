@@ -14,8 +14,8 @@ from torch import Tensor
 
 from eqsnn.errors import InputError
 from eqsnn.inference.coordinates import Coordinate, coordinate_of, values_of
+from eqsnn.inference.data import prepare
 from eqsnn.inference.likelihood import ForcedObjective
-from eqsnn.inference.objectives import prepare
 from eqsnn.inference.priors import log_prior
 from eqsnn.inference.scoring import Packing, Scores, by_block, pack, scores_of
 from eqsnn.inference.stages import Forced, GradientFree, Stage

@@ -16,11 +16,12 @@ from eqsnn.errors import InputError
 from eqsnn.files import read_arrays, write_arrays, write_text
 from eqsnn.inference.bootstrap import Bootstrap, bootstrap
 from eqsnn.inference.export import fitted_text
-from eqsnn.inference.fit import Found, Status
+from eqsnn.inference.fit import Found
 from eqsnn.inference.handover import Proposal
 from eqsnn.inference.open_directions import Direction
 from eqsnn.inference.problem import Problem, problem_of, with_traces
 from eqsnn.inference.profile import Profile, profile
+from eqsnn.inference.settings import Status
 from eqsnn.inference.stages import Forced
 from eqsnn.inference.state import StageReport
 from eqsnn.inference.uncertainty import Uncertainty, unknown_uncertainty

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from eqsnn.compiler import forced_program
 from eqsnn.errors import InputError
-from eqsnn.inference.objectives import Data
+from eqsnn.inference.data import Data
 from eqsnn.language.model import Model
 from eqsnn.maths.reach import acting_on_others
 from eqsnn.simulation import setup

@@ -186,6 +186,20 @@ def given_names(model: Model, available: Iterable[str]) -> list[str]:
     ]
 
 
+def unknown_noise(model: Model, recording: Recording) -> list[str]:
+    """Return the random subexpressions whose values the recording does not give, and `xi` where there is white noise."""
+    known = set(given_names(model, recording.inputs))
+    found = []
+    for population in model.populations:
+        neuron = model.neuron_of(population)
+        if any(noise.white for noise in neuron.noise):
+            found.append(f"{population}.xi")
+        if any(not noise.white for noise in neuron.noise):
+            drawn = [name for name, v in neuron.variables.items() if v.constant_over_dt]
+            found += [f"{population}.{n}" for n in drawn if f"{population}.{n}" not in known]
+    return found
+
+
 def drives_of(
     model: Model, program: Program, source: Recording, n_steps: int, dtype: torch.dtype
 ) -> dict[str, Tensor]:

@@ -1,0 +1,316 @@
+"""The walk of a fit: over stages, their levels and iterations, all restarts side by side as lanes."""
+
+import time
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from eqsnn.inference.data import Data
+from eqsnn.inference.gradient_free import Searches, explore
+from eqsnn.inference.likelihood import ForcedObjective
+from eqsnn.inference.objectives import FreeObjective
+from eqsnn.inference.optimisers import adam_step
+from eqsnn.inference.scoring import FIRST_DAMPING
+from eqsnn.inference.second_order import Ascent
+from eqsnn.inference.settings import Report, Settings, Status
+from eqsnn.inference.stages import Forced, Free, GradientFree, Stage
+from eqsnn.inference.state import HISTORY_EVERY, Progress, StageReport
+from eqsnn.inference.trace import Walked, has_settled, record
+from eqsnn.inference.unknowns import Unknowns
+
+CROSSED_EVERY = 8  # iterations between two recombinations of restarts
+
+
+class Walk:
+    """The loop over stages, levels and iterations; all its state that matters is in Progress.
+
+    save: writes a checkpoint; None to keep none. report: told after every iteration. began: `time.monotonic()` when
+    the fit began, from which its `max_time` counts. warnings: what a user should know, in the order it was noticed.
+    """
+
+    def __init__(
+        self,
+        unknowns: Unknowns,
+        training: Data,
+        held_out: Data,
+        settings: Settings,
+        *,
+        save: Callable[[Progress], None] | None,
+        report: Report | None,
+        began: float,
+    ) -> None:
+        self.unknowns, self.settings = unknowns, settings
+        self.training, self.held_out = training, held_out
+        self.write, self.report = save, report
+        self.began = self.saved = began
+        self.warnings: list[str] = []
+        self.objectives: dict[tuple[Stage, str], ForcedObjective | FreeObjective] = {}
+        self.searches: Searches | None = None
+        self.walked = Walked()
+        self.total = sum(stage.iterations * len(stage.levels) for stage in settings.stages)
+
+    def objective(
+        self, stage: Stage, data_name: str, z: Mapping[str, Tensor]
+    ) -> ForcedObjective | FreeObjective:
+        """Return a stage's objective on the `training` or `held_out` part; z: where the stage begins."""
+        if (stage, data_name) not in self.objectives:
+            data = self.training if data_name == "training" else self.held_out
+            aim = stage.objective if isinstance(stage, GradientFree) else stage
+            other = next((o for (s, _), o in self.objectives.items() if s == stage), None)
+            kernel = None if other is None else other.kernel
+            seed = self.settings.seed
+            made = (
+                ForcedObjective(data, aim, seed, self.unknowns.everything(z), kernel)  # type: ignore[arg-type]
+                if isinstance(aim, Forced)
+                else FreeObjective(data, aim, seed, kernel)  # type: ignore[arg-type]
+            )
+            self.objectives[stage, data_name] = made
+            if isinstance(made, FreeObjective):
+                self.warnings.extend(made.warnings)
+        return self.objectives[stage, data_name]
+
+    def run(self, progress: Progress) -> Status:
+        """Walk through what is left of the stages."""
+        try:
+            for number in range(progress.stage, len(self.settings.stages)):
+                if progress.stage != number:
+                    progress.stage, progress.level, progress.iteration = number, 0, 0
+                    progress.before, progress.level_start = dict(progress.z), dict(progress.z)
+                    progress.score = float("inf")
+                self.walked = Walked()
+                status = self.run_stage(progress, self.settings.stages[number])
+                self.conclude(progress, status)
+                if status is not None:
+                    return status
+            progress.stage = len(self.settings.stages)
+        except KeyboardInterrupt:
+            self.conclude(progress, Status.INTERRUPTED)
+            return Status.INTERRUPTED
+        finally:
+            self.save(progress)
+        settled = has_settled(progress.history, len(self.settings.stages) - 1)
+        return Status.CONVERGED if settled else Status.NOT_CONVERGED
+
+    def conclude(self, progress: Progress, status: Status | None) -> None:
+        """Report how the stage at hand went."""
+        if progress.stage >= len(self.settings.stages):
+            return
+        name, walked = self.settings.stages[progress.stage].name, self.walked
+        kept = len(progress.alive)
+        why = walked.stopped if status is None else status.value
+        progress.reports.append(
+            StageReport(name, walked.count, walked.first, walked.last, walked.gradient, kept, why)
+        )
+        if status is None and walked.gradient == 0:
+            self.warnings.append(
+                f"in stage `{name}` the gradient is 0 for every parameter: at these values no neuron comes near a spike; "
+                "begin with a Forced stage, or with starts that fire"
+            )
+
+    def run_stage(self, progress: Progress, stage: Stage) -> Status | None:
+        """Run what is left of one stage; None if it ended."""
+        objective = self.objective(stage, "training", progress.z)
+        for level in range(progress.level, len(stage.levels)):
+            width = stage.levels[level]
+            if progress.level != level:
+                progress.level, progress.iteration = level, 0
+                progress.level_start = dict(progress.z)
+            if progress.iteration == 0 and isinstance(objective, ForcedObjective):
+                blocks = self.unknowns.packing(progress.z, objective).n_blocks + 1
+                progress.damping = torch.full((len(progress.alive), blocks), FIRST_DAMPING)
+            ascent = self.ascent(progress, stage, objective, width)
+            while progress.iteration < stage.iterations:
+                if ascent is not None:
+                    self.climb(progress, stage, ascent)
+                elif isinstance(stage, GradientFree):
+                    self.explore(progress, stage, objective, width)
+                else:
+                    self.descend(progress, stage, objective, width)
+                if time.monotonic() - self.began > self.settings.max_time:
+                    return Status.OUT_OF_TIME
+            last = level == len(stage.levels) - 1
+            if not self.select(progress, stage, width, last=last):
+                self.walked.stopped = "a narrower threshold predicts the held-out spikes worse"
+                break
+        return None
+
+    def ascent(
+        self,
+        progress: Progress,
+        stage: Stage,
+        objective: ForcedObjective | FreeObjective,
+        width: float,
+    ) -> Ascent | None:
+        """Return the second-order steps of a level, None for a stage that takes others."""
+        if not isinstance(stage, Forced) or not isinstance(objective, ForcedObjective):
+            return None
+        if stage.optimiser != "scoring":
+            return None
+        return Ascent(self.unknowns, objective, progress.z, width, prior=stage.prior)
+
+    def climb(self, progress: Progress, stage: Stage, ascent: Ascent) -> None:
+        """One damped second-order step for every surviving restart; a step that makes it worse is taken back."""
+        here = ascent.reached or ascent.reach(progress.z)
+        step = ascent.step(here, progress.z, progress.damping)
+        self.note(progress, ascent.losses(here), ascent.gradient(here, progress.z))
+        progress.z = ascent.packing.add(progress.z, step.move)
+        progress.damping = step.damping
+        progress.iteration += 1
+        if step.ended:
+            progress.iteration = stage.iterations
+            self.walked.stopped = step.ended
+        if progress.iteration < stage.iterations:
+            if progress.iteration % CROSSED_EVERY == 0:
+                ascent.cross(progress)
+            here = ascent.reach(progress.z)
+        self.tell(progress, stage, float(ascent.losses(here).min()))
+
+    def explore(
+        self,
+        progress: Progress,
+        stage: GradientFree,
+        objective: ForcedObjective | FreeObjective,
+        width: float,
+    ) -> None:
+        """One generation of candidates for every surviving restart."""
+        if self.searches is None or self.searches.number != progress.stage:
+            self.searches = Searches(progress, stage, self.settings.seed)
+        losses = explore(
+            progress, self.searches, lambda z: objective(self.unknowns.everything(z), width)
+        )
+        self.note(progress, losses, {})
+        self.advance(progress, stage, losses)
+
+    def descend(
+        self,
+        progress: Progress,
+        stage: Forced | Free,
+        objective: ForcedObjective | FreeObjective,
+        width: float,
+    ) -> None:
+        """One step down the gradient for every surviving restart."""
+        z = {name: value.detach().requires_grad_() for name, value in progress.z.items()}
+        losses = objective(self.unknowns.everything(z), width)
+        if isinstance(stage, Forced) and isinstance(objective, ForcedObjective) and stage.prior:
+            losses = losses - self.unknowns.log_prior(z) / objective.scale
+        finite = torch.where(torch.isfinite(losses), losses, torch.zeros_like(losses))
+        names = list(z)
+        gradients = torch.autograd.grad(
+            finite.sum(), [z[name] for name in names], allow_unused=True
+        )
+        gradient = {
+            n: torch.zeros_like(z[n]) if g is None else g
+            for n, g in zip(names, gradients, strict=True)
+        }
+        gradient = self.unknowns.freed(gradient)
+        self.note(progress, losses, gradient)
+        share = progress.iteration / max(1, stage.iterations - 1)
+        rate = stage.learning_rate * stage.final_rate**share
+        detached = {name: value.detach() for name, value in z.items()}
+        progress.z, progress.adam = adam_step(detached, gradient, progress.adam, learning_rate=rate)
+        self.advance(progress, stage, losses)
+
+    def advance(self, progress: Progress, stage: Stage, losses: Tensor) -> None:
+        """Count an iteration; save and report where the fit stands."""
+        progress.iteration += 1
+        best = losses.detach()[torch.isfinite(losses)]
+        self.tell(progress, stage, float(best.min()) if len(best) else float("nan"))
+
+    def tell(self, progress: Progress, stage: Stage, best: float) -> None:
+        """Save if it is time to, and report where the fit stands; best: the objective of the best restart."""
+        if time.monotonic() - self.saved >= self.settings.checkpoint_every:
+            self.save(progress)
+        if self.report is not None:
+            self.report(stage.name, self.done(progress), self.total, best)
+
+    def done(self, progress: Progress) -> int:
+        """Return the number of iterations behind us."""
+        stages = self.settings.stages
+        earlier = sum(stage.iterations * len(stage.levels) for stage in stages[: progress.stage])
+        return earlier + progress.level * stages[progress.stage].iterations + progress.iteration
+
+    def note(self, progress: Progress, losses: Tensor, gradient: Mapping[str, Tensor]) -> None:
+        """Keep a trace of values; warn of what a user should know."""
+        if not bool(torch.isfinite(losses).any()):
+            self.warnings.append(
+                "every restart has an objective that is not finite; check the bounds of the parameters"
+            )
+        self.walked.note(losses, gradient)
+        if progress.iteration == 0:
+            held = self.unknowns.held
+            for name, value in gradient.items():
+                known = held is not None and bool(held[name].all())
+                if name in self.unknowns.centres:
+                    known = True
+                    self.note_centre(name)
+                if not known and not bool((value != 0).any()):
+                    self.warnings.append(
+                        f"`{name}` has no influence on any spike in stage {progress.stage + 1}; it stays at its start"
+                    )
+        if progress.iteration % HISTORY_EVERY == 0:
+            values = self.unknowns.values(progress.z)
+            record(progress, losses, values, self.settings.starts)
+
+    def note_centre(self, name: str) -> None:
+        """Warn of a centre of priors in a fit without them."""
+        stages = self.settings.stages
+        if not any(isinstance(stage, Forced) and stage.prior for stage in stages):
+            self.warnings.append(
+                f"`{name}` is undetermined and stays at its start: it is the centre of a prior, and this fit leaves "
+                "priors out; switch them on, or fix it"
+            )
+
+    def select(self, progress: Progress, stage: Stage, width: float, *, last: bool) -> bool:
+        """After a level, drop the worse restarts; return whether to go on to a narrower threshold.
+
+        Noisy spikes are best predicted by a threshold of finite width: a level that predicts the held-out spikes worse
+        than the one before is undone, and annealing ends. Any other stage is undone for each restart that it made worse.
+        """
+        objective = self.objective(stage, "held_out", progress.z)
+        with torch.no_grad():
+            losses = objective(self.unknowns.everything(progress.z), width)
+            if isinstance(stage, Forced) and stage.density == "escape":
+                best = float(torch.where(torch.isfinite(losses), losses, torch.inf).min())
+                if best > progress.score:
+                    progress.z = dict(progress.level_start)
+                    return False
+                progress.score = best
+            elif last:
+                before = objective(self.unknowns.everything(progress.before), width)
+                worse = ~(losses <= before)
+                progress.z = {
+                    n: torch.where(worse, progress.before[n], z) for n, z in progress.z.items()
+                }
+                losses = torch.where(worse, before, losses)
+                if bool(worse.any()):
+                    self.walked.stopped += f"; undone for {int(worse.sum())} of {len(worse)} restarts, worse on held-out data"
+        ranking = np.argsort(
+            np.where(np.isfinite(losses.numpy()), losses.numpy(), np.inf), kind="stable"
+        )
+        # restarts far from convergence may yet change places; those that converged do not
+        settled = isinstance(stage, Forced) and stage.optimiser == "scoring"
+        fewest = 1 if settled and last else (len(ranking) + 1) // 2
+        kept = max(min(stage.keep, len(ranking)), fewest)
+        progress.keep(np.sort(ranking[:kept]))
+        return True
+
+    def rank(self, progress: Progress) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Return the surviving restarts, best on the held-out part first, and what they were ranked by."""
+        stage = self.settings.stages[min(progress.stage, len(self.settings.stages) - 1)]
+        with torch.no_grad():
+            values = self.unknowns.everything(progress.z)
+            objective = self.objective(stage, "held_out", progress.z)
+            # the width that serves best is the one the annealing settled at
+            by_level = [objective(values, width).numpy() for width in stage.levels]
+        finite = [np.where(np.isfinite(losses), losses, np.inf) for losses in by_level]
+        level = int(np.argmin([losses.min() for losses in finite]))
+        return np.argsort(finite[level], kind="stable"), by_level[level]
+
+    def save(self, progress: Progress) -> None:
+        """Write the checkpoint."""
+        if self.write is not None:
+            self.write(progress)
+        self.saved = time.monotonic()
