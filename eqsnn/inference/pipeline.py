@@ -10,7 +10,7 @@ from eqsnn.inference.choice import choose_density
 from eqsnn.inference.fit import unknown_noise
 from eqsnn.inference.likelihood import DENSITIES
 from eqsnn.inference.objectives import prepare
-from eqsnn.inference.stages import Forced, Free, Stage
+from eqsnn.inference.stages import Forced, Free
 from eqsnn.language.model import Model
 from eqsnn.losses import Loss
 from eqsnn.maths.force import is_regenerative
@@ -35,7 +35,7 @@ UPSTROKE = replace(
 class Plan:
     """Stages, why they were chosen, and what to warn of."""
 
-    stages: tuple[Stage, ...]
+    stages: tuple[Forced | Free, ...]
     reasons: tuple[str, ...]
     warnings: tuple[str, ...] = ()
 
