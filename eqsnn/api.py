@@ -140,12 +140,12 @@ def fit(
         targets = targets.placed(recorded, _neurons_of(model))
     sized = model.sized(targets.n_units)
     targets = with_traces(targets)
-    planned = Plan(stages or (), tuple(notes))
+    planned = Plan((), tuple(notes))
     if stages is None:
         planned = plan(
             sized, targets, loss=loss, tau=tau, density=density, prior=prior, seed=seed, backend=backend
         )  # fmt: skip
-    chosen = planned.stages
+    chosen = planned.stages if stages is None else stages
     settings = Settings(
         chosen,
         starts,

@@ -199,7 +199,7 @@ def turns(n_draws: int, n_particles: int) -> NDArray[np.float64]:
     """
     primes = [p for p in range(2, 200) if all(p % q for q in range(2, p)) and p != 5]
     steps = np.array([(math.sqrt(5) - 1) / 2, *(math.sqrt(p) % 1 for p in primes)])
-    return np.outer(steps[:n_draws], np.arange(n_particles)) % 1
+    return np.asarray(np.outer(steps[:n_draws], np.arange(n_particles)) % 1, np.float64)
 
 
 def _lines(lines: Iterable[str]) -> str:

@@ -160,4 +160,4 @@ def _redrawn(problem: Problem, rng: np.random.Generator) -> Problem:
 
 
 def _listed(values: NDArray[np.float64]) -> list:
-    return np.where(np.isfinite(values), values.astype(object), None).tolist()
+    return np.where(np.isfinite(values), values.astype(object), np.array(None)).tolist()

@@ -9,7 +9,7 @@ import torch
 from eqsnn.inference.choice import choose_density
 from eqsnn.inference.data import prepare
 from eqsnn.inference.likelihood import DENSITIES
-from eqsnn.inference.stages import Forced, Free, Stage
+from eqsnn.inference.stages import Forced, Free
 from eqsnn.language.model import Model
 from eqsnn.losses import Loss
 from eqsnn.maths.force import is_regenerative
@@ -34,7 +34,7 @@ UPSTROKE = replace(
 class Plan:
     """Stages, why they were chosen, and what to warn of."""
 
-    stages: tuple[Stage, ...]
+    stages: tuple[Forced | Free, ...]
     reasons: tuple[str, ...]
     warnings: tuple[str, ...] = ()
 

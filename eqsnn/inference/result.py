@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -290,9 +291,16 @@ def _read_stage(told: Mapping | None) -> Forced | None:
     if told is None:
         return None
     known = {f.name: f for f in fields(Forced)}
-    values = {n: tuple(v) if isinstance(v, list) else v for n, v in told.items() if n in known}
+    values: dict[str, Any] = {
+        n: tuple(v) if isinstance(v, list) else v for n, v in told.items() if n in known
+    }
     # what JSON cannot write, infinity, is null
-    return Forced(**{n: math.inf if v is None else v for n, v in values.items()})
+    return Forced(**_filled(values, math.inf))
+
+
+def _filled(told: Mapping[str, Any], value: float) -> dict[str, Any]:
+    """Return what JSON told with the value that its nulls stand for."""
+    return {name: value if v is None else v for name, v in told.items()}
 
 
 def _json(value: object) -> object:
@@ -400,8 +408,7 @@ def read_fit(folder: str | Path) -> Fit:
         },
         uncertainty=_read_uncertainty(summary, arrays),
         stages=tuple(
-            StageReport(**{n: np.nan if v is None else v for n, v in report.items()})
-            for report in summary.get("stages", [])
+            StageReport(**_filled(report, np.nan)) for report in summary.get("stages", [])
         ),
         notes=tuple(summary.get("notes", [])),
     )

@@ -7,6 +7,7 @@ from scipy import integrate, stats
 
 import eqsnn
 from eqsnn.inference.handover import Prior, simulator, statistics_of
+from eqsnn.simulation.recording import from_dense
 
 MODEL = """
 neuron lif:
@@ -75,12 +76,14 @@ def test_the_density_of_the_prior_integrates_to_one_over_each_unknown(place, low
     whole = integrate.quad(density, low, high, limit=200)[0]
     model = eqsnn.loads(MODEL)
     p = [p for p in model.parameters().values() if p.learned][{0: 0, 2: 1, 3: 2, 5: 3}[place]]
+    assert p.prior is not None
     expected = {
         "uniform": stats.uniform(30, 20),
         "normal": stats.norm(*(a / p.unit.scale for a in p.prior.arguments)),
         "lognormal": stats.lognorm(p.prior.arguments[1], scale=p.prior.arguments[0]),
     }[p.prior.name]
-    there = expected.pdf(float(centre[place])) / (expected.cdf(high) - expected.cdf(low))
+    at = expected.pdf(float(centre[place]))  # pyright: ignore[reportAttributeAccessIssue]
+    there = at / (expected.cdf(high) - expected.cdf(low))
     assert whole * there == pytest.approx(1.0, rel=1e-3)
 
 
@@ -105,7 +108,7 @@ def test_the_statistics_are_those_of_their_definitions():
     spikes = np.zeros((1, 1000, 2))
     spikes[0, 50::100, 0] = 1  # regular
     spikes[0, [10, 500], 1] = 1
-    found = statistics_of(eqsnn.simulation.recording.from_dense(spikes, 1e-3)).numpy()
+    found = statistics_of(from_dense(spikes, 1e-3)).numpy()
     assert found[:2] == pytest.approx(np.sqrt([10.0, 2.0]))
     assert found[2:4] == pytest.approx([0.0, 1.0], abs=1e-6)
     assert found[4] == 0  # one spike in every bin does not vary

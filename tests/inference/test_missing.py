@@ -141,7 +141,9 @@ def test_the_gradient_for_observed_neurons_is_that_of_finite_differences(width):
             sides.append(float(objective(moved, width)))
         slope = (sides[0] - sides[1]) / (2 * h)
         assert slope != 0
-        assert float(learned[name].grad.view(-1)[place]) == pytest.approx(slope, rel=1e-5)
+        gradient = learned[name].grad
+        assert gradient is not None
+        assert float(gradient.view(-1)[place]) == pytest.approx(slope, rel=1e-5)
 
 
 def test_without_gaps_nothing_is_asked_for_and_masks_change_nothing():
@@ -270,7 +272,8 @@ def test_what_the_targets_do_in_a_gap_changes_no_loss(loss):
         learned = {n: v.clone().requires_grad_() for n, v in values.items()}
         value = objective(learned, 0.1).sum()
         value.backward()
-        assert torch.isfinite(learned["cells->cells.w"].grad).all()
+        gradient = learned["cells->cells.w"].grad
+        assert gradient is not None and torch.isfinite(gradient).all()
         found.append(value.item())
     assert found[0] == found[1] != 0
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import eqsnn
-from eqsnn.inference.pipeline import SHORTEST
+from eqsnn.inference.pipeline import SHORTEST, Plan
 
 NOISY = """
 neuron lif:
@@ -45,6 +45,13 @@ def unseen(recording):
     return replace(recording, traces={}, inputs={}, parameters={})
 
 
+def likelihoods(chosen: Plan) -> list[eqsnn.Forced]:
+    """The stages of a plan that has no free one."""
+    found = [stage for stage in chosen.stages if isinstance(stage, eqsnn.Forced)]
+    assert len(found) == len(chosen.stages)
+    return found
+
+
 def test_noise_that_the_data_give_is_taken_as_known_and_the_network_is_polished_running_freely(
     noisy,
 ):
@@ -59,7 +66,7 @@ def test_noise_that_the_data_do_not_give_is_integrated_out_on_a_grid_where_one_s
     text, noisy
 ):
     chosen = eqsnn.plan(eqsnn.loads(text), unseen(noisy))
-    assert {stage.density for stage in chosen.stages} == {"grid"}
+    assert {stage.density for stage in likelihoods(chosen)} == {"grid"}
     assert "integrated out" in chosen.reasons[0] and "one state" in chosen.reasons[0]
 
 
@@ -70,7 +77,7 @@ def test_a_named_loss_adds_a_free_stage_after_the_likelihood(noisy):
 
 def test_a_named_density_and_priors_are_obeyed(noisy):
     chosen = eqsnn.plan(eqsnn.loads(NOISY), unseen(noisy), density="moments", prior=True)
-    assert all(stage.density == "moments" and stage.prior for stage in chosen.stages)
+    assert all(stage.density == "moments" and stage.prior for stage in likelihoods(chosen))
     with pytest.raises(eqsnn.InputError, match=r"no density `gauss`.*moments"):
         eqsnn.plan(eqsnn.loads(NOISY), noisy, density="gauss")
 
@@ -79,7 +86,8 @@ def test_a_neuron_with_an_upstroke_gets_diffusion_noise_instead_of_a_wide_thresh
     model = eqsnn.load("models/izhikevich.eqs")
     target = eqsnn.simulate(model, 0.5, inputs={"I": np.full((5000, 1), 10.0)}, seed=0)
     chosen = eqsnn.plan(model, target)
-    assert chosen.stages[0].diffusion and chosen.stages[0].density == "grid"
+    first = chosen.stages[0]
+    assert isinstance(first, eqsnn.Forced) and first.diffusion and first.density == "grid"
     assert "upstroke" in chosen.reasons[0]
 
 

@@ -192,8 +192,10 @@ def test_a_fit_states_its_errors_in_the_units_of_the_file_and_reads_them_back(tm
         here = np.isfinite(low)
         assert (low < fit.parameters[name])[here].all()
         assert (high > fit.parameters[name])[here].all()
-        assert (fit.std[name][here] < 30).all()
+        std = fit.std[name]
+        assert std is not None and (std[here] < 30).all()
     weights = fit.std["cells->cells.w"]
+    assert weights is not None
     np.testing.assert_array_equal(np.isnan(weights), np.eye(3, dtype=bool))
     assert fit.std["cells.J"] is None
     assert "± std" in fit.summary()
@@ -204,7 +206,9 @@ def test_a_fit_states_its_errors_in_the_units_of_the_file_and_reads_them_back(tm
     assert entries["cells.J"]["std"] is None
     again = eqsnn.read_fit(tmp_path)
     for name in fit.learned:
-        np.testing.assert_allclose(again.std[name], fit.std[name])
+        read, written = again.std[name], fit.std[name]
+        assert read is not None and written is not None
+        np.testing.assert_allclose(read, written)
         np.testing.assert_allclose(again.interval[name], fit.interval[name])
     assert again.uncertainty.stage == GRID
     assert again.open_directions == fit.open_directions
@@ -217,7 +221,8 @@ def test_a_widened_threshold_is_said_not_to_be_the_likelihood_of_the_model():
     recording = eqsnn.simulate(model, 1.0, inputs={"x": drive}, seed=5)
     fit = eqsnn.fit(model, recording, starts=1, stages=(eqsnn.Forced(iterations=5),))
     assert fit.uncertainty.source == "sandwich"
-    assert np.isfinite(fit.std["cells.v_rest"]).all()
+    std = fit.std["cells.v_rest"]
+    assert std is not None and np.isfinite(std).all()
     free = eqsnn.fit(model, recording, starts=1, stages=(eqsnn.Free(iterations=1),))
     assert free.uncertainty.source == "none"
     assert "bootstrap" in free.uncertainty.note

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from numpy.typing import ArrayLike
 
 import eqsnn
 from eqsnn.analysis.compare import compare
@@ -11,7 +12,7 @@ from eqsnn.simulation.recording import Recording, from_dense
 GAPS = np.array([[0, 0.2, 0.4, 1], [-1, 0.5, 0.6, -1], [1, 0.0, 0.1, 2]])
 
 
-def recording(gaps=GAPS, *, seed=0):
+def recording(gaps: ArrayLike = GAPS, *, seed=0):
     dense = (np.random.default_rng(seed).random((2, 1000, 3)) < 0.05).astype(np.uint8)
     return from_dense(dense, 1e-3).hiding(np.asarray(gaps))
 
@@ -89,12 +90,11 @@ def test_rows_that_are_no_gap_are_refused(gaps, message):
 
 
 def test_a_spike_within_a_gap_is_a_contradiction():
+    zero, gap = np.array([0]), np.array([[-1, 0.4, 0.6, 0]])
     with pytest.raises(
         eqsnn.InputError, match=r"unit 0 has a spike at 0.5 s of trial 0, within a gap"
     ):
-        Recording(
-            np.array([0.5]), np.array([0]), np.array([0]), 1.0, 1e-3, 2, gaps=[[-1, 0.4, 0.6, 0]]
-        )
+        Recording(np.array([0.5]), zero, zero, 1.0, 1e-3, 2, gaps=gap)
 
 
 def test_places_that_do_not_fit_are_refused():
@@ -145,5 +145,5 @@ def test_statistics_are_those_of_observed_time():
 def test_an_interval_across_a_gap_is_none():
     times = np.array([0.1, 0.2, 0.3, 0.8, 0.9])
     zero = np.zeros(5, dtype=int)
-    found = Recording(times, zero, zero, 1.0, 1e-3, 1, gaps=[[0, 0.35, 0.7, 0]])
+    found = Recording(times, zero, zero, 1.0, 1e-3, 1, gaps=np.array([[0, 0.35, 0.7, 0]]))
     np.testing.assert_allclose(interval_cv(found), 0, atol=1e-9)
