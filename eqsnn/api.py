@@ -140,7 +140,7 @@ def fit(
         targets = targets.placed(recorded, _neurons_of(model))
     sized = model.sized(targets.n_units)
     targets = with_traces(targets)
-    planned = Plan((), tuple(notes))
+    planned = Plan((), ())
     if stages is None:
         planned = plan(
             sized, targets, loss=loss, tau=tau, density=density, prior=prior, seed=seed, backend=backend
