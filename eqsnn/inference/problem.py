@@ -24,7 +24,7 @@ from eqsnn.simulation import setup
 from eqsnn.simulation.parameters import Parameter
 from eqsnn.simulation.recording import Recording
 
-COSTLY = 1e7  # neuron-steps of a density, forwards and back: two minutes or so
+COSTLY = 3e6  # neuron-steps of a density, forwards and back: half a minute or so
 MOST_LANES = 512  # windows times points of one call; more are run one after the other
 
 
