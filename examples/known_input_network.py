@@ -87,10 +87,16 @@ def main() -> None:
     """Run both methods from the same starts."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--starts", type=int, default=4)
-    parser.add_argument("--iterations", type=int, default=250, help="at each of the four widths")
+    parser.add_argument("--iterations", type=int, default=250, help="at each width")
     parser.add_argument(
-        "--baseline", type=int, default=60, help="iterations of the surrogate gradient alone"
+        "--baseline",
+        type=int,
+        default=60,
+        help="iterations of the surrogate gradient alone; 0: leave it out",
     )
+    parser.add_argument("--widths", default="0.25,0.08,0.025,0.008")
+    parser.add_argument("--learning-rate", type=float, default=0.15)
+    parser.add_argument("--keep", type=int, help="restarts that no level drops; default: all")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -99,10 +105,16 @@ def main() -> None:
         f"target: {target.rates().min():.0f} to {target.rates().max():.0f} Hz, {TRIALS} trials of {SECONDS:g} s"
     )
     forced = eqsnn.Forced(
-        iterations=arguments.iterations, learning_rate=0.15, warm_up=0.05, keep=arguments.starts
+        widths=tuple(float(width) for width in arguments.widths.split(",")),
+        iterations=arguments.iterations,
+        learning_rate=arguments.learning_rate,
+        warm_up=0.05,
+        keep=arguments.keep or arguments.starts,
     )
     fit = eqsnn.fit(model, target, starts=arguments.starts, seed=arguments.seed, stages=(forced,))
     report("teacher-forced likelihood, far start", fit, truth)
+    if not arguments.baseline:
+        return
     stages = surrogate_only(iterations=arguments.baseline)
     baseline = eqsnn.fit(model, target, starts=arguments.starts, seed=arguments.seed, stages=stages)
     report("free-running surrogate van Rossum alone, far start", baseline, truth)
