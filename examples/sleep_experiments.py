@@ -83,7 +83,9 @@ def by_population(values: np.ndarray) -> str:
     return " ".join(f"{value:.2f}" for value in np.nanmean(values.reshape(3, 4), axis=1))
 
 
-def run(experiment: str, kind: str, start: str, seconds: float, seed: int) -> None:
+def run(
+    experiment: str, kind: str, start: str, seconds: float, seed: int, count: int | None
+) -> None:
     """Simulate, fit, score."""
     model = eqsnn.load(MODELS / f"sleep_{kind}.eqs").learning(LEARNED[kind])
     plain = eqsnn.load(MODELS / f"sleep_{kind}.eqs")
@@ -92,7 +94,7 @@ def run(experiment: str, kind: str, start: str, seconds: float, seed: int) -> No
     target = eqsnn.simulate(plain, duration, trials=trials, burn_in=1.0, record=["x"] if known else [], seed=seed)  # fmt: skip
     learned = [name for name, p in model.parameters().items() if p.learned]
     truth = {name: target.parameters[name] for name in learned}
-    starts = starts_of(experiment, kind, start, truth, model, seed)
+    starts = starts_of(experiment, kind, start, truth, model, seed)[:count]
     given = {name: np.stack([s[name] for s in starts]) for name in truth}
     stages = known_stages(kind) if known else None
     fit = eqsnn.fit(
@@ -135,11 +137,19 @@ def main() -> None:
     parser.add_argument("--seeds", default="0")
     parser.add_argument("--start", choices=("near", "far"))
     parser.add_argument("--seconds", type=float, default=60.0, help="of spikes, in experiment C")
+    parser.add_argument("--starts", type=int, help="restarts, the first ones of the experiment's")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     start = arguments.start or ("far" if arguments.experiment == "B" else "near")
     for seed in arguments.seeds.split(","):
-        run(arguments.experiment, arguments.kind, start, arguments.seconds, int(seed))
+        run(
+            arguments.experiment,
+            arguments.kind,
+            start,
+            arguments.seconds,
+            int(seed),
+            arguments.starts,
+        )
 
 
 if __name__ == "__main__":
