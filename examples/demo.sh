@@ -31,7 +31,7 @@ sleep_network() {
   eqsnn compare "$out/sleep_long.npz" "$out/sleep/long.npz" --replicate "$out/sleep_replicate.npz" --out "$out/sleep"
 }
 
-echo "fitting two models to real and to simulated spikes, side by side; half a minute on two cores"
+echo "fitting two models to real and to simulated spikes, side by side; a minute on two cores"
 sleep_network >"$out/sleep.log" 2>&1 &
 background=$!
 echo "== (a) auditory receptor of a grasshopper: fitted on 7 s, scored on the next 3 s"
