@@ -1,6 +1,7 @@
 """The public face: `simulate` and `fit` on models as `eqsnn.load` returns them."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -170,7 +171,8 @@ def fit(
     fitted = make_fit(sized, found, {}, seed, command)
     scores = _scores(sized, fitted, found, settings, tau)
     extra = _warnings(sized, found, targets, chosen)
-    found = _with_warnings(found, [*planned.warnings, *extra, *_running_freely(scores, found)])
+    told = (*found.warnings, *planned.warnings, *extra, *_running_freely(scores, found))
+    found = replace(found, warnings=told)
     doubt = unknown_uncertainty("interrupted")
     if found.status is not Status.INTERRUPTED:
         doubt = assess(
@@ -209,11 +211,6 @@ def plan(
         sized.definition, sized.parameters(), with_traces(targets),
         loss=loss, tau=tau, density=density, prior=prior, seed=seed, backend=backend,
     )  # fmt: skip
-
-
-def _with_warnings(found: Found, extra: list[str]) -> Found:
-    names = {name: getattr(found, name) for name in Found.__slots__}
-    return Found(**{**names, "warnings": (*found.warnings, *extra)})
 
 
 def _neurons_of(model: SpikingModel) -> int:

@@ -51,6 +51,17 @@ static void lay_(const Frame *f, double *raw) {
   for (int k = 0; k < BINS; k++) raw[k] = f->mean + f->spread*sinh_(f->first + k*f->step);
 }
 
+/* Node positions before and after they are pulled, and how far apart they are. */
+static void place_(const Frame *f, double *raw, double *nodes_at, double *spacing) {
+  lay_(f, raw);
+  SIMD
+  for (int k = 0; k < BINS; k++) {
+    double off = raw[k] - f->mean;
+    nodes_at[k] = f->mean + f->pull*(raw[k] - f->mean_of_nodes);
+    spacing[k] = f->pull*f->step*sqrt(off*off + f->spread*f->spread);
+  }
+}
+
 /* Nodes from k0 to k1 hold all densities above a level. Both are whole vectors: the rest of one would cost as much. */
 static void worth_(const double *p, double level, int *k0, int *k1) {
   int first = 0, last = BINS;
@@ -124,13 +135,7 @@ void density(double **in, double **out, long pair, long n_steps, long n_neurons,
       @NODE@
     }
     for (int q = 0; q < NODES; q++) worth_(p, SKIPPED/(weight[q] > 1e-12 ? weight[q] : 1e-12), from + q, to + q);
-    lay_(f, raw);
-    SIMD
-    for (int k = 0; k < BINS; k++) {
-      double off = raw[k] - f->mean;
-      nodes_at[k] = f->mean + f->pull*(raw[k] - f->mean_of_nodes);
-      spacing[k] = f->pull*f->step*sqrt(off*off + f->spread*f->spread);
-    }
+    place_(f, raw, nodes_at, spacing);
     SIMD
     for (int k = k0; k < k1; k++) {
       @LOAD_BIN@
@@ -232,13 +237,7 @@ void density(double **in, double **out, long pair, long n_steps, long n_neurons,
       @NODE@
     }
     for (int q = 0; q < NODES; q++) worth_(p, SKIPPED/(weight[q] > 1e-12 ? weight[q] : 1e-12), from + q, to + q);
-    lay_(f, raw);
-    SIMD
-    for (int k = 0; k < BINS; k++) {
-      double off = raw[k] - f->mean;
-      nodes_at[k] = f->mean + f->pull*(raw[k] - f->mean_of_nodes);
-      spacing[k] = f->pull*f->step*sqrt(off*off + f->spread*f->spread);
-    }
+    place_(f, raw, nodes_at, spacing);
     SIMD
     for (int k = k0; k < k1; k++) {
       @LOAD_BIN@

@@ -8,14 +8,12 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from eqsnn.compiler import separated_program
 from eqsnn.inference.data import Data
 from eqsnn.inference.lanes import Values
-from eqsnn.inference.likelihood import ForcedObjective
+from eqsnn.inference.likelihood import ForcedObjective, separated_for
 from eqsnn.inference.stages import Forced
 from eqsnn.maths.hidden import Hidden, nodes_of
 from eqsnn.maths.moments import MOST_STATES
-from eqsnn.simulation import setup
 
 TOLERANCE = 1.0  # nats per 1000 neuron-steps that a density may be off before a better one is taken
 STRETCH = 2.0  # seconds of all windows that are measured on
@@ -47,9 +45,7 @@ def choose_density(data: Data, stage: Forced, values: Values, seed: int = 0) -> 
     every density that applies is compared with a filter of many particles on a stretch of the data, and the first of
     moments, grid, particles that is within the tolerance is taken; if none is, the nearest, with a warning.
     """
-    typical = {name: float(value.detach().max()) for name, value in values.items()}
-    typical |= {n: v for n, v in setup.settings_of(data.model).items() if isinstance(v, float)}
-    separated = separated_program(data.model, typical, known=data.known, diffusion=stage.diffusion)
+    separated = separated_for(data, stage, values)
     if not separated.hidden:
         return Choice("escape", "the data give all noise of the model, or it has none")
     if all(len(hidden.states) == 1 for hidden in separated.hidden):

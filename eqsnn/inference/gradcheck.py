@@ -14,12 +14,13 @@ from torch import Tensor
 
 from eqsnn.compiler import compile_program, exact_program
 from eqsnn.errors import InputError
-from eqsnn.inference.coordinates import Coordinate, coordinate_of, values_of
+from eqsnn.inference.coordinates import coordinate_of
 from eqsnn.inference.data import Data, prepare
 from eqsnn.inference.lanes import run_lanes, windows
 from eqsnn.inference.likelihood import ForcedObjective
 from eqsnn.inference.objectives import FreeObjective
 from eqsnn.inference.stages import Forced, Free
+from eqsnn.inference.unknowns import Unknowns
 from eqsnn.language.model import Model
 from eqsnn.losses import Loss
 from eqsnn.simulation import setup
@@ -107,8 +108,7 @@ class _Ground:
     """Where gradients are compared: a point, the map to parameters, and the elements of each group that are looked at."""
 
     data: Data
-    coordinates: Mapping[str, Coordinate]
-    known: Mapping[str, Tensor]
+    unknowns: Unknowns
     point: Point
     chosen: Mapping[str, Tensor]  # places in the flattened parameter
     step: float
@@ -117,11 +117,7 @@ class _Ground:
 
     def values(self, z: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return all parameters; 0 for synapses that do not exist."""
-        values = values_of(z, self.coordinates)
-        for name, exists in self.data.synapses.items():
-            for full in [n for n in values if n.rsplit(".", 1)[0] == name and values[n].dim() == 3]:
-                values[full] = torch.where(exists, values[full], torch.zeros_like(values[full]))
-        return {**self.known, **values}
+        return self.unknowns.everything(z)
 
     def aim(self, objective: FreeObjective | ForcedObjective, width: float) -> Aim:
         """Return an objective as a function of coordinates."""
@@ -276,7 +272,8 @@ def _ground(
         picked = rng.permutation(places)[:elements]
         chosen[name] = torch.from_numpy(np.sort(picked))
     chosen = {name: places for name, places in chosen.items() if len(places)}
-    return _Ground(data, coordinates, known, point, chosen, step, draws, rng)
+    unknowns = Unknowns(model, unknown, coordinates, known, data.synapses)
+    return _Ground(data, unknowns, point, chosen, step, draws, rng)
 
 
 def _rows(

@@ -24,7 +24,7 @@ from eqsnn.inference.lanes import Lanes, Values, forcing, repeat, run_lanes, win
 from eqsnn.inference.stages import Forced
 from eqsnn.maths.escape import ESCAPE_WIDTH
 from eqsnn.maths.force import fully_observed
-from eqsnn.maths.hidden import DIFFUSION, Hidden, reset_scale
+from eqsnn.maths.hidden import DIFFUSION, Hidden, Separated, reset_scale
 from eqsnn.maths.program import Program
 from eqsnn.maths.reach import acting_on_others
 from eqsnn.simulation import setup
@@ -199,17 +199,25 @@ def _at_most(feeds: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: feed.detach().amax(0) for name, feed in feeds.items()}
 
 
+def separated_for(data: Data, stage: Forced, values: Values) -> Separated:
+    """Return the forced step in two parts: what the spikes make known, and what private noise reaches.
+
+    values: plausible parameters, to know how many counts of a Poisson source matter.
+    """
+    typical = {name: float(value.detach().max()) for name, value in values.items()}
+    typical |= {n: v for n, v in setup.settings_of(data.model).items() if isinstance(v, float)}
+    return separated_program(
+        data.model, typical, known=data.known, diffusion=stage.diffusion, masked=data.masked
+    )
+
+
 def _build(data: Data, stage: Forced, values: Values) -> Machinery:
     populations = setup.spiking_populations(data.model)
     outputs = tuple(f"{name}.log_likelihood" for name in populations)
     if stage.density == "escape":
         program = forced_program(data.model, known=data.known, masked=data.masked)
         return Machinery(compile_program(program, outputs, data.backend), outputs)
-    typical = {name: float(value.detach().max()) for name, value in values.items()}
-    typical |= {n: v for n, v in setup.settings_of(data.model).items() if isinstance(v, float)}
-    separated = separated_program(
-        data.model, typical, known=data.known, diffusion=stage.diffusion, masked=data.masked
-    )
+    separated = separated_for(data, stage, values)
     if stage.density == "moments":
         program = moments_program(separated, masked=data.masked)
         return Machinery(compile_program(program, outputs, data.backend), outputs)

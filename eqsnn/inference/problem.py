@@ -13,14 +13,13 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from eqsnn.errors import InputError
-from eqsnn.inference.coordinates import Coordinate, coordinate_of, values_of
+from eqsnn.inference.coordinates import Coordinate, coordinate_of
 from eqsnn.inference.data import prepare
 from eqsnn.inference.likelihood import ForcedObjective
-from eqsnn.inference.priors import log_prior
-from eqsnn.inference.scoring import Packing, Scores, by_block, pack, scores_of
+from eqsnn.inference.scoring import Packing, Scores, by_block, scores_of
 from eqsnn.inference.stages import Forced, GradientFree, Stage
+from eqsnn.inference.unknowns import Unknowns
 from eqsnn.language.model import Model
-from eqsnn.simulation import setup
 from eqsnn.simulation.parameters import Parameter
 from eqsnn.simulation.recording import Recording
 
@@ -36,15 +35,22 @@ class Problem:
     one of a widened threshold or of added noise.
     """
 
-    unknown: Mapping[str, Parameter]
+    unknowns: Unknowns
     others: Mapping[str, Parameter]  # the known ones
-    coordinates: Mapping[str, Coordinate]
-    known: Mapping[str, Tensor]
-    synapses: Mapping[str, Tensor]
     objective: ForcedObjective
     width: float
     packing: Packing
     exact: bool
+
+    @property
+    def unknown(self) -> Mapping[str, Parameter]:
+        """The unknown parameters."""
+        return self.unknowns.parameters
+
+    @property
+    def coordinates(self) -> Mapping[str, Coordinate]:
+        """The map of each unknown to the real line."""
+        return self.unknowns.coordinates
 
     @property
     def stage(self) -> Forced:
@@ -72,15 +78,7 @@ class Problem:
 
     def values(self, z: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return all parameters in coherent units; 0 for synapses that do not exist."""
-        values = values_of(z, self.coordinates)
-        for name, exists in self.synapses.items():
-            for full in [n for n in values if n.rsplit(".", 1)[0] == name and values[n].dim() == 3]:
-                values[full] = torch.where(exists, values[full], torch.zeros_like(values[full]))
-        return {**self.known, **values}
-
-    def log_prior(self, z: Mapping[str, Tensor]) -> Tensor:
-        """Return the log-density of the file's distributions, (lane,)."""
-        return log_prior(z, self.unknown, self.coordinates, self.synapses, self.known)
+        return self.unknowns.everything(z)
 
     def scores(self, z: Mapping[str, Tensor]) -> Scores:
         """Return log-likelihoods and window scores of every point, (point, ...)."""
@@ -88,7 +86,7 @@ class Problem:
         def by_window(lanes: Mapping[str, Tensor], points: int) -> Tensor:
             return self.objective.by_window(self.values(lanes), points, self.width)
 
-        prior = self.log_prior if self.stage.prior else None
+        prior = self.unknowns.log_prior if self.stage.prior else None
         return scores_of(by_window, prior, z, self.packing, self.windows)
 
     def slopes(self, z: Mapping[str, Tensor]) -> Tensor:
@@ -109,7 +107,7 @@ class Problem:
             found = self.objective.by_window(self.values(lanes), points, self.width).sum(2)
             blocks = by_block(found, self.packing, self.packing.blocks)
             if self.stage.prior:
-                blocks[:, -1] += self.log_prior(z)
+                blocks[:, -1] += self.unknowns.log_prior(z)
         return blocks
 
 
@@ -159,13 +157,10 @@ def problem_of(
                 width = min(stage.levels, key=lambda level: float(objective(values, level)[0]))
     coordinates = {name: coordinate_of(p) for name, p in unknown.items()}
     z = {name: c.to_real(values[name]) for name, c in coordinates.items()}
-    sizes = {n: setup.sizes_of(model, n)[0] for n in setup.spiking_populations(model)}
-    post = {name: projection.post for name, projection in model.projections.items()}
-    packing = pack(z, data.synapses, sizes, post, objective.kernel.acting_on_others)
+    unknowns = Unknowns(model, unknown, coordinates, known, data.synapses)
     others = {name: p for name, p in parameters.items() if not p.learned}
-    return Problem(
-        unknown, others, coordinates, known, data.synapses, objective, width, packing, _is_exact(objective)
-    )  # fmt: skip
+    packing = unknowns.packing(z, objective)
+    return Problem(unknowns, others, objective, width, packing, _is_exact(objective))
 
 
 def _is_exact(objective: ForcedObjective) -> bool:

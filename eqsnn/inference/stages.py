@@ -132,11 +132,6 @@ class GradientFree:
 Stage = Forced | Free | GradientFree
 
 
-def default_stages(loss: str | Loss = "van_rossum", tau: float = 0.010) -> tuple[Stage, ...]:
-    """Teacher-forced likelihood first, because it recovers parameters from far away; then polish running freely."""
-    return Forced(), Free(loss=loss, tau=tau)
-
-
 def surrogate_only(
     loss: str | Loss = "van_rossum", tau: float = 0.010, iterations: int = 200
 ) -> tuple[Stage, ...]:
