@@ -8,6 +8,7 @@ from torch import Tensor
 
 from eqsnn.inference.problem import Problem
 from eqsnn.inference.scoring import EASIER, HARDER, propose
+from eqsnn.inference.second_order import compare, places_of
 
 ENOUGH = 0.01  # nats: a step that promises less is the last
 FIRST_DAMPING = 0.01  # near the maximum already
@@ -24,24 +25,15 @@ def maximise(
     packing, z = problem.packing, {n: v.detach() for n, v in z.items()}
     value = problem.posterior(z)
     damping = torch.full_like(value, FIRST_DAMPING)
-    common = packing.owners < 0
-    place = torch.where(common, packing.n_blocks, packing.owners)
+    place = places_of(packing)
     for _ in range(steps):
         scores = problem.scores(z)
         step = propose(scores, packing, damping)
         # half of slope times step is the gain that is left, to second order
         if float((0.5 * step * scores.gradient.T).sum(0).max()) < ENOUGH:
             break
-        tried = packing.add(z, step)
-        there = problem.posterior(tried)
-        risen = there.sum(1) > value.sum(1)
-        better = (there > value) | risen[:, None]
-        if not bool(risen.all()):
-            # each block on its own: with what is common held, no block changes the likelihood of another
-            own = torch.where(risen[None, :] | ~common[:, None], step, torch.zeros_like(step))
-            alone = problem.posterior(packing.add(z, own))
-            better = torch.where(risen[:, None], better, alone > value)
-            better[:, -1] = risen
+        better, risen = compare(problem, value, z, step)
+        better = better | risen[:, None]
         kept = torch.where(better[:, place].T, step, torch.zeros_like(step))
         moved = packing.add(z, kept)
         reached = problem.posterior(moved)

@@ -16,19 +16,32 @@ def log_prior(
     exists: Mapping[str, Tensor],
     known: Mapping[str, Tensor] | None = None,
 ) -> Tensor:
-    """Return the log-density of the unknowns under the distributions of the file, up to a constant, (restart,).
+    """Return the log-density of all unknowns together, (restart,). Arguments as for `log_densities`."""
+    each = log_densities(z, parameters, coordinates, exists, known).values()
+    return torch.stack([d.reshape(-1, d.shape[-1]).sum(0) for d in each]).sum(0)
+
+
+def log_densities(
+    z: Mapping[str, Tensor],
+    parameters: Mapping[str, Parameter],
+    coordinates: Mapping[str, Coordinate],
+    exists: Mapping[str, Tensor],
+    known: Mapping[str, Tensor] | None = None,
+) -> dict[str, Tensor]:
+    """Return the log-density of each value under the distributions of the file, up to a constant, in the shapes of z.
 
     Densities are those of the parameter itself, of its logarithm where the distribution lives on it (lognormal,
     exponential), so that the most probable value does not depend on units. A uniform distribution adds nothing. A
     distribution around another unknown takes that one's value, from z or, where it is fixed, from `known`.
     """
     values = {name: coordinates[name].to_value(value) for name, value in z.items()}
-    total = torch.zeros(next(iter(z.values())).shape[-1], dtype=torch.float64)
+    found = {}
     for name, value in z.items():
         prior = parameters[name].prior
         assert prior is not None
         p = values[name]
         if prior.name == "uniform":
+            found[name] = torch.zeros_like(p)
             continue
         named = ({**(known or {}), **values}).get(parameters[name].centre)
         centre = torch.tensor(prior.arguments[0], dtype=p.dtype) if named is None else named
@@ -38,8 +51,8 @@ def log_prior(
         group = name.rsplit(".", 1)[0]
         if group in exists and value.dim() == 3:
             density = torch.where(exists[group], density, torch.zeros_like(density))
-        total = total + density.reshape(-1, density.shape[-1]).sum(0)
-    return total
+        found[name] = density
+    return found
 
 
 def _log_density(name: str, p: Tensor, centre: Tensor, spread: float) -> Tensor:

@@ -1,11 +1,11 @@
-"""Problem: the likelihood that a fit maximised, on all of its data, for questions asked after the fit.
+"""Problem: the likelihood of a teacher-forced stage at one of its levels, as a function of coordinates.
 
-Standard errors, profiles and the bootstrap need the same things: the log-likelihood of each block, the scores of its
-windows, and its curvature, at coordinates near the best restart.
+Second-order steps of a fit, and after it standard errors, profiles and the bootstrap, need the same things: the
+log-likelihood of each block, the scores of its windows, and its curvature.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -31,16 +31,25 @@ MOST_LANES = 512  # windows times points of one call; more are run one after the
 class Problem:
     """The likelihood of a forced stage at one of its levels, in unit-scaled coordinates.
 
-    exact: whether it is the likelihood of the model itself (private noise integrated out for every population), not
-    one of a widened threshold or of added noise.
+    others: the known parameters, for whoever simulates.
     """
 
     unknowns: Unknowns
-    others: Mapping[str, Parameter]  # the known ones
     objective: ForcedObjective
     width: float
     packing: Packing
-    exact: bool
+    others: Mapping[str, Parameter] = field(default_factory=dict)
+
+    @property
+    def exact(self) -> bool:
+        """Whether it is the likelihood of the model itself: private noise integrated out for every population.
+
+        Not one of a widened threshold or of added noise.
+        """
+        stage, data = self.stage, self.objective.data
+        if stage.density == "escape" or stage.diffusion:
+            return False
+        return all(_is_noisy(data.model, data.known, n) for n in self.objective.populations)
 
     @property
     def unknown(self) -> Mapping[str, Parameter]:
@@ -100,15 +109,18 @@ class Problem:
         return torch.cat(parts)
 
     def posterior(self, z: Mapping[str, Tensor]) -> Tensor:
-        """Return the log-likelihood of every block, and for the last the log-prior if it counts: (point, block)."""
+        """Return the log-likelihood of every block, with its log-prior if that counts: (point, block + 1)."""
         points = next(iter(z.values())).shape[-1]
         lanes = {n: v.detach().repeat_interleave(self.windows, -1) for n, v in z.items()}
         with torch.no_grad():
             found = self.objective.by_window(self.values(lanes), points, self.width).sum(2)
-            blocks = by_block(found, self.packing, self.packing.blocks)
-            if self.stage.prior:
-                blocks[:, -1] += self.unknowns.log_prior(z)
-        return blocks
+            return self.with_prior(by_block(found, self.packing, self.packing.blocks), z)
+
+    def with_prior(self, likelihood: Tensor, z: Mapping[str, Tensor]) -> Tensor:
+        """Add to the log-likelihood of every block its log-prior, if that counts."""
+        if not self.stage.prior:
+            return likelihood
+        return likelihood + self.unknowns.log_prior_by_block(z, self.packing)
 
 
 def with_traces(recording: Recording) -> Recording:
@@ -160,15 +172,7 @@ def problem_of(
     unknowns = Unknowns(model, unknown, coordinates, known, data.synapses)
     others = {name: p for name, p in parameters.items() if not p.learned}
     packing = unknowns.packing(z, objective)
-    return Problem(unknowns, others, objective, width, packing, _is_exact(objective))
-
-
-def _is_exact(objective: ForcedObjective) -> bool:
-    """Whether every population has private noise, and it is integrated out."""
-    stage, model = objective.stage, objective.data.model
-    if stage.density == "escape" or stage.diffusion:
-        return False
-    return all(_is_noisy(model, objective.data.known, name) for name in objective.populations)
+    return Problem(unknowns, objective, width, packing, others)
 
 
 def _is_noisy(model: Model, known: tuple[str, ...], population: str) -> bool:

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from eqsnn.inference.coordinates import Coordinate, values_of
 from eqsnn.inference.likelihood import ForcedObjective
-from eqsnn.inference.priors import log_prior
-from eqsnn.inference.scoring import Packing, pack
+from eqsnn.inference.priors import log_densities, log_prior
+from eqsnn.inference.scoring import Packing, by_block, pack
 from eqsnn.language.model import Model
 from eqsnn.simulation import setup
 from eqsnn.simulation.parameters import Parameter
@@ -50,6 +50,17 @@ class Unknowns:
     def log_prior(self, z: Mapping[str, Tensor]) -> Tensor:
         """Return the log-density of the prior, (restart,)."""
         return log_prior(z, self.parameters, self.coordinates, self.exists, self.known)
+
+    def log_prior_by_block(self, z: Mapping[str, Tensor], packing: Packing) -> Tensor:
+        """Return the log-density of the values of each block, (restart, block + 1).
+
+        The last is that of what is common to several blocks, and of what the packing leaves out.
+        """
+        each = log_densities(z, self.parameters, self.coordinates, self.exists, self.known)
+        found = by_block(packing.vector(each), packing, packing.owners)
+        whole = torch.stack([d.reshape(-1, d.shape[-1]).sum(0) for d in each.values()]).sum(0)
+        found[:, -1] += whole - found.sum(1)
+        return found
 
     def packing(self, z: Mapping[str, Tensor], objective: ForcedObjective) -> Packing:
         """Return the free coordinates as one vector."""

@@ -13,6 +13,7 @@ from eqsnn.inference.gradient_free import Searches, explore
 from eqsnn.inference.likelihood import ForcedObjective
 from eqsnn.inference.objectives import FreeObjective
 from eqsnn.inference.optimisers import adam_step
+from eqsnn.inference.problem import Problem
 from eqsnn.inference.scoring import FIRST_DAMPING
 from eqsnn.inference.second_order import Ascent
 from eqsnn.inference.settings import Report, Settings, Status
@@ -149,7 +150,8 @@ class Walk:
             return None
         if stage.optimiser != "scoring":
             return None
-        return Ascent(self.unknowns, objective, progress.z, width, prior=stage.prior)
+        packing = self.unknowns.packing(progress.z, objective)
+        return Ascent(Problem(self.unknowns, objective, width, packing))
 
     def climb(self, progress: Progress, stage: Stage, ascent: Ascent) -> None:
         """One damped second-order step for every surviving restart; a step that makes it worse is taken back."""
@@ -163,9 +165,9 @@ class Walk:
             progress.iteration = stage.iterations
             self.walked.stopped = step.ended
         if progress.iteration < stage.iterations:
-            if progress.iteration % CROSSED_EVERY == 0:
-                ascent.cross(progress)
-            here = ascent.reach(progress.z)
+            crossed = progress.iteration % CROSSED_EVERY == 0 and ascent.cross(progress)
+            if crossed or bool(step.move.any()):
+                here = ascent.reach(progress.z)
         self.tell(progress, stage, float(ascent.losses(here).min()))
 
     def explore(

@@ -99,6 +99,21 @@ def test_neurons_do_not_inform_each_other_unless_they_share_a_parameter():
     assert float(found.data[within].abs().max()) > 0
 
 
+def test_the_prior_counts_once_and_each_block_has_its_own_share_of_it():
+    likelihood, z = problem()
+    scores = likelihood.scores(z)
+    posterior = likelihood.posterior(z)
+    whole = scores.likelihood.sum() + likelihood.unknowns.log_prior(z).sum()
+    assert float(posterior.sum()) == pytest.approx(float(whole), rel=1e-9)
+    v_rest = int(likelihood.packing.places["cells.tau_g"].numel())
+    moved = likelihood.packing.add(
+        z, torch.eye(likelihood.packing.size)[:, v_rest : v_rest + 1].double()
+    )
+    changed = (likelihood.posterior(moved) - posterior).abs() > 1e-9
+    own = int(likelihood.packing.owners[v_rest])
+    assert changed[0, own] and int(changed.sum()) == 1
+
+
 def test_four_times_the_data_halve_the_standard_errors():
     short, long = (
         estimate(*problem(NOISY, seconds), share=1.0).std["cells.v_rest"] for seconds in (2.0, 8.0)
