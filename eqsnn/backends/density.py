@@ -3,7 +3,6 @@
 Compiled C where there is a compiler, else torch operations (the reference, slow).
 """
 
-import ctypes
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,8 +13,8 @@ from torch import Tensor
 
 from eqsnn.backends.c_density import emit_density
 from eqsnn.backends.compile_c import Compiler, load_library
+from eqsnn.backends.pairs import evaluate, load_pairs, modulo, run_pairs
 from eqsnn.backends.pytorch import compile_once
-from eqsnn.backends.threads import aligned, run_blocks, usable_cores
 from eqsnn.language.functions import symbol
 from eqsnn.maths.hidden import Hidden, nodes_of
 from eqsnn.maths.program import Assign, Input, Kind, Program
@@ -55,13 +54,7 @@ class DensityKernel:
         self.library = None
         if compiler is not None:
             self.library = load_library(self.written.text, compiler)
-            pointers = ctypes.POINTER(ctypes.c_void_p)
-            sizes = [ctypes.c_long] * 7
-            self.library.density.argtypes = [
-                pointers, pointers, *sizes, ctypes.c_double, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p,
-            ]  # fmt: skip
-            self.library.arena_bytes.restype = ctypes.c_long
-            self.library.arena_bytes.argtypes = [ctypes.c_long]
+            load_pairs(self.library, "density", sizes=7)
 
     def __call__(
         self,
@@ -74,52 +67,26 @@ class DensityKernel:
 
         held: parameters and settings, (neuron or 1, lane or 1) or floats; feeds: (time, neuron, lane).
         """
-        shape = window.scale.shape
-        given = [
-            torch.as_tensor(held[name], dtype=torch.float64).expand(shape) for name in self.held
-        ]
-        fed = [feeds[name].to(torch.float64) for name in self.feeds]
-        if self.library is None:
-            return self.by_torch(given, fed, window, escape_width)
-        wanted = torch.is_grad_enabled() and any(v.requires_grad for v in (*given, *fed))
-        return WithSlopes.apply(self, window, escape_width, wanted, *given, *fed)  # type: ignore[return-value]
+        return evaluate(self, held, feeds, window, escape_width, window.scale.shape)
 
     def by_c(
         self, window: Window, escape_width: float, wanted: bool, values: tuple[Tensor, ...]
     ) -> tuple[Tensor, list[Tensor]]:
         """Return the log-likelihood and, if wanted, its derivatives by every value."""
         assert self.library is not None
-        n_neurons, n_lanes = window.scale.shape
+        library, (n_neurons, n_lanes) = self.library, window.scale.shape
         n_steps = len(window.observed)
-        lone = [window.observed, window.counted, window.scale, *window.initial]
-        inputs = [
-            v.detach().to(torch.float64).expand(full_shape(v, (n_neurons, n_lanes))).contiguous()
-            for v in values
-        ]
-        inputs += [v.detach().to(torch.float64).contiguous() for v in lone]
-        result = torch.empty(n_neurons, n_lanes, dtype=torch.float64)
-        slopes = [torch.empty_like(v) for v in inputs[: len(values)]] if wanted else []
-        results = [result, *slopes]
-        if window.seen is not None:
-            inputs.append(window.seen.to(torch.float64).contiguous())
-        addresses = [*(v.data_ptr() for v in inputs), *([None] if window.seen is None else [])]
-        table = (ctypes.c_void_p * len(addresses))(*addresses)
-        places = (ctypes.c_void_p * len(results))(*(v.data_ptr() for v in results))
-        library, needed = self.library, self.library.arena_bytes(n_steps)
-        threads = min(usable_cores(), n_neurons * n_lanes)
 
-        def call(block: int, team: Any, arena: int) -> int:
+        def call(inputs: Any, results: Any, pair: int, team: Any, arena: int) -> int:
             return library.density(
-                table, places, block, n_steps, n_neurons, n_lanes,
-                window.observed.shape[2], window.counted.shape[2], window.counted.shape[1], escape_width, int(wanted), team, arena,
+                inputs, results, pair, n_steps, n_neurons, n_lanes, window.observed.shape[2],
+                window.counted.shape[2], window.counted.shape[1], escape_width, int(wanted), team, arena,
             )  # fmt: skip
 
-        def adapted(_: Any, __: Any, block: int, team: Any, arena: int) -> int:
-            return call(block, team, arena)
-
-        arenas = [aligned(needed) for _ in range(threads)]
-        run_blocks(adapted, n_neurons * n_lanes, (table, places), None, arenas)
-        return result, slopes
+        lone = [window.observed, window.counted, window.scale, *window.initial, window.seen]
+        doubles = [None if v is None else v.to(torch.float64) for v in lone]
+        needed = library.arena_bytes(n_steps)
+        return run_pairs(call, values, doubles, (n_neurons, n_lanes), needed, wanted)
 
     def by_torch(
         self, held: list[Tensor], feeds: list[Tensor], window: Window, escape_width: float
@@ -185,38 +152,6 @@ class DensityKernel:
             density = whole / norm
             grid = grid.with_density(density)
         return total
-
-
-class WithSlopes(torch.autograd.Function):
-    """A kernel whose `by_c` returns a log-likelihood together with its derivatives by every value."""
-
-    @staticmethod
-    def forward(
-        ctx: Any, kernel: Any, window: Any, width: float, wanted: bool, *values: Tensor
-    ) -> Tensor:
-        """Run the kernel and keep the derivatives it found."""
-        result, ctx.slopes = kernel.by_c(window, width, wanted, values)
-        ctx.shapes = [v.shape for v in values]
-        return result
-
-    @staticmethod
-    def backward(ctx: Any, *bars: Tensor) -> tuple[Tensor | None, ...]:
-        """Multiply the derivatives with that of the objective."""
-        found = [
-            (slope * bars[0]).sum_to_size(shape)
-            for slope, shape in zip(ctx.slopes, ctx.shapes, strict=True)
-        ]
-        return None, None, None, None, *found
-
-
-def full_shape(value: Tensor, pair: tuple[int, int]) -> tuple[int, ...]:
-    """The shape of a value with all neurons and lanes; feeds have a time before them."""
-    return (value.shape[0], *pair) if value.dim() == 3 else pair
-
-
-def modulo(value: Tensor, lanes: int) -> Tensor:
-    """Repeat the lanes of a value until there are so many."""
-    return value[..., torch.arange(lanes) % value.shape[-1]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,6 @@ expected estimate, not of the estimate at fixed random numbers, which jumps wher
 Compiled C where there is a compiler, else torch operations (the reference, slow).
 """
 
-import ctypes
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -34,11 +33,10 @@ from torch import Tensor
 
 from eqsnn.backends.c_particles import DEAD, ENOUGH, emit_particles, turns
 from eqsnn.backends.compile_c import Compiler, load_library
-from eqsnn.backends.density import WithSlopes, full_shape, modulo
 from eqsnn.backends.kernel import Noise
 from eqsnn.backends.noise import draw, key_of
+from eqsnn.backends.pairs import evaluate, load_pairs, modulo, run_pairs
 from eqsnn.backends.pytorch import compile_once
-from eqsnn.backends.threads import aligned, run_blocks, usable_cores
 from eqsnn.language.functions import symbol
 from eqsnn.maths.escape import ESCAPE_WIDTH
 from eqsnn.maths.hidden import Hidden
@@ -72,12 +70,7 @@ class ParticleKernel:
         self.library = None
         if compiler is not None:
             self.library = load_library(self.written.text, compiler)
-            pointers = ctypes.POINTER(ctypes.c_void_p)
-            self.library.particles.argtypes = [
-                pointers, pointers, *[ctypes.c_long] * 7, ctypes.c_double, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p,
-            ]  # fmt: skip
-            self.library.arena_bytes.restype = ctypes.c_long
-            self.library.arena_bytes.argtypes = [ctypes.c_long]
+            load_pairs(self.library, "particles", sizes=7)
 
     @property
     def streams(self) -> list[Input]:
@@ -97,15 +90,7 @@ class ParticleKernel:
 
         held: parameters and settings, (neuron or 1, lane or 1) or floats; feeds: (time, neuron, lane).
         """
-        shape = window.initial[0].shape
-        given = [
-            torch.as_tensor(held[name], dtype=torch.float64).expand(shape) for name in self.held
-        ]
-        fed = [feeds[name].to(torch.float64) for name in self.feeds]
-        if self.library is None:
-            return self.by_torch(given, fed, window, escape_width)
-        wanted = torch.is_grad_enabled() and any(v.requires_grad for v in (*given, *fed))
-        return WithSlopes.apply(self, window, escape_width, wanted, *given, *fed)  # type: ignore[return-value]
+        return evaluate(self, held, feeds, window, escape_width, window.initial[0].shape)
 
     def by_c(
         self, window: Sampled, escape_width: float, wanted: bool, values: tuple[Tensor, ...]
@@ -115,31 +100,19 @@ class ParticleKernel:
         library, noise = self.library, window.noise
         n_neurons, n_lanes = window.initial[0].shape
         n_steps = len(window.observed)
-        inputs = [
-            v.detach().to(torch.float64).expand(full_shape(v, (n_neurons, n_lanes))).contiguous()
-            for v in values
-        ]
-        lone = [window.observed, window.counted, *window.initial]
-        inputs += [v.detach().to(torch.float64).contiguous() for v in lone]
-        keys = torch.tensor([key_of(noise.seed, given.name) for given in self.streams])
-        inputs += [v.to(torch.int64).contiguous() for v in (noise.stream, noise.first, keys)]
-        result = torch.empty(n_neurons, n_lanes, dtype=torch.float64)
-        slopes = [torch.empty_like(v) for v in inputs[: len(values)]] if wanted else []
-        results = [result, *slopes]
-        table = (ctypes.c_void_p * len(inputs))(*(v.data_ptr() for v in inputs))
-        places = (ctypes.c_void_p * len(results))(*(v.data_ptr() for v in results))
 
-        def call(_: Any, __: Any, pair: int, team: Any, arena: int) -> int:
+        def call(inputs: Any, results: Any, pair: int, team: Any, arena: int) -> int:
             return library.particles(
-                table, places, pair, n_steps, n_neurons, n_lanes, window.observed.shape[2],
+                inputs, results, pair, n_steps, n_neurons, n_lanes, window.observed.shape[2],
                 window.counted.shape[1], len(noise.stream), escape_width, int(wanted), team, arena,
             )  # fmt: skip
 
+        keys = torch.tensor([key_of(noise.seed, given.name) for given in self.streams])
+        doubles = [v.to(torch.float64) for v in (window.observed, window.counted, *window.initial)]
+        numbers = [v.to(torch.int64) for v in (noise.stream, noise.first, keys)]
         needed = library.arena_bytes(n_steps)
-        threads = min(usable_cores(), n_neurons * n_lanes)
-        arenas = [aligned(needed) for _ in range(threads)]
-        run_blocks(call, n_neurons * n_lanes, (table, places), None, arenas)
-        return result, slopes
+        lone = [*doubles, *numbers]
+        return run_pairs(call, values, lone, (n_neurons, n_lanes), needed, wanted)
 
     def by_torch(
         self, held: list[Tensor], feeds: list[Tensor], window: Sampled, escape_width: float
