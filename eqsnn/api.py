@@ -279,10 +279,9 @@ def _driven(data: Data, values: Mapping[str, torch.Tensor], seed: int) -> Record
 
 
 SCARCE = 10  # spikes per unknown below which a fit is warned of
-LOUD, LOUDER = (
-    100.0,
-    5.0,
-)  # Hz, and times the rate of the targets, from which on rates count as exploding
+# from which on rates count as exploding
+LOUD = 100.0  # Hz
+LOUDER = 5.0  # times the rate of the targets
 
 
 def _running_freely(scores: Mapping[str, float], found: Found) -> list[str]:

@@ -122,7 +122,7 @@ def laplace(problem: Problem, z: Mapping[str, Tensor], share: float = 1.0) -> La
         covariance = _sandwich(bent + prior, outer + prior) + torch.diag(
             moved.square().clamp(max=1.0)
         )
-        how = "sandwich, and how far the maximum moves when the width doubles"
+        how = "with how far the maximum moves when the width doubles"
     off = _distance(covariance, scores)
     return Laplace(covariance, bent, off, "likelihood" if problem.exact else "sandwich", how)
 
