@@ -144,7 +144,8 @@ def fit(
     planned = Plan((), ())
     if stages is None:
         planned = plan(
-            sized, targets, loss=loss, tau=tau, density=density, prior=prior, seed=seed, backend=backend
+            sized, targets, loss=loss, tau=tau, density=density, prior=prior, seed=seed, backend=backend,
+            started=start is not None,
         )  # fmt: skip
     chosen = planned.stages if stages is None else stages
     settings = Settings(
@@ -193,12 +194,13 @@ def plan(
     seed: int = 0,
     backend: str = "auto",
     recorded: Sequence[int] = (),
+    started: bool = False,
 ) -> Plan:
     """Return the stages that `fit` would go through, as values to print, change and hand to `fit(stages=...)`.
 
     density: how noise that the data do not give is integrated out (`auto`, `escape`, `moments`, `grid`, `particles`;
-    docs/likelihood.md); prior: maximise the posterior under the file's distributions instead of the likelihood. See
-    `fit` for the others. Raises InputError for a density that does not exist.
+    docs/likelihood.md); prior: maximise the posterior under the file's distributions instead of the likelihood; started:
+    plan for a fit that is given where to start. See `fit` for the others. Raises InputError for a density that does not exist.
     """
     if density not in ("auto", *DENSITIES):
         raise InputError(
@@ -209,7 +211,7 @@ def plan(
     sized = model.sized(targets.n_units)
     return stages_for(
         sized.definition, sized.parameters(), with_traces(targets),
-        loss=loss, tau=tau, density=density, prior=prior, seed=seed, backend=backend,
+        loss=loss, tau=tau, density=density, prior=prior, seed=seed, backend=backend, started=started,
     )  # fmt: skip
 
 

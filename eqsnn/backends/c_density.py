@@ -192,12 +192,13 @@ class _Emitter:
             ),
             "LEFT_RIGHT": _lines(
                 line
-                for n, s in enumerate(others)
+                for n, _ in enumerate(others)
                 for line in (
-                    f"left += bb[{n}*BINS + j - 1]*({out[f'next.{s}']});",
-                    f"middle += bb[{n}*BINS + j]*({out[f'next.{s}']});",
-                    f"right += bb[{n}*BINS + j + 1]*({out[f'next.{s}']});",
-                    f"moved[({n}*NODES + q)*BINS + k] = mass*(l*bb[{n}*BINS + j - 1] + m*bb[{n}*BINS + j] + r*bb[{n}*BINS + j + 1]);",
+                    f"double *other_{n} = moved + ({n}*NODES + q)*BINS + k, *by_{n} = bb + {n}*BINS + j;",
+                    f"left += by_{n}[-1]*other_{n}[0];",
+                    f"middle += by_{n}[0]*other_{n}[0];",
+                    f"right += by_{n}[1]*other_{n}[0];",
+                    f"other_{n}[0] = masses[q*BINS + k]*(l*by_{n}[-1] + m*by_{n}[0] + r*by_{n}[1]);",
                 )
             ),
             "OTHER_BARS": _lines(

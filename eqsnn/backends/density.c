@@ -9,13 +9,13 @@
 #define ROW ((1 + OTHERS)*BINS + 1 + FRAME)
 #define FRAME 8
 #define WIDE 8        /* nodes in a vector, at most */
-#define SKIPPED 1e-9  /* probability that is not worth pushing */
+#define SKIPPED 1e-7  /* probability that is not worth pushing */
 #define FLOOR_ 1e-30  /* probability left to the impossible */
 #define CUT 0.25      /* width of the threshold relative to the image of a bin */
 #define POINT 1e-6    /* spread of a density that is a point, relative to the distance from reset to threshold */
 
 /* bytes of working memory for one neuron of one lane: a row for each step, and what one step pushes */
-long arena_bytes(long n_steps) { return ((n_steps + 1)*ROW + (4 + OTHERS)*NODES*BINS)*sizeof(double) + 64; }
+long arena_bytes(long n_steps) { return ((n_steps + 1)*ROW + (5 + OTHERS)*NODES*BINS)*sizeof(double) + 64; }
 
 /* Nodes are at mean + spread*sinh(first + k*step), pulled towards their own mean until the variance is right: a node at
    raw moves to mean + pull*(raw - mean_of_nodes). variance: of what was spread over them; variance_of_nodes: before
@@ -30,9 +30,11 @@ INLINE double seen_(double margin, double width, double sign) {
   return s > FLOOR_ ? s : FLOOR_;
 }
 INLINE double inside_(double place) { return place > 1 ? (place < BINS - 2 ? place : BINS - 2) : 1; }
+/* For numbers of this size only: without log_'s cases a loop around it stays a vector loop. */
 INLINE double asinh_(double x) {
-  double size = x < 0 ? -x : x, y = log_(size + sqrt(size*size + 1));
-  return x < 0 ? -y : y;
+  double size = fabs(x);
+  size = size < 1e150 ? size : 1e150;
+  return copysign(log_normal_(size + sqrt(size*size + 1)), x);
 }
 INLINE double sinh_(double x) { double e = exp_(x); return 0.5*(e - 1/e); }
 
@@ -94,9 +96,9 @@ void density(double **in, double **out, long pair, long n_steps, long n_neurons,
   const double *observed = in[HELD + FEEDS], *counted = in[HELD + FEEDS + 1], *seen = in[HELD + FEEDS + 4 + OTHERS];
   const double point = POINT*in[HELD + FEEDS + 2][pair];
   double *masses = arena + (n_steps + 1)*ROW, *places = masses + NODES*BINS, *b_places = places + NODES*BINS,
-    *b_masses = b_places + NODES*BINS, *moved = b_masses + NODES*BINS;
+    *b_masses = b_places + NODES*BINS, *fired = b_masses + NODES*BINS, *moved = fired + NODES*BINS;
   int from[NODES], to[NODES];
-  double weight[NODES], raw[BINS], nodes_at[BINS], spacing[BINS], flat[BINS];
+  double weight[NODES], raw[BINS], nodes_at[BINS], spacing[BINS], flat[BINS], slope_at[BINS];
   double total = 0;
   (void)moved;
       @LOAD_HELD@
@@ -140,6 +142,7 @@ void density(double **in, double **out, long pair, long n_steps, long n_neurons,
     for (int k = k0; k < k1; k++) {
       @LOAD_BIN@
     }
+    const double centre = f->mean;
     double z = 0, mean = 0;
     for (int q = 0; q < NODES; q++) {
       double whole = 0, sum = 0;
@@ -149,11 +152,11 @@ void density(double **in, double **out, long pair, long n_steps, long n_neurons,
         double arriving = p[k]*weight[q];
         arriving = arriving < SKIPPED || p[k] < SKIPPED ? 0 : arriving;
         double width = escape_width*@SCALE@ + CUT*spacing[k]*@STEEP@ + 1e-12;
-        int act = known*@ACTIVE@ > 0.5;
-        double mass = arriving*(act ? seen_(@MARGIN@, width, sign) : 1.0);
+        double s = seen_(@MARGIN@, width, sign);
+        double mass = arriving*(known*@ACTIVE@ > 0.5 ? s : 1.0);
         /* what has crossed and is not known to have spiked is at threshold at most */
         double place = @POTENTIAL@ - (@ACTIVE@ > 0.5 && sign < 0 && @MARGIN@ > 0 ? @MARGIN@ : 0);
-        place = mass > 0 ? place : f->mean;
+        place = mass > 0 ? place : centre;
         masses[q*BINS + k] = mass;
         places[q*BINS + k] = place;
         whole += mass;
@@ -185,10 +188,11 @@ void density(double **in, double **out, long pair, long n_steps, long n_neurons,
     spread /= z;
     variance /= z;
     span_(after, mean, spread > point ? spread : point, low, high);
+    const double after_mean = after->mean, after_first = after->first, per_spread = 1/after->spread, per_step = 1/after->step;
     for (int q = 0; q < NODES; q++) {
       SIMD
       for (int k = from[q]; k < to[q]; k++)
-        flat[k] = inside_((asinh_((places[q*BINS + k] - after->mean)/after->spread) - after->first)/after->step);
+        flat[k] = inside_((asinh_((places[q*BINS + k] - after_mean)*per_spread) - after_first)*per_step);
       for (int k = from[q]; k < to[q]; k++) {
         double mass = masses[q*BINS + k];
         int j = (int)(flat[k] + 0.5);
@@ -229,6 +233,7 @@ void density(double **in, double **out, long pair, long n_steps, long n_neurons,
     const long here = (t*n_neurons + neuron)*observed_lanes + lane % observed_lanes;
     const double spiked = observed[here], known = seen ? seen[here] : 1.0;
     const double sign = spiked > 0.5 ? 1 : -1, z = a[ROW - FRAME - 1];
+    const double after_mean = g->mean, after_first = g->first, per_spread = 1/g->spread, per_step = 1/g->step;
     int k0, k1;
     worth_(p, SKIPPED, &k0, &k1);
       @LOAD_STEP@
@@ -263,44 +268,50 @@ void density(double **in, double **out, long pair, long n_steps, long n_neurons,
       @BIN_ARRAYS@
     for (int q = 0; q < NODES; q++) {
       double of_mean = 0, of_spread = 0;
-      _Pragma("omp simd reduction(+: of_mean, of_spread)")
+      SIMD
       for (int k = from[q]; k < to[q]; k++) {
       @BOTH@
         double worth = p[k]*weight[q] < SKIPPED || p[k] < SKIPPED ? 0.0 : 1.0;
         double width = escape_width*@SCALE@ + CUT*spacing[k]*@STEEP@ + 1e-12;
-        int act = known*@ACTIVE@ > 0.5;
-        double s = act ? seen_(@MARGIN@, width, sign) : 1.0;
-        double mass = worth*p[k]*weight[q]*s;
-        double off = (@POTENTIAL@ - (@ACTIVE@ > 0.5 && sign < 0 && @MARGIN@ > 0 ? @MARGIN@ : 0) - g->mean)/g->spread;
+        double s = seen_(@MARGIN@, width, sign);
+        double mass = worth*p[k]*weight[q]*(known*@ACTIVE@ > 0.5 ? s : 1.0);
+        double off = (@POTENTIAL@ - (@ACTIVE@ > 0.5 && sign < 0 && @MARGIN@ > 0 ? @MARGIN@ : 0) - after_mean)*per_spread;
         off = mass > 0 ? off : 0;
-        double where = (asinh_(off) - g->first)/g->step, place = inside_(where);
-        int j = (int)(place + 0.5);
-        double d = place - j, l = 0.5*(0.5 - d)*(0.5 - d), r = 0.5*(0.5 + d)*(0.5 + d), m = 1 - l - r;
-        double left = ba[j - 1], middle = ba[j], right = ba[j + 1];
-      @LEFT_RIGHT@
-        double b_place = where == place && mass > 0
-          ? mass*((0.5 + d)*right - 2*d*middle - (0.5 - d)*left)/(g->step*g->spread*sqrt(off*off + 1)) : 0.0;
-        of_mean -= b_place;
-        of_spread -= b_place*off;
+        double where = (asinh_(off) - after_first)*per_step, place = inside_(where);
+        fired[q*BINS + k] = s;
         masses[q*BINS + k] = mass;
         places[q*BINS + k] = off;
+        flat[k] = place;
+        slope_at[k] = where == place ? mass*per_step*per_spread/sqrt(off*off + 1) : 0.0;
+        b_masses[q*BINS + k] = worth;
+      @KEEP_OTHERS@
+      }
+      /* what reads a place that depends on data is no vector loop, so it does little */
+      for (int k = from[q]; k < to[q]; k++) {
+        int j = (int)(flat[k] + 0.5);
+        double d = flat[k] - j, l = 0.5*(0.5 - d)*(0.5 - d), r = 0.5*(0.5 + d)*(0.5 + d), m = 1 - l - r;
+        double left = ba[j - 1], middle = ba[j], right = ba[j + 1];
+      @LEFT_RIGHT@
+        double b_place = slope_at[k]*((0.5 + d)*right - 2*d*middle - (0.5 - d)*left);
+        of_mean -= b_place;
+        of_spread -= b_place*places[q*BINS + k];
         b_places[q*BINS + k] = b_place;
-        b_masses[q*BINS + k] = worth*(l*left + m*middle + r*right);
+        b_masses[q*BINS + k] *= l*left + m*middle + r*right;
       }
       b_mean += of_mean;
       b_spread += of_spread;
     }
-    double lean = 0;
-    if (g->spread > point) {
-      for (int q = 0; q < NODES; q++) {
-        _Pragma("omp simd reduction(+: lean)")
-        for (int k = from[q]; k < to[q]; k++)
-          lean += masses[q*BINS + k] > SKIPPED*z ? masses[q*BINS + k]*sign_(places[q*BINS + k]) : 0;
+    double lean = 0, drift = 0;
+    for (int q = 0; q < NODES; q++) {
+      _Pragma("omp simd reduction(+: lean, drift)")
+      for (int k = from[q]; k < to[q]; k++) {
+        double mass = masses[q*BINS + k] > SKIPPED*z ? masses[q*BINS + k] : 0;
+        lean += mass*sign_(places[q*BINS + k]);
+        drift += mass*places[q*BINS + k];
       }
-      b_mean -= b_spread*lean/z;
-    } else {
-      b_spread = 0;
     }
+    b_spread = g->spread > point ? b_spread : 0;
+    b_mean -= (b_spread*lean + 2*b_variance*drift*g->spread)/z;
     for (int q = 0; q < NODES; q++) {
       double r_weight = 0;
       @OPEN_BOTH@
@@ -309,7 +320,7 @@ void density(double **in, double **out, long pair, long n_steps, long n_neurons,
       @BOTH@
         double worth = p[k]*weight[q] < SKIPPED || p[k] < SKIPPED ? 0.0 : 1.0;
         double width = escape_width*@SCALE@ + CUT*spacing[k]*@STEEP@ + 1e-12, act = known*@ACTIVE@ > 0.5 ? 1.0 : 0.0;
-        double s = seen_(@MARGIN@, width, sign), slope = act*(s > FLOOR_ ? sign*s*(1 - s)/width : 0.0);
+        double s = fired[q*BINS + k], slope = act*(s > FLOOR_ ? sign*s*(1 - s)/width : 0.0);
         s = act > 0.5 ? s : 1.0;
         int above = @ACTIVE@ > 0.5 && sign < 0 && @MARGIN@ > 0;
         double mass = masses[q*BINS + k], off = places[q*BINS + k]*g->spread, far = mass > SKIPPED*z ? 1.0 : 0.0;

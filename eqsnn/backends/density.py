@@ -20,7 +20,7 @@ from eqsnn.maths.hidden import Hidden, nodes_of
 from eqsnn.maths.program import Assign, Input, Kind, Program
 
 CUT = 0.25  # width of the threshold relative to the image of a bin
-SKIPPED = 1e-9  # probability that is not worth pushing
+SKIPPED = 1e-7  # probability that is not worth pushing
 FLOOR = 1e-30  # probability left to the impossible
 POINT = (
     1e-6  # spread of a density that is a point, relative to the distance from reset to threshold

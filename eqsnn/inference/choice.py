@@ -19,7 +19,7 @@ TOLERANCE = 1.0  # nats per 1000 neuron-steps that a density may be off before a
 STRETCH = 2.0  # seconds of all windows that are measured on
 REFERENCE = 1024  # particles of the reference
 MOST_TERMS = (
-    40  # sigma points times nodes of the noise above which moments take too long to compile
+    60  # sigma points times nodes of the noise above which moments take too long to compile
 )
 
 
@@ -28,7 +28,7 @@ class Choice:
     """The density to use, why in one sentence, and what to warn of ("" if nothing).
 
     error: how far its log-likelihood was from the reference, in nats per 1000 neuron-steps, of every density that was
-    measured; seconds: of one evaluation of each.
+    measured; seconds: of one evaluation of each; affordable: whether moments can be had, too.
     """
 
     density: str
@@ -36,6 +36,7 @@ class Choice:
     warning: str = ""
     error: Mapping[str, float] | None = None
     seconds: Mapping[str, float] | None = None
+    affordable: bool = False
 
 
 def choose_density(data: Data, stage: Forced, values: Values, seed: int = 0) -> Choice:
@@ -53,7 +54,7 @@ def choose_density(data: Data, stage: Forced, values: Values, seed: int = 0) -> 
         reason = (
             f"private noise reaches one state of a neuron ({names}), whose density fits on a grid"
         )
-        return Choice("grid", reason)
+        return Choice("grid", reason, affordable=all(map(_affordable, separated.hidden)))
     possible = ["moments"] if all(map(_affordable, separated.hidden)) else []
     return _measured([*possible, "grid", "particles"], data, stage, values, seed)
 

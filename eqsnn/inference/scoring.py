@@ -1,8 +1,7 @@
-"""Fisher scoring: second-order steps for every restart from the scores of its windows, damped as it goes.
+"""Scores of the windows of a likelihood, and which coordinates belong to which neuron.
 
-The outer product of scores estimates the Fisher information (Berndt, Hall, Hall & Hausman 1974), so one backward pass
-over windows that run side by side anyway gives both gradient and curvature. Given the observed spikes neurons do not
-act on each other, so every neuron (or population that shares parameters) has a step and a damping of its own.
+Windows run side by side, so one backward pass gives the gradient of each. Given the observed spikes neurons do not act
+on each other, so every neuron (or population that shares parameters) is a block with steps of its own.
 """
 
 from collections.abc import Callable, Collection, Mapping
@@ -13,11 +12,6 @@ import torch
 from torch import Tensor
 
 Z = Mapping[str, Tensor]
-
-FIRST_DAMPING = 1.0
-EASIER, HARDER = 0.3, 6.0  # factors of the damping after a success, and after a failure
-LONGEST_STEP = 1.0  # of any coordinate, in units of its prior's spread
-FAINT = 1e-3  # information added everywhere: that of a prior 30 times as wide as the file's
 
 
 class Scores(NamedTuple):
@@ -58,6 +52,16 @@ class Packing:
     def size(self) -> int:
         """Number of free coordinates."""
         return len(self.owners)
+
+    @property
+    def own_places(self) -> list[Tensor]:
+        """For each block the places of its coordinates in the vector."""
+        return [(self.owners == b).nonzero().reshape(-1) for b in range(self.n_blocks)]
+
+    @property
+    def common_places(self) -> Tensor:
+        """The places in the vector of what acts on several blocks."""
+        return (self.owners < 0).nonzero().reshape(-1)
 
     def vector(self, values: Z) -> Tensor:
         """Return (coordinate, lane) from named values whose last dimension is the lane."""
@@ -202,49 +206,3 @@ def information(scores: Scores, packing: Packing, *, whole: bool = False) -> Ten
         return found
     own = packing.owners
     return found * ((own[:, None] == own[None, :]) | (own[:, None] < 0) | (own[None, :] < 0))
-
-
-def propose(scores: Scores, packing: Packing, damping: Tensor) -> Tensor:
-    """Return the step of every restart, (coordinate, restart): (F + damping diag F)^-1 gradient, of limited length.
-
-    damping: (restart, block + 1), the last for what acts on several blocks. F has the shape of an arrow: the blocks
-    are eliminated one by one (Schur complement).
-    """
-    gradient = scores.gradient
-    centred = torch.nan_to_num(scores.by_window - scores.by_window.mean(2, keepdim=True))
-    steps = torch.zeros_like(gradient)
-    common = (packing.owners < 0).nonzero().reshape(-1)
-    across = centred[:, common]
-    rest = _damped(across, scores.curvature[:, common], damping[:, -1:])
-    aim = gradient[:, common]
-    kept = []
-    for owner in packing.owners.unique().tolist():
-        if owner < 0:
-            continue
-        own = (packing.owners == owner).nonzero().reshape(-1)
-        block = _damped(centred[:, own], scores.curvature[:, own], damping[:, owner, None])
-        to_common = centred[:, own] @ across.transpose(1, 2)
-        both = _solve(block, torch.cat([gradient[:, own, None], to_common], dim=2))
-        kept.append((own, both))
-        rest = rest - to_common.transpose(1, 2) @ both[:, :, 1:]
-        aim = aim - (to_common.transpose(1, 2) @ both[:, :, :1]).squeeze(2)
-    if len(common):
-        steps[:, common] = _solve(rest, aim.unsqueeze(2)).squeeze(2)
-    for own, both in kept:
-        towards = (both[:, :, 1:] @ steps[:, common].unsqueeze(2)).squeeze(2)
-        steps[:, own] = both[:, :, 0] - towards
-    return steps.clamp(-LONGEST_STEP, LONGEST_STEP).T
-
-
-def _damped(part: Tensor, curvature: Tensor, damping: Tensor) -> Tensor:
-    block = part @ part.transpose(1, 2)
-    diagonal = torch.diagonal(block, dim1=1, dim2=2)
-    return block + torch.diag_embed(damping * diagonal + curvature + FAINT)
-
-
-def _solve(matrix: Tensor, vectors: Tensor) -> Tensor:
-    """Solve for each restart; by the diagonal alone where the matrix is not positive definite."""
-    factor, failed = torch.linalg.cholesky_ex(matrix)
-    solved = torch.cholesky_solve(vectors, factor)
-    scale = torch.diagonal(matrix, dim1=1, dim2=2).abs().clamp(min=FAINT)
-    return torch.where((failed == 0)[:, None, None], solved, vectors / scale[:, :, None])

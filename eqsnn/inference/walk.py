@@ -14,7 +14,6 @@ from eqsnn.inference.likelihood import ForcedObjective
 from eqsnn.inference.objectives import FreeObjective
 from eqsnn.inference.optimisers import adam_step
 from eqsnn.inference.problem import Problem
-from eqsnn.inference.scoring import FIRST_DAMPING
 from eqsnn.inference.second_order import Ascent
 from eqsnn.inference.settings import Report, Settings, Status
 from eqsnn.inference.stages import Forced, Free, GradientFree, Stage
@@ -22,7 +21,8 @@ from eqsnn.inference.state import HISTORY_EVERY, Progress, StageReport
 from eqsnn.inference.trace import Walked, has_settled, record
 from eqsnn.inference.unknowns import Unknowns
 
-CROSSED_EVERY = 8  # iterations between two recombinations of restarts
+CROSSED_EVERY = 6  # iterations between two recombinations of restarts
+HANDED_DAMPING = 0.1  # of steps whose curvature is that of a stage before
 
 
 class Walk:
@@ -120,8 +120,7 @@ class Walk:
                 progress.level, progress.iteration = level, 0
                 progress.level_start = dict(progress.z)
             if progress.iteration == 0 and isinstance(objective, ForcedObjective):
-                blocks = self.unknowns.packing(progress.z, objective).n_blocks + 1
-                progress.damping = torch.full((len(progress.alive), blocks), FIRST_DAMPING)
+                self.hand_down(progress, stage, level, objective)
             ascent = self.ascent(progress, stage, objective, width)
             while progress.iteration < stage.iterations:
                 if ascent is not None:
@@ -138,6 +137,19 @@ class Walk:
                 break
         return None
 
+    def hand_down(
+        self, progress: Progress, stage: Stage, level: int, objective: ForcedObjective
+    ) -> None:
+        """Give second-order steps the curvature of those before, in proportion to the data, if it is of this density."""
+        before = stage if level else self.settings.stages[max(progress.stage - 1, 0)]
+        alike = isinstance(stage, Forced) and isinstance(before, Forced) and level + progress.stage
+        if alike and len(progress.damping) and before.density == stage.density:  # type: ignore[union-attr]
+            share = objective.scale / self.objective(before, "training", progress.z).scale  # type: ignore[union-attr]
+            progress.curvature = share * progress.curvature
+            progress.damping = torch.full_like(progress.damping, HANDED_DAMPING)
+        else:
+            progress.damping = progress.curvature = torch.ones(0)
+
     def ascent(
         self,
         progress: Progress,
@@ -151,24 +163,22 @@ class Walk:
         if stage.optimiser != "scoring":
             return None
         packing = self.unknowns.packing(progress.z, objective)
-        return Ascent(Problem(self.unknowns, objective, width, packing))
+        problem = Problem(self.unknowns, objective, width, packing)
+        return Ascent(problem, progress.z, progress.damping, progress.curvature)
 
     def climb(self, progress: Progress, stage: Stage, ascent: Ascent) -> None:
-        """One damped second-order step for every surviving restart; a step that makes it worse is taken back."""
-        here = ascent.reached or ascent.reach(progress.z)
-        step = ascent.step(here, progress.z, progress.damping)
-        self.note(progress, ascent.losses(here), ascent.gradient(here, progress.z))
-        progress.z = ascent.packing.add(progress.z, step.move)
-        progress.damping = step.damping
+        """One damped second-order step of every block of every surviving restart, or of all blocks together."""
+        self.note(progress, ascent.losses, ascent.gradient)
+        ascent.step(progress.iteration)
         progress.iteration += 1
-        if step.ended:
+        if ascent.ended:
             progress.iteration = stage.iterations
-            self.walked.stopped = step.ended
-        if progress.iteration < stage.iterations:
-            crossed = progress.iteration % CROSSED_EVERY == 0 and ascent.cross(progress)
-            if crossed or bool(step.move.any()):
-                here = ascent.reach(progress.z)
-        self.tell(progress, stage, float(ascent.losses(here).min()))
+            self.walked.stopped = ascent.ended
+        elif progress.iteration < stage.iterations and progress.iteration % CROSSED_EVERY == 0:
+            ascent.cross()
+        progress.z, progress.damping = ascent.z, ascent.damping
+        progress.curvature = ascent.curvature.flat
+        self.tell(progress, stage, float(ascent.losses.min()))
 
     def explore(
         self,

@@ -65,9 +65,17 @@ def test_noise_that_the_data_give_is_taken_as_known_and_the_network_is_polished_
 def test_noise_that_the_data_do_not_give_is_integrated_out_on_a_grid_where_one_state_is_noisy(
     text, noisy
 ):
-    chosen = eqsnn.plan(eqsnn.loads(text), unseen(noisy))
+    chosen = eqsnn.plan(eqsnn.loads(text), unseen(noisy), started=True)
     assert {stage.density for stage in likelihoods(chosen)} == {"grid"}
     assert "integrated out" in chosen.reasons[0] and "one state" in chosen.reasons[0]
+
+
+def test_drawn_starts_come_near_by_moments_and_given_ones_stay_where_they_are(noisy):
+    drawn = eqsnn.plan(eqsnn.loads(NOISY), unseen(noisy))
+    given = eqsnn.plan(eqsnn.loads(NOISY), unseen(noisy), started=True)
+    densities = [(stage.density, stage.optimiser) for stage in likelihoods(drawn)]
+    assert densities[:2] == [("moments", "adam"), ("moments", "scoring")]
+    assert drawn.stages[2:] == given.stages and "moments" in drawn.reasons[0]
 
 
 def test_a_named_loss_adds_a_free_stage_after_the_likelihood(noisy):

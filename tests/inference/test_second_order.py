@@ -1,0 +1,184 @@
+"""Second-order steps never make a fit worse, and learn curvature from how gradients change along them."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import eqsnn
+from eqsnn.inference.curvature import Curvature, curvature_of, unflatten
+from eqsnn.inference.problem import problem_of
+from eqsnn.inference.scoring import Packing, Scores
+from eqsnn.inference.second_order import Ascent
+
+NETWORK = """
+neuron lif:
+    dv/dt = (v_rest - v + I_syn + 30*mV*x)/tau_m : mV
+    dg/dt = -g/tau_g : 1
+    x = poisson(250*Hz * dt) : 1 (constant over dt)
+    I_syn : mV
+    threshold: v >= -50*mV
+    reset:
+        v = v_rest
+        g += 1
+    initial: v = v_rest
+    method: euler
+    v_rest : mV ~ uniform(-70*mV, -52*mV)
+    tau_m : ms ~ uniform(4*ms, 30*ms)
+    tau_g : ms ~ uniform(2*ms, 10*ms)
+synapse exponential:
+    I_syn_post = w*g_pre : mV (summed)
+    w : mV ~ normal(0*mV, 3*mV) in [-20*mV, 20*mV]
+network:
+    dt = 1*ms
+    cells : lif[3]
+    cells -> cells : exponential if i != j
+"""
+TRUTH = {
+    "cells.v_rest": np.array([-57.0, -58.0, -56.0]),
+    "cells.tau_m": np.array([10.0, 12.0, 9.0]),
+    "cells.tau_g": np.array([4.0, 5.0, 6.0]),
+    "cells->cells.w": np.array([[0.0, 4.0, 2.0], [5.0, 0.0, 3.0], [-6.0, -4.0, 0.0]]),
+}
+
+
+def packing_of(owners: list[int]) -> Packing:
+    """A packing of one name whose entries have these owners."""
+    n = len(owners)
+    blocks = torch.arange(max(owners) + 1)
+    return Packing(("p",), {"p": (n,)}, {"p": torch.arange(n)}, torch.tensor(owners), blocks)
+
+
+def scores(by_window: torch.Tensor, blocks: int) -> Scores:
+    """Scores without a prior."""
+    restarts, n, _ = by_window.shape
+    nothing = torch.zeros(restarts, n, dtype=by_window.dtype)
+    return Scores(torch.zeros(restarts, blocks + 1), by_window, nothing, nothing)
+
+
+@pytest.fixture(scope="module")
+def problem():
+    model = eqsnn.loads(NETWORK)
+    target = eqsnn.simulate(model, 4.0, parameters=TRUTH, burn_in=0.5, seed=1)
+    stage = eqsnn.Forced(
+        widths=(0.001,), density="moments", optimiser="scoring", window=0.2, warm_up=0.1
+    )
+    units = {n: p.unit.scale for n, p in model.parameters().items()}
+    truth = {n: v * units[n] for n, v in TRUTH.items()}
+    found = problem_of(
+        model.definition, model.parameters(), replace(target, parameters={}), stage, truth
+    )
+    return found, truth
+
+
+def start_of(problem, truth, restarts=2, far=0.6, seed=0):
+    """Coordinates off the truth by so many of the priors' spreads."""
+    noise = torch.Generator().manual_seed(seed)
+    return {
+        n: (z + far * torch.randn(*z.shape[:-1], restarts, dtype=z.dtype, generator=noise))
+        for n, z in problem.at(truth).items()
+    }
+
+
+@given(st.integers(0, 10**6))
+@settings(max_examples=40, deadline=None)
+def test_a_bent_curvature_explains_the_change_of_the_gradient_and_stays_positive_definite(seed):
+    noise = torch.Generator().manual_seed(seed)
+    packing = packing_of([0, 0, 0, 1, 1])
+    draws = torch.randn(1, 5, 40, dtype=torch.float64, generator=noise)
+    start = curvature_of(scores(draws, 2), packing)
+    moved = torch.randn(1, 5, dtype=torch.float64, generator=noise)
+    change = torch.cat(
+        [
+            (block @ moved[:, p, None]).squeeze(2) * (0.5 + torch.rand(1, generator=noise))
+            for p, block in zip(packing.own_places, start.blocks, strict=True)
+        ],
+        1,
+    )
+    bent = start.bent(moved, change, torch.ones(1, 2, dtype=torch.bool))
+    for p, block in zip(packing.own_places, bent.blocks, strict=True):
+        torch.testing.assert_close((block @ moved[:, p, None]).squeeze(2), change[:, p])
+        torch.testing.assert_close(block, block.transpose(1, 2))
+        assert float(torch.linalg.eigvalsh(block)[0, 0]) > 0
+
+
+def test_a_step_that_made_a_block_worse_can_only_add_curvature():
+    packing = packing_of([0, 0, 1])
+    start = curvature_of(scores(torch.randn(1, 3, 30, dtype=torch.float64), 2), packing)
+    moved = torch.ones(1, 3, dtype=torch.float64)
+    expected = torch.cat([(b @ moved[:, p, None]).squeeze(2) for p, b in zip(packing.own_places, start.blocks, strict=True)], 1)  # fmt: skip
+    worse = torch.zeros(1, 2, dtype=torch.bool)
+    less, more = start.bent(moved, 0.5 * expected, worse), start.bent(moved, 2 * expected, worse)
+    assert all(torch.equal(a, b) for a, b in zip(start.blocks, less.blocks, strict=True))
+    assert not any(torch.equal(a, b) for a, b in zip(start.blocks, more.blocks, strict=True))
+
+
+def test_what_is_saved_of_a_curvature_gives_it_back():
+    packing = packing_of([0, 1, 0, 1, 1, -1])
+    found = curvature_of(scores(torch.randn(3, 6, 30, dtype=torch.float64), 2), packing)
+    again = unflatten(found.flat, packing)
+    assert isinstance(again, Curvature)
+    assert all(torch.equal(a, b) for a, b in zip(found.blocks, again.blocks, strict=True))
+
+
+def test_a_joint_step_of_a_quadratic_with_independent_scores_is_that_of_newton():
+    packing = packing_of([0, 0, 1, -1])
+    noise = torch.Generator().manual_seed(3)
+    mixing = torch.tril(torch.ones(4, 4, dtype=torch.float64))
+    mixing[2, :2] = 0  # blocks do not act on each other
+    draws = 0.05 * mixing @ torch.randn(1, 4, 4000, dtype=torch.float64, generator=noise)
+    here = scores(draws, 2)
+    centred = here.by_window - here.by_window.mean(2, keepdim=True)
+    matrix = (centred @ centred.transpose(1, 2))[0]
+    matrix[:2, 2] = matrix[2, :2] = 0
+    expected = torch.linalg.solve(
+        matrix + 1e-3 * torch.eye(4, dtype=torch.float64), here.gradient[0]
+    )
+    step = curvature_of(here, packing).joint_step(here, torch.zeros(1, 3))
+    torch.testing.assert_close(step[0], expected, rtol=1e-6, atol=1e-9)
+
+
+def test_no_step_makes_any_restart_worse_and_together_they_come_near_the_truth(problem):
+    problem, truth = problem
+    ascent = Ascent(problem, start_of(problem, truth))
+    reached = [ascent.posterior.sum(1)]
+    for number in range(30):
+        ascent.step(number)
+        reached.append(ascent.posterior.sum(1))
+        torch.testing.assert_close(ascent.posterior, problem.posterior(ascent.z))
+        if ascent.ended:
+            break
+    assert all(bool((b >= a - 1e-9).all()) for a, b in zip(reached, reached[1:], strict=False))
+    at_truth = float(problem.posterior(problem.at(truth)).sum())
+    assert float(reached[-1].max()) > at_truth > float(reached[0].max())
+
+
+def test_steps_go_on_from_what_was_saved_as_if_they_had_not_been_interrupted(problem):
+    problem, truth = problem
+    z = start_of(problem, truth, restarts=1)
+    whole = Ascent(problem, z)
+    for number in range(5):
+        whole.step(number)
+    first = Ascent(problem, z)
+    for number in range(2):
+        first.step(number)
+    second = Ascent(problem, first.z, first.damping, first.curvature.flat)
+    for number in range(2, 5):
+        second.step(number)
+    for name in z:
+        torch.testing.assert_close(whole.z[name], second.z[name])
+
+
+def test_crossing_puts_the_best_neurons_of_all_restarts_together(problem):
+    problem, truth = problem
+    near, off = problem.at(truth), start_of(problem, truth, restarts=2, far=0.3)
+    first, second = {n: v.clone() for n, v in near.items()}, {n: v.clone() for n, v in near.items()}
+    first["cells.v_rest"][0] = off["cells.v_rest"][0, :1] + 1
+    second["cells.v_rest"][1] = off["cells.v_rest"][1, 1:] + 1
+    ascent = Ascent(problem, {n: torch.cat([first[n], second[n]], -1) for n in near})
+    assert ascent.cross()
+    best = float(ascent.posterior.sum(1).max())
+    assert best == pytest.approx(float(problem.posterior(near).sum()))
