@@ -1,13 +1,17 @@
 """LIF networks whose strong Poisson input nobody recorded: weights and neurons from spikes alone, far starts.
 
-Usage: python examples/unknown_input_network.py [--neurons 12] [--seconds 30,100] [--starts 6] [--seed 0]. Private noise
-(250 events a second of 55 mV) is integrated out. Prints ||W - W*||/||W*||, the correlation of W with W*, the mean error
-of v_rest (mV), median relative errors of tau_m and tau_g, and how many stated 90 % intervals hold the truth.
+Usage: python examples/unknown_input_network.py [--neurons 12] [--seconds 30,100] [--starts 6] [--seed 0] [--max-time
+SECONDS] [--plot FILE]. Private noise (250 events a second of 55 mV) is integrated out. Prints ||W - W*||/||W*||, the
+correlation of W with W*, the mean error of v_rest (mV), median relative errors of tau_m and tau_g, and how many stated
+90 % intervals hold the truth. Up to 12 neurons any pair may be connected and 60 % are; of more, an eleventh of all
+pairs is, and the fit knows which. --plot draws the errors over the length of the recording.
 """
 
 import argparse
+import time
 from dataclasses import replace
 
+import matplotlib.pyplot as plt
 import numpy as np
 import torch
 
@@ -37,20 +41,46 @@ synapse exponential:
 network:
     dt = 1*ms
     cells : lif[{n}]
-    cells -> cells : exponential if i != j
+    cells -> cells : exponential if {pairs}
 """
+SPARSE = "i != j and (i*i + 7*i*j + 3*j*j + 5*j) % 11 == 0"
+
+
+def model_of(n: int) -> eqsnn.Model:
+    """Return the network of n neurons with its unknowns."""
+    return eqsnn.loads(
+        MODEL.replace("{n}", str(n)).replace("{pairs}", "i != j" if n <= 12 else SPARSE)
+    )
 
 
 def truth_of(n: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """Return a network with Dale signs; 60 % of 12 neurons are connected, of more as many inputs each."""
+    """Return a network with Dale signs."""
     sign = np.where(np.arange(n) < 0.75 * n, 1.0, -1.0)[:, None]
-    exists = (rng.random((n, n)) < min(0.6, 7.0 / n)) & ~np.eye(n, dtype=bool)
+    i, j = np.indices((n, n))
+    exists = (
+        (rng.random((n, n)) < 0.6) if n <= 12 else (i * i + 7 * i * j + 3 * j * j + 5 * j) % 11 == 0
+    )
     return {
-        "cells->cells.w": np.abs(rng.normal(6, 3, (n, n))) * sign * exists,
+        "cells->cells.w": np.abs(rng.normal(6, 3, (n, n))) * sign * (exists & (i != j)),
         "cells.v_rest": rng.uniform(-65, -55, n),
         "cells.tau_m": rng.uniform(8, 20, n),
         "cells.tau_g": rng.uniform(3, 8, n),
     }
+
+
+def draw(path: str, seconds: list[float], found: list[dict[str, float]]) -> None:
+    """Draw each error over the length of the recording, with the slope of 1/sqrt(T)."""
+    figure, axes = plt.subplots(
+        1, len(found[0]), figsize=(3 * len(found[0]), 2.8), layout="constrained"
+    )
+    for axis, name in zip(axes, found[0], strict=True):
+        values = [errors[name] for errors in found]
+        axis.loglog(seconds, values, "o-", label="fit")
+        middle = np.exp(np.mean(np.log(np.array(values) * np.sqrt(seconds))))
+        axis.loglog(seconds, middle / np.sqrt(seconds), "k:", label=r"$1/\sqrt{T}$")
+        axis.set(title=name, xlabel="recording (s)")
+    axes[0].legend()
+    figure.savefig(path)
 
 
 def main() -> None:
@@ -60,33 +90,45 @@ def main() -> None:
     parser.add_argument("--seconds", default="30,100")
     parser.add_argument("--starts", type=int, default=6)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--max-time", type=float, default=float("inf"))
+    parser.add_argument("--plot")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    model = eqsnn.loads(MODEL.replace("{n}", str(arguments.neurons)))
+    model = model_of(arguments.neurons)
     truth = truth_of(arguments.neurons, np.random.default_rng(arguments.seed))
-    for seconds in (float(text) for text in arguments.seconds.split(",")):
+    lengths, found = [float(text) for text in arguments.seconds.split(",")], []
+    for seconds in lengths:
         target = eqsnn.simulate(model, seconds, parameters=truth, burn_in=0.5, seed=arguments.seed)
+        began = time.monotonic()
         fit = eqsnn.fit(
-            model, replace(target, parameters={}), starts=arguments.starts, seed=arguments.seed, validation=0.1
+            model, replace(target, parameters={}), starts=arguments.starts, seed=arguments.seed, validation=0.1,
+            max_time=arguments.max_time,
         )  # fmt: skip
+        took = time.monotonic() - began
         w, known = fit.parameters["cells->cells.w"], truth["cells->cells.w"]
-        pairs = ~np.eye(len(w), dtype=bool)
+        pairs = ~np.eye(len(w), dtype=bool) if len(w) <= 12 else known != 0
         held = [
             ((low <= truth[name]) & (truth[name] <= high))[np.isfinite(low)]
             for name, (low, high) in fit.interval.items()
         ]
+        errors = {
+            "weights": weight_error(w, known),
+            "v_rest (mV)": absolute_error(fit.parameters["cells.v_rest"], truth["cells.v_rest"]),
+            "tau_m": relative_error(fit.parameters["cells.tau_m"], truth["cells.tau_m"]),
+            "tau_g": relative_error(fit.parameters["cells.tau_g"], truth["cells.tau_g"]),
+        }
+        found.append(errors)
         print(
-            f"{seconds:g} s, {target.rates().mean():.0f} Hz: weight error {weight_error(w, known):.3f}, "
-            f"correlation {np.corrcoef(w[pairs], known[pairs])[0, 1]:.4f}, "
-            f"v_rest {absolute_error(fit.parameters['cells.v_rest'], truth['cells.v_rest']):.2f} mV, "
-            f"tau_m {relative_error(fit.parameters['cells.tau_m'], truth['cells.tau_m']):.1%}, "
-            f"tau_g {relative_error(fit.parameters['cells.tau_g'], truth['cells.tau_g']):.1%}, "
-            f"90 % intervals hold {np.mean(np.concatenate(held)):.0%}, "
-            f"{fit.seconds:.0f} s",
+            f"{seconds:g} s, {target.rates().mean():.0f} Hz: weight error {errors['weights']:.3f}, "
+            f"correlation {np.corrcoef(w[pairs], known[pairs])[0, 1]:.4f}, v_rest {errors['v_rest (mV)']:.2f} mV, "
+            f"tau_m {errors['tau_m']:.1%}, tau_g {errors['tau_g']:.1%}, "
+            f"90 % intervals hold {np.mean(np.concatenate(held)):.0%}, {took:.0f} s, {fit.status.value}",
             flush=True,
         )
         for report in fit.stages:
             print(f"    {report}", flush=True)
+    if arguments.plot:
+        draw(arguments.plot, lengths, found)
 
 
 if __name__ == "__main__":

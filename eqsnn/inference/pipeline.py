@@ -20,6 +20,7 @@ from eqsnn.simulation.recording import Recording
 SPIKES_PER_UNKNOWN = 40.0  # of a neuron, that the first, coarse stages look at
 SHORTEST = 12.0  # seconds of it, at least
 LONGER = 4.0  # times as much data in the stage between
+APPROACH_LONGER = 8.0  # times as much by moments, which cost so little
 COARSE_BINS = 32
 WINDOWS = 600  # of the data of a stage, for the outer product of their scores
 SHORTEST_WINDOW, LONGEST_WINDOW = 0.25, 4.0  # seconds
@@ -34,7 +35,7 @@ DESCENT = Forced(
     widths=MARGINAL.widths, density="moments", iterations=40, learning_rate=0.3, final_rate=0.1, warm_up=0.15,
     keep=10**6, name="descent",
 )  # fmt: skip
-APPROACH = replace(MARGINAL, density="moments", iterations=24, keep=2, name="approach")
+APPROACH = replace(MARGINAL, density="moments", iterations=36, keep=1, name="approach")
 UPSTROKE = replace(
     MARGINAL, diffusion=True, density="grid", widths=(0.01, 0.003), window=0.5, warm_up=0.3
 )
@@ -95,7 +96,7 @@ def plan(
     stage = MARGINAL if density != "escape" else ESCAPE
     stages = _growing(replace(stage, density=density), model, parameters, recording)
     if approach and not started:
-        stages = (*_approaching(stages[0], recording), *stages)
+        stages = _approaching(stages, recording)
         reason += "; far from the maximum by moments, which are a hundred times as fast"
     told = f"private noise ({', '.join(noisy)}) is integrated out, density `{density}`: {reason}"
     ending = () if loss is None else (free,)
@@ -163,10 +164,20 @@ def _cut(stage: Forced, whole: float) -> Forced:
     return replace(stage, window=min(max(window, SHORTEST_WINDOW, stage.window), LONGEST_WINDOW))
 
 
-def _approaching(first: Forced, recording: Recording) -> tuple[Forced, ...]:
-    """Return stages by moments, on as much data as the first stage that they lead to."""
-    seconds = min(first.seconds, recording.duration * recording.n_trials)
-    return replace(DESCENT, seconds=seconds), replace(APPROACH, seconds=seconds)
+def _approaching(stages: tuple[Forced, ...], recording: Recording) -> tuple[Forced, ...]:
+    """Return the stages with two by moments before them.
+
+    They are cheap enough for more data than the coarse stage sees, which they then stand in for.
+    """
+    whole = recording.duration * recording.n_trials
+    first = min(stages[0].seconds, whole)
+    more = min(APPROACH_LONGER * first, whole)
+    descent, approach = (
+        replace(DESCENT, seconds=first),
+        _cut(replace(APPROACH, seconds=more), whole),
+    )
+    rest = stages[1:] if len(stages) > 1 else stages
+    return descent, approach, *rest
 
 
 __all__ = ["DENSITIES", "Plan", "plan"]

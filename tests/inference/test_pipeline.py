@@ -102,9 +102,18 @@ def test_a_neuron_with_an_upstroke_gets_diffusion_noise_instead_of_a_wide_thresh
 def test_long_recordings_are_first_looked_at_in_part(noisy):
     long = replace(unseen(noisy), duration=200.0)
     chosen = eqsnn.plan(eqsnn.loads(NOISY), long)
-    seconds = [stage.seconds for stage in chosen.stages]
+    seconds = [stage.seconds for stage in likelihoods(chosen) if stage.density == "grid"]
     assert seconds[0] >= SHORTEST and seconds == sorted(seconds) and seconds[-1] == float("inf")
     assert chosen.stages[-1].keep == 1
+
+
+def test_moments_see_more_than_the_coarse_grid_that_they_stand_in_for(noisy):
+    long = replace(unseen(noisy), duration=200.0)
+    drawn = likelihoods(eqsnn.plan(eqsnn.loads(NOISY), long))
+    given = likelihoods(eqsnn.plan(eqsnn.loads(NOISY), long, started=True))
+    assert [stage.name for stage in drawn[:2]] == ["descent", "approach"]
+    assert given[0].name == "coarse" and tuple(drawn[2:]) == tuple(given[1:])
+    assert drawn[1].seconds > given[0].seconds
 
 
 def test_noise_integrated_out_recovers_what_one_draw_of_it_does_not(noisy):

@@ -1,6 +1,7 @@
 """Second-order steps never make a fit worse, and learn curvature from how gradients change along them."""
 
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -109,7 +110,8 @@ def test_a_step_that_made_a_block_worse_can_only_add_curvature():
     packing = packing_of([0, 0, 1])
     start = curvature_of(scores(torch.randn(1, 3, 30, dtype=torch.float64), 2), packing)
     moved = torch.ones(1, 3, dtype=torch.float64)
-    expected = torch.cat([(b @ moved[:, p, None]).squeeze(2) for p, b in zip(packing.own_places, start.blocks, strict=True)], 1)  # fmt: skip
+    parts = zip(packing.own_places, start.blocks, strict=True)
+    expected = torch.cat([(block @ moved[:, p, None]).squeeze(2) for p, block in parts], 1)
     worse = torch.zeros(1, 2, dtype=torch.bool)
     less, more = start.bent(moved, 0.5 * expected, worse), start.bent(moved, 2 * expected, worse)
     assert all(torch.equal(a, b) for a, b in zip(start.blocks, less.blocks, strict=True))
@@ -151,7 +153,7 @@ def test_no_step_makes_any_restart_worse_and_together_they_come_near_the_truth(p
         torch.testing.assert_close(ascent.posterior, problem.posterior(ascent.z))
         if ascent.ended:
             break
-    assert all(bool((b >= a - 1e-9).all()) for a, b in zip(reached, reached[1:], strict=False))
+    assert all(bool((b >= a - 1e-9).all()) for a, b in pairwise(reached))
     at_truth = float(problem.posterior(problem.at(truth)).sum())
     assert float(reached[-1].max()) > at_truth > float(reached[0].max())
 
