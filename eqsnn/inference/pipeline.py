@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from eqsnn.inference.choice import choose_density
 from eqsnn.inference.data import prepare
@@ -138,7 +139,8 @@ def _growing(
     if stage.density == "escape":
         return (stage,)
     neurons = sum(setup.sizes_of(model, n)[0] for n in setup.spiking_populations(model))
-    unknown = sum(int(np.prod(p.shape)) or 1 for p in parameters.values() if p.learned)
+    exists = setup.synapses_of(model)
+    unknown = sum(_count(name, p, exists) for name, p in parameters.items() if p.learned)
     rate = max(
         len(recording.spike_times) / (recording.duration * recording.n_trials * neurons), 0.1
     )
@@ -150,12 +152,22 @@ def _growing(
     steps = neurons * whole * 1000 / model.dt
     bins = stage.bins if steps < FINE_UP_TO else COARSE_BINS
     last = replace(
-        stage, name="all data", iterations=12, keep=1, widths=stage.widths[-1:], bins=bins
+        stage, name="all data", iterations=24, keep=1, widths=stage.widths[-1:], bins=bins
     )
     if whole <= 1.5 * LONGER * enough:
         return _cut(first, whole), _cut(last, whole)
-    between = replace(last, name="more data", bins=COARSE_BINS, seconds=LONGER * enough)
+    between = replace(
+        last, name="more data", iterations=12, bins=COARSE_BINS, seconds=LONGER * enough
+    )
     return _cut(first, whole), _cut(between, whole), _cut(last, whole)
+
+
+def _count(name: str, parameter: Parameter, exists: Mapping[str, Tensor]) -> int:
+    """Return how many unknown numbers a parameter stands for; a synapse that does not exist has none."""
+    pairs = exists.get(name.rsplit(".", 1)[0])
+    if pairs is not None and len(parameter.shape) == 2:
+        return int(pairs.sum())
+    return int(np.prod(parameter.shape)) or 1
 
 
 def _cut(stage: Forced, whole: float) -> Forced:

@@ -19,6 +19,9 @@ class Walked:
     last: float = float("nan")
     gradient: float = float("nan")
     stopped: str = "all iterations done"
+    settled: bool = (
+        False  # whether a second-order stage stopped because there was nothing left to gain
+    )
 
     def note(self, losses: Tensor, gradient: Mapping[str, Tensor]) -> None:
         """Keep the best objective of an iteration and the size of its gradient."""

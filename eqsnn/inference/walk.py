@@ -92,7 +92,10 @@ class Walk:
             return Status.INTERRUPTED
         finally:
             self.save(progress)
+        last = self.settings.stages[-1]
         settled = has_settled(progress.history, len(self.settings.stages) - 1)
+        if isinstance(last, Forced) and last.optimiser == "scoring":
+            settled = settled and self.walked.settled  # it knows what a further step promises
         return Status.CONVERGED if settled else Status.NOT_CONVERGED
 
     def conclude(self, progress: Progress, status: Status | None) -> None:
@@ -146,7 +149,8 @@ class Walk:
         if alike and len(progress.damping) and before.density == stage.density:  # type: ignore[union-attr]
             share = objective.scale / self.objective(before, "training", progress.z).scale  # type: ignore[union-attr]
             progress.curvature = share * progress.curvature
-            progress.damping = torch.full_like(progress.damping, HANDED_DAMPING)
+            own = torch.full_like(progress.damping[:, :-1], HANDED_DAMPING)
+            progress.damping = torch.cat([own, progress.damping[:, -1:]], 1)
         else:
             progress.damping = progress.curvature = torch.ones(0)
 
@@ -173,7 +177,7 @@ class Walk:
         progress.iteration += 1
         if ascent.ended:
             progress.iteration = stage.iterations
-            self.walked.stopped = ascent.ended
+            self.walked.stopped, self.walked.settled = ascent.ended, True
         elif progress.iteration < stage.iterations and progress.iteration % CROSSED_EVERY == 0:
             ascent.cross()
         progress.z, progress.damping = ascent.z, ascent.damping
