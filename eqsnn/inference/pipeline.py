@@ -36,7 +36,7 @@ DESCENT = Forced(
     widths=MARGINAL.widths, density="moments", iterations=40, learning_rate=0.3, final_rate=0.1, warm_up=0.15,
     keep=10**6, name="descent",
 )  # fmt: skip
-APPROACH = replace(MARGINAL, density="moments", iterations=36, keep=1, name="approach")
+APPROACH = replace(MARGINAL, density="moments", iterations=36, keep=2, name="approach")
 UPSTROKE = replace(
     MARGINAL, diffusion=True, density="grid", widths=(0.01, 0.003), window=0.5, warm_up=0.3
 )
@@ -152,7 +152,7 @@ def _growing(
     steps = neurons * whole * 1000 / model.dt
     bins = stage.bins if steps < FINE_UP_TO else COARSE_BINS
     last = replace(
-        stage, name="all data", iterations=24, keep=1, widths=stage.widths[-1:], bins=bins
+        stage, name="all data", iterations=16, keep=1, widths=stage.widths[-1:], bins=bins
     )
     if whole <= 1.5 * LONGER * enough:
         return _cut(first, whole), _cut(last, whole)
@@ -177,10 +177,7 @@ def _cut(stage: Forced, whole: float) -> Forced:
 
 
 def _approaching(stages: tuple[Forced, ...], recording: Recording) -> tuple[Forced, ...]:
-    """Return the stages with two by moments before them.
-
-    They are cheap enough for more data than the coarse stage sees, which they then stand in for.
-    """
+    """Return the stages with two by moments before them, which are cheap enough for more data than the coarse stage."""
     whole = recording.duration * recording.n_trials
     first = min(stages[0].seconds, whole)
     more = min(APPROACH_LONGER * first, whole)
@@ -188,8 +185,7 @@ def _approaching(stages: tuple[Forced, ...], recording: Recording) -> tuple[Forc
         replace(DESCENT, seconds=first),
         _cut(replace(APPROACH, seconds=more), whole),
     )
-    rest = stages[1:] if len(stages) > 1 else stages
-    return descent, approach, *rest
+    return descent, approach, *stages
 
 
 __all__ = ["DENSITIES", "Plan", "plan"]
