@@ -26,6 +26,10 @@ from eqsnn.maths.levels import Level, Placed, place
 from eqsnn.maths.program import CONSTANT
 
 TEMPLATE = Path(__file__).with_name("density.c")
+CUT = 0.25  # width of the threshold relative to the image of a bin
+SKIPPED = 1e-7  # probability that is not worth pushing
+FLOOR = 1e-30  # probability left to the impossible
+POINT = 1e-6  # spread of a point, relative to the distance from reset to threshold
 RUN: Level = frozenset()
 STEP: Level = frozenset("t")
 NODE: Level = frozenset("tq")
@@ -147,6 +151,10 @@ class _Emitter:
         text = TEMPLATE.read_text(encoding="utf-8")
         active = "active" in out
         parts = {
+            "CUT": repr(CUT),
+            "SKIPPED": repr(SKIPPED),
+            "FLOOR": repr(FLOOR),
+            "POINT": repr(POINT),
             "BINS": str(self.n_bins),
             "NODES": str(len(self.nodes)),
             "OTHERS": str(len(others)),

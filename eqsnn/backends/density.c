@@ -9,10 +9,11 @@
 #define ROW ((1 + OTHERS)*BINS + 1 + FRAME)
 #define FRAME 8
 #define WIDE 8        /* nodes in a vector, at most */
-#define SKIPPED 1e-7  /* probability that is not worth pushing */
-#define FLOOR_ 1e-30  /* probability left to the impossible */
-#define CUT 0.25      /* width of the threshold relative to the image of a bin */
-#define POINT 1e-6    /* spread of a density that is a point, relative to the distance from reset to threshold */
+/* c_density.py says what these are */
+#define SKIPPED @SKIPPED@
+#define FLOOR_ @FLOOR@
+#define CUT @CUT@
+#define POINT @POINT@
 
 /* bytes of working memory for one neuron of one lane: a row for each step, and what one step pushes */
 long arena_bytes(long n_steps) { return ((n_steps + 1)*ROW + (5 + OTHERS)*NODES*BINS)*sizeof(double) + 64; }
@@ -34,7 +35,7 @@ INLINE double inside_(double place) { return place > 1 ? (place < BINS - 2 ? pla
 INLINE double asinh_(double x) {
   double size = fabs(x);
   size = size < 1e150 ? size : 1e150;
-  return copysign(log_normal_(size + sqrt(size*size + 1)), x);
+  return copysign(log_normal_(size + sqrt(size*size + 1), 0.0), x);
 }
 INLINE double sinh_(double x) { double e = exp_(x); return 0.5*(e - 1/e); }
 

@@ -11,20 +11,13 @@ import torch
 from sympy import Expr
 from torch import Tensor
 
-from eqsnn.backends.c_density import emit_density
+from eqsnn.backends.c_density import CUT, FLOOR, POINT, SKIPPED, emit_density
 from eqsnn.backends.compile_c import Compiler, load_library
 from eqsnn.backends.pairs import evaluate, load_pairs, modulo, run_pairs
 from eqsnn.backends.pytorch import compile_once
 from eqsnn.language.functions import symbol
 from eqsnn.maths.hidden import Hidden, nodes_of
 from eqsnn.maths.program import Assign, Input, Kind, Program
-
-CUT = 0.25  # width of the threshold relative to the image of a bin
-SKIPPED = 1e-7  # probability that is not worth pushing
-FLOOR = 1e-30  # probability left to the impossible
-POINT = (
-    1e-6  # spread of a density that is a point, relative to the distance from reset to threshold
-)
 
 
 @dataclass(frozen=True, slots=True)

@@ -131,30 +131,24 @@ INLINE real atanh_series_(real z) {
   return p * z + R(0.6666666666666666);
 }
 
-/* ln x of a normal number > 0; see log_ */
-INLINE real log_normal_(real x) {
+/* ln(x 2^-shift) of a normal number x > 0: x = 2^e m, m in [sqrt(1/2), sqrt(2)], ln m = 2 atanh((m - 1)/(m + 1)) */
+INLINE real log_normal_(real x, real shift) {
   bits b = to_bits(x);
-  const bits offset = (bits)1 << (8 * sizeof(bits) - 1 - MANTISSA);
-  bits raised = (bits)(((ubits)b - (ubits)to_bits(R(0.70710678118654752440)) + ((ubits)offset << MANTISSA)) >> MANTISSA);
-  real m = from_bits((bits)((ubits)b - ((ubits)(raised - offset) << MANTISSA)));
-  real exponent = (from_bits(raised + to_bits(ROUNDER)) - ROUNDER) - R(offset);
-  real s = (m - R(1.0)) / (m + R(1.0)), z = s * s;
-  return exponent * LN2_HIGH + (R(2.0) * s + (s * z * atanh_series_(z) + exponent * LN2_LOW));
-}
-
-/* ln x: x = 2^e m, m in [sqrt(1/2), sqrt(2)], ln m = 2 atanh((m - 1)/(m + 1)) */
-INLINE real log_(real x) {
-  real small = x < R(TINY) ? R(1.0) : R(0.0);
-  real scaled = small > R(0.5) ? x * R((bits)1 << MANTISSA) : x;
-  bits b = to_bits(scaled);
   /* shifts and conversions that narrow vector units have, too: no sign to shift, no 64-bit integer to convert */
   const bits offset = (bits)1 << (8 * sizeof(bits) - 1 - MANTISSA);
   bits raised = (bits)(((ubits)b - (ubits)to_bits(R(0.70710678118654752440)) + ((ubits)offset << MANTISSA)) >> MANTISSA);
   bits e = raised - offset;
   real m = from_bits((bits)((ubits)b - ((ubits)e << MANTISSA)));
-  real exponent = (from_bits(raised + to_bits(ROUNDER)) - ROUNDER) - R(offset) - small * R(MANTISSA);
+  real exponent = (from_bits(raised + to_bits(ROUNDER)) - ROUNDER) - R(offset) - shift;
   real s = (m - R(1.0)) / (m + R(1.0)), z = s * s;
-  real y = exponent * LN2_HIGH + (R(2.0) * s + (s * z * atanh_series_(z) + exponent * LN2_LOW));
+  return exponent * LN2_HIGH + (R(2.0) * s + (s * z * atanh_series_(z) + exponent * LN2_LOW));
+}
+
+/* ln x of any number */
+INLINE real log_(real x) {
+  real small = x < R(TINY) ? R(1.0) : R(0.0);
+  real scaled = small > R(0.5) ? x * R((bits)1 << MANTISSA) : x;
+  real y = log_normal_(scaled, small * R(MANTISSA));
   y = x == R(INFINITY) ? x : y;
   return x > R(0.0) ? y : (x == R(0.0) ? -R(INFINITY) : R(NAN));
 }

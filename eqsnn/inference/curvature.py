@@ -70,7 +70,7 @@ class Curvature(NamedTuple):
         (Schur complement).
         """
         packing, gradient = self.packing, scores.gradient
-        common, centred = packing.common_places, _centred(scores)
+        common, centred = packing.common_places, scores.centred
         size = centred.square().sum(2).clamp(min=FAINT).sqrt()
         by_chance = CHANCE / math.sqrt(centred.shape[2])
         rest = _damped(_outer(scores, centred, common), damping[:, -1])
@@ -96,7 +96,7 @@ class Curvature(NamedTuple):
 
 def curvature_of(scores: Scores, packing: Packing) -> Curvature:
     """Return the outer product of scores about their mean, so that it holds away from the maximum, too."""
-    centred = _centred(scores)
+    centred = scores.centred
     return Curvature(packing, tuple(_outer(scores, centred, p) for p in packing.own_places))
 
 
@@ -105,10 +105,6 @@ def unflatten(flat: Tensor, packing: Packing) -> Curvature:
     sizes = [len(places) for places in packing.own_places]
     parts = flat.split([size * size for size in sizes], 1)
     return Curvature(packing, tuple(p.unflatten(1, (n, n)) for p, n in zip(parts, sizes, strict=True)))  # fmt: skip
-
-
-def _centred(scores: Scores) -> Tensor:
-    return torch.nan_to_num(scores.by_window - scores.by_window.mean(2, keepdim=True))
 
 
 def _outer(scores: Scores, centred: Tensor, places: Tensor) -> Tensor:

@@ -83,13 +83,7 @@ def layout_of(model: SpikingModel) -> Layout:
     if not unknown:
         raise InputError("nothing is unknown; write `~ distribution`, or use model.learning([...])")
     synapses = setup.synapses_of(model.definition)
-    places = []
-    for p in unknown:
-        group = p.name.rsplit(".", 1)[0]
-        exists = np.ones(math.prod(p.shape), bool)
-        if group in synapses and math.prod(p.shape) > 1:
-            exists = synapses[group][..., 0].numpy().astype(bool).ravel()
-        places.append(np.flatnonzero(exists))
+    places = (np.flatnonzero(setup.existing(p.name, p.shape, synapses).numpy()) for p in unknown)
     return Layout(tuple(unknown), tuple(places))
 
 

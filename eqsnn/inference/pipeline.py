@@ -5,9 +5,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from eqsnn.inference.choice import choose_density
+from eqsnn.inference.choice import Choice, choose_density
 from eqsnn.inference.data import prepare
 from eqsnn.inference.likelihood import DENSITIES
 from eqsnn.inference.stages import Forced, Free
@@ -24,7 +23,7 @@ LONGER = 4.0  # times as much data in the stage between
 APPROACH_LONGER = 8.0  # times as much by moments, which cost so little
 COARSE_BINS = 32
 WINDOWS = 600  # of the data of a stage, for the outer product of their scores
-SHORTEST_WINDOW, LONGEST_WINDOW = 0.25, 4.0  # seconds
+LONGEST_WINDOW = 4.0  # seconds
 FINE_UP_TO = 5e5  # neuron-steps; with more of them the last stage keeps the coarse grid
 ESCAPE = Forced()
 MARGINAL = Forced(
@@ -88,19 +87,18 @@ def plan(
             return Plan((*_with_prior(stages, prior), free), (reason,))
         reason = "the data give all noise of the model, or it has none: escape likelihood, annealed, then free running"
         return Plan((*_with_prior((ESCAPE,), prior), free), (reason,))
-    approach = False
+    chosen = Choice(density, "as asked for")
     if density == "auto":
         chosen = _choose(model, parameters, recording, regenerative, seed, backend)
-        density, reason, warnings, approach = chosen
-    else:
-        reason, warnings = "as asked for", ()
-    stage = MARGINAL if density != "escape" else ESCAPE
-    stages = _growing(replace(stage, density=density), model, parameters, recording)
-    if approach and not started:
+    stage = MARGINAL if chosen.density != "escape" else ESCAPE
+    stages = _growing(replace(stage, density=chosen.density), model, parameters, recording)
+    reason = chosen.reason
+    if chosen.density == "grid" and chosen.affordable and not started:
         stages = _approaching(stages, recording)
         reason += "; far from the maximum by moments, which are a hundred times as fast"
-    told = f"private noise ({', '.join(noisy)}) is integrated out, density `{density}`: {reason}"
+    told = f"private noise ({', '.join(noisy)}) is integrated out, density `{chosen.density}`: {reason}"
     ending = () if loss is None else (free,)
+    warnings = (chosen.warning,) if chosen.warning else ()
     return Plan((*_with_prior(stages, prior), *ending), (told,), warnings)
 
 
@@ -115,21 +113,19 @@ def _choose(
     regenerative: bool,
     seed: int,
     backend: str,
-) -> tuple[str, str, tuple[str, ...], bool]:
-    """Return the density, why, warnings, and whether moments are a way to come near."""
+) -> Choice:
+    """Return the density that integrates the noise out."""
     if regenerative:
         why = "during an upstroke no density is near Gaussian, and few particles are on it"
-        return "grid", why, (), False
+        return Choice("grid", why)
     data = prepare(model, recording, torch.float64, backend)
     if data.masked:
-        return "grid", "for data with gaps", (), False
+        return Choice("grid", "for data with gaps")
     rng = np.random.default_rng(seed)
     values = {
         n: torch.from_numpy(p.draw(rng)).double().unsqueeze(-1) for n, p in parameters.items()
     }
-    choice = choose_density(data, MARGINAL, values, seed)
-    warnings = (choice.warning,) if choice.warning else ()
-    return choice.density, choice.reason, warnings, choice.density == "grid" and choice.affordable
+    return choose_density(data, MARGINAL, values, seed)
 
 
 def _growing(
@@ -140,7 +136,8 @@ def _growing(
         return (stage,)
     neurons = sum(setup.sizes_of(model, n)[0] for n in setup.spiking_populations(model))
     exists = setup.synapses_of(model)
-    unknown = sum(_count(name, p, exists) for name, p in parameters.items() if p.learned)
+    learned = {name: p.shape for name, p in parameters.items() if p.learned}
+    unknown = sum(int(setup.existing(n, s, exists).sum()) for n, s in learned.items())
     rate = max(
         len(recording.spike_times) / (recording.duration * recording.n_trials * neurons), 0.1
     )
@@ -162,30 +159,18 @@ def _growing(
     return _cut(first, whole), _cut(between, whole), _cut(last, whole)
 
 
-def _count(name: str, parameter: Parameter, exists: Mapping[str, Tensor]) -> int:
-    """Return how many unknown numbers a parameter stands for; a synapse that does not exist has none."""
-    pairs = exists.get(name.rsplit(".", 1)[0])
-    if pairs is not None and len(parameter.shape) == 2:
-        return int(pairs.sum())
-    return int(np.prod(parameter.shape)) or 1
-
-
 def _cut(stage: Forced, whole: float) -> Forced:
     """Return the stage with windows as long as can be, because each takes a warm-up, but enough of them."""
     window = min(stage.seconds, whole) / WINDOWS
-    return replace(stage, window=min(max(window, SHORTEST_WINDOW, stage.window), LONGEST_WINDOW))
+    return replace(stage, window=min(max(window, stage.window), LONGEST_WINDOW))
 
 
 def _approaching(stages: tuple[Forced, ...], recording: Recording) -> tuple[Forced, ...]:
     """Return the stages with two by moments before them, which are cheap enough for more data than the coarse stage."""
     whole = recording.duration * recording.n_trials
-    first = min(stages[0].seconds, whole)
-    more = min(APPROACH_LONGER * first, whole)
-    descent, approach = (
-        replace(DESCENT, seconds=first),
-        _cut(replace(APPROACH, seconds=more), whole),
-    )
-    return descent, approach, *stages
+    first = stages[0].seconds
+    approach = replace(APPROACH, seconds=APPROACH_LONGER * first)
+    return replace(DESCENT, seconds=first), _cut(approach, whole), *stages
 
 
 __all__ = ["DENSITIES", "Plan", "plan"]

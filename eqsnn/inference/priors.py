@@ -17,8 +17,12 @@ def log_prior(
     known: Mapping[str, Tensor] | None = None,
 ) -> Tensor:
     """Return the log-density of all unknowns together, (restart,). Arguments as for `log_densities`."""
-    each = log_densities(z, parameters, coordinates, exists, known).values()
-    return torch.stack([d.reshape(-1, d.shape[-1]).sum(0) for d in each]).sum(0)
+    return summed(log_densities(z, parameters, coordinates, exists, known))
+
+
+def summed(each: Mapping[str, Tensor]) -> Tensor:
+    """Return the sum over all values of all names, (restart,)."""
+    return torch.stack([d.reshape(-1, d.shape[-1]).sum(0) for d in each.values()]).sum(0)
 
 
 def log_densities(

@@ -11,6 +11,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from eqsnn.simulation import setup
+
 Z = Mapping[str, Tensor]
 
 
@@ -21,6 +23,11 @@ class Scores(NamedTuple):
     by_window: Tensor  # (restart, coordinate, window)
     prior: Tensor  # gradient of the log-prior, (restart, coordinate)
     curvature: Tensor  # minus its second derivatives, (restart, coordinate)
+
+    @property
+    def centred(self) -> Tensor:
+        """The scores about their mean over windows, whose outer product holds away from the maximum, too."""
+        return torch.nan_to_num(self.by_window - self.by_window.mean(2, keepdim=True))
 
     @property
     def gradient(self) -> Tensor:
@@ -119,9 +126,7 @@ def pack(
     places, shapes, owners = {}, {}, []
     for name, value in z.items():
         group, shape = name.rsplit(".", 1)[0], tuple(value.shape[:-1])
-        free = torch.ones(shape, dtype=torch.bool)
-        if group in exists and len(shape) == 2 and value.shape[:-1].numel() > 1:
-            free = exists[group][..., 0]
+        free = setup.existing(name, shape, exists)
         if held is not None:
             free = free & ~held[name]
         places[name] = free.reshape(-1).nonzero().reshape(-1)
@@ -200,7 +205,7 @@ def information(scores: Scores, packing: Packing, *, whole: bool = False) -> Ten
     The outer product of scores about their mean, so that it holds away from the optimum, too. Between blocks it is set
     to zero unless `whole`, because that is its expectation.
     """
-    centred = torch.nan_to_num(scores.by_window - scores.by_window.mean(2, keepdim=True))
+    centred = scores.centred
     found = centred @ centred.transpose(1, 2)
     if whole:
         return found

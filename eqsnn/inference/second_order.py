@@ -7,7 +7,7 @@ from torch import Tensor
 
 from eqsnn.inference.curvature import Curvature, curvature_of, unflatten
 from eqsnn.inference.problem import Problem
-from eqsnn.inference.scoring import Packing, Scores
+from eqsnn.inference.scoring import Packing, Scores, by_block
 
 FIRST_DAMPING = 1.0
 EASIER, HARDER = 0.3, 6.0  # factors of the damping after a success, and after a failure
@@ -63,15 +63,15 @@ class Ascent:
         empty = {n: torch.zeros_like(v) for n, v in self.z.items()}
         return self.packing.add(empty, self.here.gradient.T)
 
-    def step(self, number: int) -> bool:
-        """Take the step of this number; whether anything moved. `ended` says why it was the last, if it was."""
-        if not len(self.packing.common_places):
-            return self._apart(last=True)
-        if number % JOINT_EVERY < JOINT_EVERY - 1:
-            return self._apart(last=False)
-        return self._together()
+    def step(self, number: int) -> None:
+        """Take the step of this number. `ended` says why it was the last, if it was."""
+        joint = number % JOINT_EVERY == JOINT_EVERY - 1
+        if joint and len(self.packing.common_places):
+            self._together()
+        else:
+            self._apart()
 
-    def _apart(self, *, last: bool) -> bool:
+    def _apart(self) -> None:
         step = self.curvature.own_step(self.here.gradient, self.damping)
         z, there, after = self._try(step)
         better = after > self.posterior
@@ -87,11 +87,10 @@ class Ascent:
             self.z = self.packing.add(self.z, torch.where(taken, step, torch.zeros_like(step)).T)
         self.here = there if self.whole else _chosen(self.here, there, better, taken)
         self._damp(better[:, :-1])
-        if last:
+        if not len(self.packing.common_places):
             self._end(promise, better[:, :-1] | (self.damping[:, :-1] < 1), self.damping[:, :-1])
-        return bool(taken.any())
 
-    def _together(self) -> bool:
+    def _together(self) -> None:
         if not self.whole:
             self.here, self.whole = self.problem.scores(self.z), True
         here = self.here
@@ -115,7 +114,6 @@ class Ascent:
         self._damp(better, risen)
         sound = torch.cat([better, risen[:, None]], 1) | (self.damping < 1)
         self._end(promise, sound, self.damping)
-        return bool(risen.any())
 
     def _damp(self, better: Tensor, risen: Tensor | None = None) -> None:
         """Damp blocks that a step made worse more; risen: of a joint step, whether it was taken."""
@@ -134,8 +132,7 @@ class Ascent:
         return z, there, self.problem.with_prior(there.likelihood, z)
 
     def _by_block(self, values: Tensor) -> Tensor:
-        empty = torch.zeros(len(values), self.packing.n_blocks + 1, dtype=values.dtype)
-        return empty.index_add(1, self.place, values)
+        return by_block(values.T, self.packing, self.packing.owners)
 
     def _end(self, promise: Tensor, sound: Tensor, damping: Tensor) -> None:
         # half of slope times step is the gain that is left, to second order

@@ -14,6 +14,7 @@ from eqsnn.errors import InputError
 from eqsnn.files import read_arrays, write_arrays
 from eqsnn.inference.optimisers import AdamState
 
+ALL_DONE = "all iterations done"  # why a stage ended that could have gone on
 HISTORY_EVERY = 5  # iterations between two entries of the history
 
 
@@ -32,6 +33,11 @@ class StageReport:
     gradient: float
     kept: int
     stopped: str
+
+    @property
+    def is_exhausted(self) -> bool:
+        """Whether it ended because there was nothing left to do, not because it was out of iterations."""
+        return not self.stopped.startswith(ALL_DONE)
 
     def __str__(self) -> str:
         slope = "" if np.isnan(self.gradient) else f", gradient {self.gradient:.2g}"

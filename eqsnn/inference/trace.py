@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from eqsnn.inference.state import Progress
+from eqsnn.inference.state import ALL_DONE, Progress
 
 
 @dataclass(slots=True)
@@ -18,10 +18,7 @@ class Walked:
     first: float = float("nan")
     last: float = float("nan")
     gradient: float = float("nan")
-    stopped: str = "all iterations done"
-    settled: bool = (
-        False  # whether a second-order stage stopped because there was nothing left to gain
-    )
+    stopped: str = ALL_DONE
 
     def note(self, losses: Tensor, gradient: Mapping[str, Tensor]) -> None:
         """Keep the best objective of an iteration and the size of its gradient."""

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from eqsnn.inference.coordinates import Coordinate, values_of
 from eqsnn.inference.likelihood import ForcedObjective
-from eqsnn.inference.priors import log_densities, log_prior
+from eqsnn.inference.priors import log_densities, log_prior, summed
 from eqsnn.inference.scoring import Packing, by_block, pack
 from eqsnn.language.model import Model
 from eqsnn.simulation import setup
@@ -58,8 +58,7 @@ class Unknowns:
         """
         each = log_densities(z, self.parameters, self.coordinates, self.exists, self.known)
         found = by_block(packing.vector(each), packing, packing.owners)
-        whole = torch.stack([d.reshape(-1, d.shape[-1]).sum(0) for d in each.values()]).sum(0)
-        found[:, -1] += whole - found.sum(1)
+        found[:, -1] += summed(each) - found.sum(1)
         return found
 
     def packing(self, z: Mapping[str, Tensor], objective: ForcedObjective) -> Packing:

@@ -93,9 +93,10 @@ class Walk:
         finally:
             self.save(progress)
         last = self.settings.stages[-1]
-        settled = has_settled(progress.history, len(self.settings.stages) - 1)
         if isinstance(last, Forced) and last.optimiser == "scoring":
-            settled = settled and self.walked.settled  # it knows what a further step promises
+            settled = progress.reports[-1].is_exhausted  # it knows what a further step promises
+        else:
+            settled = has_settled(progress.history, len(self.settings.stages) - 1)
         return Status.CONVERGED if settled else Status.NOT_CONVERGED
 
     def conclude(self, progress: Progress, status: Status | None) -> None:
@@ -145,10 +146,9 @@ class Walk:
     ) -> None:
         """Give second-order steps the curvature of those before, in proportion to the data, if it is of this density."""
         before = stage if level else self.settings.stages[max(progress.stage - 1, 0)]
-        alike = isinstance(stage, Forced) and isinstance(before, Forced) and level + progress.stage
-        if alike and len(progress.damping) and before.density == stage.density:  # type: ignore[union-attr]
-            share = objective.scale / self.objective(before, "training", progress.z).scale  # type: ignore[union-attr]
-            progress.curvature = share * progress.curvature
+        there = self.objective(before, "training", progress.z) if len(progress.damping) else None
+        if isinstance(there, ForcedObjective) and there.stage.density == objective.stage.density:
+            progress.curvature = objective.scale / there.scale * progress.curvature
             own = torch.full_like(progress.damping[:, :-1], HANDED_DAMPING)
             progress.damping = torch.cat([own, progress.damping[:, -1:]], 1)
         else:
@@ -177,7 +177,7 @@ class Walk:
         progress.iteration += 1
         if ascent.ended:
             progress.iteration = stage.iterations
-            self.walked.stopped, self.walked.settled = ascent.ended, True
+            self.walked.stopped = ascent.ended
         elif progress.iteration < stage.iterations and progress.iteration % CROSSED_EVERY == 0:
             ascent.cross()
         progress.z, progress.damping = ascent.z, ascent.damping

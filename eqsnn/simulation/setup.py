@@ -69,6 +69,14 @@ def synapses_of(model: Model) -> dict[str, Tensor]:
     return found
 
 
+def existing(name: str, shape: tuple[int, ...], synapses: Mapping[str, Tensor]) -> Tensor:
+    """Return which values of a parameter there are, bool (shape): with one for each synapse, those of synapses that exist."""
+    pairs = synapses.get(name.rsplit(".", 1)[0])
+    if pairs is None or len(shape) != 2 or math.prod(shape) == 1:
+        return torch.ones(shape, dtype=torch.bool)
+    return pairs[..., 0]
+
+
 def _evaluate_condition(model: Model, name: str) -> np.ndarray:
     """Evaluate `if` over all pairs through the backend, the one place that spells expressions."""
     projection = model.projections[name]

@@ -156,3 +156,12 @@ def test_a_fitted_network_without_drive_that_falls_silent_is_warned_of(noisy):
     stages = (eqsnn.Forced(widths=(0.1,), iterations=2),)
     fit = eqsnn.fit(silent, unseen(noisy), starts=1, stages=stages)
     assert any("the fitted network is silent" in warning for warning in fit.warnings)
+
+
+def test_a_fit_that_had_nothing_left_to_gain_says_so_again_when_it_is_resumed(noisy, tmp_path):
+    stage = replace(QUICK, density="moments", iterations=60)
+    options = {"starts": 1, "seed": 1, "stages": (stage,), "checkpoint": tmp_path / "fit.npz"}
+    first = eqsnn.fit(eqsnn.loads(NOISY), unseen(noisy), **options)
+    again = eqsnn.fit(eqsnn.loads(NOISY), unseen(noisy), resume=True, **options)
+    assert "promises less" in first.stages[-1].stopped
+    assert first.status.value == again.status.value == "converged"
