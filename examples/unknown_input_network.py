@@ -14,6 +14,7 @@ from dataclasses import replace
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
+from matplotlib.ticker import LogLocator
 
 import eqsnn
 from eqsnn.analysis.recovery import absolute_error, relative_error, weight_error
@@ -78,6 +79,10 @@ def draw(path: str, seconds: list[float], found: list[dict[str, float]]) -> None
         axis.loglog(seconds, values, "o-", label="fit")
         middle = np.exp(np.mean(np.log(np.array(values) * np.sqrt(seconds))))
         axis.loglog(seconds, middle / np.sqrt(seconds), "k:", label=r"$1/\sqrt{T}$")
+        axis.set_xticks(seconds, [f"{length:g}" for length in seconds])
+        axis.minorticks_off()
+        axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.yaxis.set_major_formatter("{x:g}")
         axis.set(title=name, xlabel="recording (s)")
     axes[0].legend()
     figure.savefig(path)
