@@ -7,6 +7,8 @@ from eqsnn.analysis.compare import Comparison, compare
 from eqsnn.analysis.nmf import compare_ensembles, factorise
 from eqsnn.api import fit, plan, simulate
 from eqsnn.errors import EqsError, InputError, ModelError
+from eqsnn.exchange.from_brian2 import from_brian2
+from eqsnn.exchange.imported import Imported
 from eqsnn.inference.result import Fit, read_fit
 from eqsnn.inference.stages import Forced, Free, GradientFree
 from eqsnn.simulation.module import StepModule
@@ -21,6 +23,7 @@ __all__ = [
     "Forced",
     "Free",
     "GradientFree",
+    "Imported",
     "InputError",
     "Model",
     "ModelError",
@@ -30,6 +33,7 @@ __all__ = [
     "compare_ensembles",
     "factorise",
     "fit",
+    "from_brian2",
     "load",
     "load_targets",
     "loads",

@@ -21,6 +21,7 @@ LAYERS = (
     "inference",
     "analysis",
     "api",
+    "exchange",
     "report",
     "quantities",
     "__init__",

@@ -57,6 +57,7 @@ def from_brian2(
         )  # fmt: skip
         for variable, value in (initial or {}).items():
             setattr(group, variable, value)
+        group._network = "imported"  # else Brian2 warns of a group that never ran
         objects: list[Any] = [group]
     else:
         if any(given is not None for given in (threshold, reset, events, method, initial, dt)):
