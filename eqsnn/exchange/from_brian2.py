@@ -166,6 +166,7 @@ class _Importer:
             self._text(joints, projections),
             {f"{_group_name(part, joints)}.{name}": value for part in parts for name, value in part.values.items()},
             {f"{cell.name}.{name}": drive for cell in self.cells.values() for name, drive in cell.drives.items()},
+            _renamed(parts, joints),
         )
 
     def _joint(self, synapses: Any) -> Joint:
@@ -217,6 +218,18 @@ def _kept(name: str) -> str:
     """Return the name of a variable of a neuron; those that both languages know keep theirs."""
     both = ("t", "dt", "i", "N", "t_in_timesteps", "lastspike", "not_refractory")
     return name if name in both or name.startswith("xi") else safe(name)
+
+
+def _renamed(parts: list[Cell | Joint], joints: list[Joint]) -> dict[str, str]:
+    found = {}
+    for part in parts:
+        thing = part.group if isinstance(part, Cell) else part.synapses
+        own = part.own if isinstance(part, Joint) else set(getattr(thing, "user_equations", ()))
+        group = _group_name(part, joints)
+        for name in sorted(own):
+            if safe(name) != name or safe(thing.name) != thing.name:
+                found[f"{thing.name}.{name}"] = f"{group}.{safe(name)}"
+    return found
 
 
 def _is_part(thing: Any) -> bool:

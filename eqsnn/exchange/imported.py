@@ -21,12 +21,14 @@ class Imported:
     """A model in the language of .eqs files, with what does not fit into text.
 
     text: the model file. parameters: arrays by `group.parameter` in the units of the file (SI), (neuron,) or
-    (pre, post). drives: what is given from outside, by `population.input`; `inputs` samples them.
+    (pre, post). drives: what is given from outside, by `population.input`; `inputs` samples them. renamed: names of
+    Brian2, `group.variable`, that the language keeps for itself, and what the file calls them.
     """
 
     text: str
     parameters: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
     drives: Mapping[str, Drive] = field(default_factory=dict)
+    renamed: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def model(self) -> SpikingModel:

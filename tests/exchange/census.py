@@ -65,7 +65,7 @@ def compare(text: Callable) -> Outcome:
         network = b.Network(*objects)
         imported = eqsnn.from_brian2(network, namespace=namespace)
         theirs, traces = run_brian2(network, objects, duration, namespace)
-        ours = imported.simulate(duration, record=list(traces))
+        ours = imported.simulate(duration, record=[imported.renamed.get(name, name) for name in traces])
     return outcome(text, imported, ours, theirs, traces)
 
 
@@ -109,7 +109,7 @@ def outcome(text: Callable, imported: Imported, ours: eqsnn.Recording, theirs: S
     """Return how far two runs of a text are apart."""
     differences = [0.0]
     for name, expected in traces.items():
-        found = ours.traces[name if name in ours.traces else _renamed(name, ours)][0]
+        found = ours.traces[imported.renamed.get(name, name)][0]
         spread = np.ptp(expected) or np.abs(expected).max() or 1.0
         differences.append(float(np.abs(found - expected).max() / spread))
     constructs = " ".join((text.__doc__ or "").split())
@@ -117,6 +117,3 @@ def outcome(text: Callable, imported: Imported, ours: eqsnn.Recording, theirs: S
     differing = len(theirs ^ our_spikes(ours))
     return Outcome(name, constructs, len(theirs), differing, len(traces), max(differences))
 
-
-def _renamed(name: str, recording: eqsnn.Recording) -> str:
-    return next(other for other in recording.traces if other.startswith(name))

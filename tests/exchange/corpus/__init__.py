@@ -1,5 +1,5 @@
 """Models in Brian2's syntax, written for the census: TEXTS are functions that build them."""
 
-from tests.exchange.corpus import neurons
+from tests.exchange.corpus import inputs, neurons, synapses
 
-TEXTS = (*neurons.TEXTS,)
+TEXTS = (*neurons.TEXTS, *inputs.TEXTS, *synapses.TEXTS)
