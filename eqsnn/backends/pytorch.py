@@ -70,13 +70,16 @@ def emit_step(
     name: str,
     groups: Mapping[str, Sequence[str]],
     results: Sequence[Sequence[str]],
+    *,
+    masked: bool = True,
 ) -> str:
     """Return the source of a function that executes a Program.
 
     `groups` maps each argument to the symbols it unpacks to; `results` are the tuples of symbols to return.
+    masked: constant weights are 0 already where there is no synapse.
     """
     names = identifiers(program.space_of(), RESERVED)
-    constant = {given.symbol for given in program.of_kind(*CONSTANT)}
+    constant = {given.symbol for given in program.of_kind(*CONSTANT)} if masked else set()
     lines = [f"def {name}({', '.join(groups)}, exists, dtype):"]
     for argument, symbols in groups.items():
         if symbols:
@@ -182,7 +185,8 @@ def compile_torch(program: Program, *, by_autograd: bool = False) -> TorchKernel
 
 def _emit_once(once: Program) -> str:
     places = signature(once)
-    return emit_step(once, "once", {"held": places.held}, [[str(s) for s in once.outputs.values()]])
+    results = [[str(s) for s in once.outputs.values()]]
+    return emit_step(once, "once", {"held": places.held}, results, masked=False)
 
 
 def _emit_forward(step: Program) -> str:

@@ -120,3 +120,27 @@ def test_the_step_module_walks_the_same_network_as_simulate_and_learns():
     assert all(
         g is not None and bool(torch.isfinite(g).all()) and bool((g != 0).any()) for g in gradients
     )
+
+
+JUNCTIONS = """
+neuron cell:
+    dv/dt = (-60*mV - v + gap*10*ms)/(10*ms) : mV
+    gap : mV/ms
+    initial: v = -60*mV + i*mV
+synapse junction:
+    gap_post = g*(v_pre - v_post) : mV/ms (summed)
+    g : 1/ms
+network:
+    cells : cell[4]
+    cells -> cells : junction with g = 0.05/ms if abs(i - j) == 1
+"""
+
+
+@pytest.mark.parametrize("backend", ["pytorch", "auto"])
+def test_the_sum_of_constant_weights_counts_existing_synapses_only(backend):
+    # g*(v_pre - v_post) needs the sum of g itself, which does not change over a run
+    recording = eqsnn.simulate(eqsnn.loads(JUNCTIONS), 0.001, record=["gap"], backend=backend)
+    v = -60.0 + np.arange(4)
+    joined = np.abs(np.subtract.outer(np.arange(4), np.arange(4))) == 1
+    expected = 0.05 * (joined * (v[:, None] - v[None, :])).sum(0)
+    np.testing.assert_allclose(recording.traces["cells.gap"][0, 0], expected, atol=1e-12)
