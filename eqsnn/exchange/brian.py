@@ -35,7 +35,8 @@ def method_of(group: Any, runner: Any, equations: Any, namespace: Mapping[str, A
     updaters = base.StateUpdateMethod.stateupdaters
     choice = runner.method_choice
     if not isinstance(choice, str) and not callable(choice):
-        variables = group.resolve_all(equations.identifiers, namespace, user_identifiers=())
+        names = {*equations.names, *equations.identifiers, "dt"}
+        variables = group.resolve_all(names, namespace, user_identifiers=())
         choice = _first_that_applies(base, equations, variables, choice, group.name)
     if not isinstance(choice, str):
         choice = next((name for name, updater in updaters.items() if updater is choice), repr(choice))
