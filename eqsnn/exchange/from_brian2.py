@@ -94,6 +94,8 @@ class _Importer:
             self._sort(thing)
         if not self.cells:
             raise InputError("there is no group of neurons to import; give a Network with NeuronGroups")
+        # in the order in which Brian2 advances them, which linked variables can tell
+        self.cells = dict(sorted(self.cells.items(), key=lambda item: (item[1].group.order, f"{item[0]}_stateupdater")))
         self.dt = self._time_step()
 
     def _sort(self, thing: Any) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eqsnn.exchange.brian import method_of
-from eqsnn.exchange.cells import Cell, regular, statement_block, targets, unit_of, value_text
+from eqsnn.exchange.cells import Cell, statement_block, targets, unit_of, value_text
 from eqsnn.exchange.connections import Pairs, condition_text, delay_text
 from eqsnn.exchange.literals import quantity_text
 from eqsnn.exchange.reader import Reader, dimension_of, safe
@@ -73,6 +73,11 @@ class Joint:
         given = ["t", "i"] if arguments == ["t", "j"] else arguments
         return self.post.add_input(name, array, given) + "_post"
 
+    @property
+    def sizes(self) -> tuple[int, int]:
+        """Number of pre- and postsynaptic neurons, of the whole populations."""
+        return self.pre.size, self.post.size
+
     def block(self) -> list[str]:
         """Return the lines of the `synapse` block."""
         lines = [*self.lines, *self.reader.constants.values()]
@@ -118,14 +123,13 @@ def read_synapses(joint: Joint, dt: float, namespace: Mapping[str, Any]) -> list
         text = reader.expression(updater.expression.code)
         joint.lines.append(f"{safe(name.removesuffix('_post'))}_post = {text} : {_summed_unit(joint, name)} (summed)")
     clauses = [line for pathway in _in_order(synapses) for line in [_pathway(joint, pathway, dt)] if line]
-    for runner in synapses.contained_objects:
-        if type(runner).__name__ == "CodeRunner":
-            joint.lines += regular(runner, reader, dt)
+    if any(type(runner).__name__ == "CodeRunner" for runner in synapses.contained_objects):
+        reader.refuse("run_regularly of Synapses", "move the variable into a neuron, or change it in on_pre")
     method = method_of(synapses, synapses.state_updater, synapses.equations, namespace)
     if method is not None:
         joint.lines.append(f"method: {method}")
     joint.lines += statement_block("initial", starts)
-    condition = condition_text(i, j, joint.pre.size, joint.post.size)
+    condition = condition_text(i, j, *joint.sizes)
     line = f"{joint.pre.name} -> {joint.post.name} : {joint.name}"
     return [line + (f" if {condition}" if condition else "") + "".join(clauses)]
 
@@ -175,7 +179,7 @@ def _parameter(joint: Joint, equation: Any, name: str, unit: str, value: NDArray
 
 def _as_matrix(joint: Joint, value: NDArray) -> NDArray[np.float64]:
     """Return values of the existing synapses as (pre, post), 0 where there is none."""
-    matrix = np.zeros((joint.pre.size, joint.post.size))
+    matrix = np.zeros(joint.sizes)
     matrix[joint.pairs] = value
     return matrix
 
@@ -192,19 +196,21 @@ def _start(joint: Joint, equation: Any, name: str, unit: str, value: NDArray) ->
 
 def _pathway(joint: Joint, pathway: Any, dt: float) -> str:
     """Write a pathway into the block and return its `delay` clause."""
-    name = pathway.objname
-    side = "on_pre" if pathway.prepost == "pre" else "on_post"
-    named = "" if name == pathway.prepost else f" {safe(name)}"
-    event = "" if pathway.event == "spike" else f" at {safe(pathway.event)}"
-    if event and not named:
-        named = f" {pathway.prepost}"
-    joint.lines += statement_block(f"{side}{named}{event}", joint.reader.statements(pathway.code))
+    name, statements = pathway.objname, joint.reader.statements(pathway.code)
     delays = np.atleast_1d(np.asarray(pathway.variables["delay"].get_value(), dtype=float))
-    if not len(delays):
-        return ""
-    text = delay_text(delays, *joint.pairs, (joint.pre.size, joint.post.size), dt)
-    owner = "" if name == "pre" else f"{safe(name)} "
-    return f" delay {owner}{text}" if text else ""
+    delay = delay_text(delays, *joint.pairs, joint.sizes, dt) if len(delays) else ""
+    if name == "pre" and delay and _reads_without_events(joint.synapses):
+        # the delay of `pre` would hold for sums and rates too, which Brian2 never delays
+        name = "arrival"
+    side = "on_pre" if pathway.prepost == "pre" else "on_post"
+    event = "" if pathway.event == "spike" else f" at {safe(pathway.event)}"
+    named = f" {safe(name)}" if name != pathway.prepost or event else ""
+    joint.lines += statement_block(f"{side}{named}{event}", statements)
+    return f" delay {'' if name == 'pre' else safe(name) + ' '}{delay}" if delay else ""
+
+
+def _reads_without_events(synapses: Any) -> bool:
+    return bool(synapses.summed_updaters) or synapses.state_updater is not None
 
 
 def background_line(runner: Any, reader: Reader) -> str:

@@ -215,7 +215,8 @@ def hodgkin_huxley_rk4(rng):
     )
     cells.v, cells.m, cells.h, cells.n = -65 * mV, 0.0529, 0.596, 0.3177
     cells.gNa, cells.gK, cells.gL = 1200 * b.siemens / b.metre**2, 360 * b.siemens / b.metre**2, 3 * b.siemens / b.metre**2
-    cells.I = np.array([0.1, 0.15, 0.2]) * b.amp / b.metre**2
+    duration = 0.05
+    cells.I = np.array([0.5, 0.6, 0.7]) * b.amp / b.metre**2
     return locals()
 
 
@@ -418,19 +419,19 @@ def not_refractory_in_equations(rng):
 
 
 def names_of_the_language(rng):
-    """variables called active, margin, max_, step, delay, where names of eqsnn would clash"""
+    """variables called margin, observed, step, delay, min, where names of eqsnn would clash"""
     cells = b.NeuronGroup(
         4,
-        """dactive/dt = (margin - active)/delay : 1
-        margin : 1
+        """dmargin/dt = (observed - margin)/delay : 1
+        observed : 1
         delay : second
         step = 1.0*delay/ms : 1
         min = step*2 : 1""",
-        threshold="active > 1",
-        reset="active = 0*min",
+        threshold="margin > 1",
+        reset="margin = 0*min",
         method="euler",
     )
-    cells.margin, cells.delay = "1.2 + 0.2*i", 4 * ms
+    cells.observed, cells.delay = "1.2 + 0.2*i", 4 * ms
     return locals()
 
 

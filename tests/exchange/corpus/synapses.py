@@ -14,7 +14,7 @@ def clocked(n, every=1.3, count=70):
 
 
 def cuba(rng):
-    """CUBA network: excitatory and inhibitory synapses, exact, random connections as pairs"""
+    """CUBA network: excitatory and inhibitory synapses, euler, random connections as pairs"""
     taum, taue, taui, Vt, Vr, El = 20 * ms, 5 * ms, 10 * ms, -50 * mV, -60 * mV, -49 * mV
     cells = b.NeuronGroup(
         20,
@@ -24,7 +24,7 @@ def cuba(rng):
         threshold="v > Vt",
         reset="v = Vr",
         refractory=5 * ms,
-        method="exact",
+        method="euler",
     )
     cells.v = Vr + rng.random(20) * (Vt - Vr)
     we, wi = (60 * 0.27 / 10) * mV, (-20 * 4.5 / 10) * mV
@@ -394,7 +394,7 @@ def two_populations(rng):
     dgi/dt = -gi/(6*ms) : 1
     mu : 1"""
     exc, inh = (
-        b.NeuronGroup(n, eqs, threshold="v > 1", reset="v = 0", refractory=1 * ms, method="exact") for n in (8, 4)
+        b.NeuronGroup(n, eqs, threshold="v > 1", reset="v = 0", refractory=1 * ms, method="euler") for n in (8, 4)
     )
     exc.v, inh.v = rng.random(8), rng.random(4)
     exc.mu, inh.mu = 1.3, 1.1
