@@ -9,7 +9,15 @@ from eqsnn.exchange.literals import quantity_text
 from eqsnn.language.units import TIME
 
 Pairs = NDArray[np.int64]
+LONGEST_LIST = 400  # characters; more pairs than that go into a file
+LONGEST_DELAY = 20_000  # characters
 WIDEST_BAND = 12  # neighbours on each side that a condition is tried for
+
+
+def connection_text(i: Pairs, j: Pairs, n_pre: int, n_post: int) -> str | None:
+    """Return the condition under which exactly these synapses exist, as `condition_text`; None if it would be long."""
+    text = condition_text(i, j, n_pre, n_post)
+    return text if len(text) <= LONGEST_LIST else None
 
 
 def condition_text(i: Pairs, j: Pairs, n_pre: int, n_post: int) -> str:
@@ -105,8 +113,10 @@ def _any_of(parts: list[str]) -> str:
 
 def delay_text(
     delays: NDArray[np.float64], i: Pairs, j: Pairs, sizes: tuple[int, int], dt: float
-) -> str:
+) -> str | None:
     """Return the delay of a pathway as text, empty if there is none: a time, or an expression over i and j.
+
+    None if the delays follow no rule and there are too many to list.
 
     delays: in seconds, one or one for each synapse (i, j); sizes: of the two populations. What counts is the delay in whole steps, as Brian2 rounds it.
     """
@@ -129,4 +139,5 @@ def delay_text(
         of_these = steps == each
         condition = condition_text(i[of_these], j[of_these], *sizes)
         shares.append(f"{quantity_text(float(each * dt), TIME)}*int({condition or 'i >= 0'})")
-    return f"({' + '.join(shares)})"
+    text = f"({' + '.join(shares)})"
+    return text if len(text) <= LONGEST_DELAY else None

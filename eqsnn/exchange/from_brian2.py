@@ -162,12 +162,13 @@ class _Importer:
         for runner in sorted(self.backgrounds, key=lambda each: each.name):
             self._background(runner)
         joints.sort(key=lambda joint: joint.name)
-        projections = [line for joint in joints for line in read_synapses(joint, self.dt, self.namespace)]
+        projections = [read_synapses(joint, self.dt, self.namespace) for joint in joints]
         parts: list[Cell | Joint] = [*self.cells.values(), *joints]
         return Imported(
             self._text(joints, projections),
             {f"{_group_name(part, joints)}.{name}": value for part in parts for name, value in part.values.items()},
             {f"{cell.name}.{name}": drive for cell in self.cells.values() for name, drive in cell.drives.items()},
+            {joint.listed: joint.pairs for joint in joints if joint.listed},
             _renamed(parts, joints),
         )
 

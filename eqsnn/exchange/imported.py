@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -21,19 +22,30 @@ class Imported:
     """A model in the language of .eqs files, with what does not fit into text.
 
     text: the model file. parameters: arrays by `group.parameter` in the units of the file (SI), (neuron,) or
-    (pre, post). drives: what is given from outside, by `population.input`; `inputs` samples them. renamed: names of
-    Brian2, `group.variable`, that the language keeps for itself, and what the file calls them.
+    (pre, post). drives: what is given from outside, by `population.input`; `inputs` samples them. pairs: the
+    connections that follow no rule, i and j by the name of their file. renamed: names of Brian2, `group.variable`, that
+    the language keeps for itself, and what the file calls them.
     """
 
     text: str
     parameters: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
     drives: Mapping[str, Drive] = field(default_factory=dict)
+    pairs: Mapping[str, tuple[NDArray[np.int64], NDArray[np.int64]]] = field(default_factory=dict)
     renamed: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def model(self) -> SpikingModel:
         """The checked model, with the arrays as known values."""
-        return loads(self.text, "<imported>").with_values(self.parameters)
+        if not self.pairs:
+            return loads(self.text, "<imported>").with_values(self.parameters)
+        with TemporaryDirectory() as folder:  # files of pairs are read while the text is checked
+            self._write_pairs(Path(folder))
+            return loads(self.text, str(Path(folder) / "imported.eqs")).with_values(self.parameters)
+
+    def _write_pairs(self, folder: Path) -> list[Path]:
+        for name, (i, j) in self.pairs.items():
+            write_arrays(folder / name, {"i": i, "j": j})
+        return [folder / name for name in self.pairs]
 
     @property
     def dt(self) -> float:
@@ -69,7 +81,7 @@ class Imported:
         )
 
     def save(self, path: str | Path, *, duration: float | None = None) -> list[Path]:
-        """Write the model file, its arrays in NAME.npz and its drives in NAME_inputs.npz beside it; return the paths.
+        """Write the model file, its arrays in NAME.npz its drives in NAME_inputs.npz and its pairs beside it; return the paths.
 
         duration: how many seconds of the drives are written (default: all of them); `eqsnn simulate --input` reads
         them. Files that are not needed are not written. Raises InputError if a file cannot be written.
@@ -77,7 +89,7 @@ class Imported:
         path = Path(path)
         if path.suffix != ".eqs":
             raise InputError(f"{path}: a model file ends in .eqs; write {path.with_suffix('.eqs')}")
-        written = []
+        written = self._write_pairs(path.parent)
         text = self.text
         if self.parameters:
             values = path.with_suffix(".npz")

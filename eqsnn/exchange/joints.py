@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from eqsnn.exchange.brian import method_of
 from eqsnn.exchange.cells import Cell, statement_block, targets, unit_of, value_text
-from eqsnn.exchange.connections import Pairs, condition_text, delay_text
+from eqsnn.exchange.connections import Pairs, connection_text, delay_text
 from eqsnn.exchange.literals import quantity_text
 from eqsnn.exchange.reader import Reader, dimension_of, safe
 
@@ -26,6 +26,7 @@ class Joint:
     reader: Reader = field(init=False)
     lines: list[str] = field(default_factory=list)
     values: dict[str, NDArray[np.float64]] = field(default_factory=dict)
+    listed: str = ""  # the file of its pairs, if they follow no rule
 
     @property
     def pairs(self) -> tuple[Pairs, Pairs]:
@@ -104,7 +105,7 @@ def written_outside(synapses: Any) -> Iterator[tuple[str, str]]:
                 yield "post", name.removesuffix("_post")
 
 
-def read_synapses(joint: Joint, dt: float, namespace: Mapping[str, Any]) -> list[str]:
+def read_synapses(joint: Joint, dt: float, namespace: Mapping[str, Any]) -> str:
     """Write the block of a Synapses object; return its line of the network block. Raises InputError."""
     synapses, reader = joint.synapses, joint.reader
     i, j = joint.pairs
@@ -129,9 +130,14 @@ def read_synapses(joint: Joint, dt: float, namespace: Mapping[str, Any]) -> list
     if method is not None:
         joint.lines.append(f"method: {method}")
     joint.lines += statement_block("initial", starts)
-    condition = condition_text(i, j, *joint.sizes)
+    condition = connection_text(i, j, *joint.sizes)
     line = f"{joint.pre.name} -> {joint.post.name} : {joint.name}"
-    return [line + (f" if {condition}" if condition else "") + "".join(clauses)]
+    if condition is None:
+        joint.listed = f"{joint.name}_pairs.npz"
+        line += f' pairs "{joint.listed}"'
+    elif condition:
+        line += f" if {condition}"
+    return line + "".join(clauses)
 
 
 def _in_order(synapses: Any) -> list[Any]:
@@ -199,6 +205,8 @@ def _pathway(joint: Joint, pathway: Any, dt: float) -> str:
     name, statements = pathway.objname, joint.reader.statements(pathway.code)
     delays = np.atleast_1d(np.asarray(pathway.variables["delay"].get_value(), dtype=float))
     delay = delay_text(delays, *joint.pairs, joint.sizes, dt) if len(delays) else ""
+    if delay is None:
+        joint.reader.refuse("a delay for each synapse that follows no rule", "round the delays to a few values")
     if name == "pre" and delay and _reads_without_events(joint.synapses):
         # the delay of `pre` would hold for sums and rates too, which Brian2 never delays
         name = "arrival"

@@ -199,7 +199,7 @@ def hodgkin_huxley(rng):
 def hodgkin_huxley_rk4(rng):
     """HH per area, siemens/meter**2, rk4"""
     cells = b.NeuronGroup(
-        3,
+        6,
         """dv/dt = (I - gK*n**4*(v + 77*mV) - gNa*m**3*h*(v - 50*mV) - gL*(v + 54.4*mV))/(1*uF/cm**2) : volt
         dm/dt = 0.1/mV*10*mV/exprel(-(v + 40*mV)/(10*mV))/ms*(1 - m) - 4*exp(-(v + 65*mV)/(18*mV))/ms*m : 1
         dh/dt = 0.07*exp(-(v + 65*mV)/(20*mV))/ms*(1 - h) - 1/(exp(-(v + 35*mV)/(10*mV)) + 1)/ms*h : 1
@@ -216,7 +216,7 @@ def hodgkin_huxley_rk4(rng):
     cells.v, cells.m, cells.h, cells.n = -65 * mV, 0.0529, 0.596, 0.3177
     cells.gNa, cells.gK, cells.gL = 1200 * b.siemens / b.metre**2, 360 * b.siemens / b.metre**2, 3 * b.siemens / b.metre**2
     duration = 0.05
-    cells.I = np.array([0.5, 0.6, 0.7]) * b.amp / b.metre**2
+    cells.I = np.linspace(0.4, 0.8, 6) * b.amp / b.metre**2
     return locals()
 
 
