@@ -9,6 +9,7 @@ from eqsnn.api import fit, plan, simulate
 from eqsnn.errors import EqsError, InputError, ModelError
 from eqsnn.exchange.from_brian2 import from_brian2
 from eqsnn.exchange.imported import Imported
+from eqsnn.exchange.to_brian2 import to_brian2
 from eqsnn.inference.result import Fit, read_fit
 from eqsnn.inference.stages import Forced, Free, GradientFree
 from eqsnn.simulation.module import StepModule
@@ -40,4 +41,5 @@ __all__ = [
     "plan",
     "read_fit",
     "simulate",
+    "to_brian2",
 ]

@@ -71,9 +71,15 @@ class Cell:
             text = value_text(array[0], dimension)
             return None if float(array[0]) == 0 else text
         start = f"{name}_start"
-        self.lines.append(f"{start} : {unit} = 0*{unit}" if unit not in ("1", "integer", "boolean") else f"{start} : 1 = 0")
+        self.reader.constants[start] = array_line(start, unit)
         self.values[start] = array.astype(float)
         return f"{start} > 0.5" if unit == "boolean" else start
+
+
+def array_line(name: str, unit: str) -> str:
+    """Return the line of a parameter whose values, one for each neuron or synapse, are in the file of values."""
+    scale = f"{unit} = 0*{unit}" if unit not in ("1", "integer", "boolean") else "1 = 0"
+    return f"{name} : {scale}    # the file of values has one for each"
 
 
 def value_text(value: Any, dimension: Any) -> str:
@@ -169,7 +175,7 @@ def _parameter(cell: Cell, equation: Any, name: str, unit: str) -> None:
     flags = _in_parentheses(["shared"] if "shared" in equation.flags else [])
     cell.lines.append(f"{name} : {unit} = {value_text(value[0], dimension_of(equation.dim))}{flags}")
     if not same:
-        cell.lines[-1] += "    # one value for each neuron, in the file of values"
+        cell.lines[-1] += "    # of the first; the file of values has one for each"
         cell.values[name] = value.astype(float)
 
 

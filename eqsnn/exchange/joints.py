@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eqsnn.exchange.brian import method_of
-from eqsnn.exchange.cells import Cell, statement_block, targets, unit_of, value_text
+from eqsnn.exchange.cells import Cell, array_line, statement_block, targets, unit_of, value_text
 from eqsnn.exchange.connections import Pairs, connection_text, delay_text
 from eqsnn.exchange.literals import quantity_text
 from eqsnn.exchange.reader import Reader, dimension_of, safe
@@ -179,7 +179,7 @@ def _parameter(joint: Joint, equation: Any, name: str, unit: str, value: NDArray
     flags = " (shared)" if "shared" in equation.flags else ""
     joint.lines.append(f"{name} : {unit} = {value_text(first, dimension_of(equation.dim))}{flags}")
     if len(value) and not (value == first).all():
-        joint.lines[-1] += "    # one value for each synapse, in the file of values"
+        joint.lines[-1] += "    # of the first; the file of values has one for each"
         joint.values[name] = _as_matrix(joint, value)
 
 
@@ -195,7 +195,7 @@ def _start(joint: Joint, equation: Any, name: str, unit: str, value: NDArray) ->
         number = value[0] if len(value) else 0.0
         return [f"{name} = {value_text(number, dimension_of(equation.dim))}"] if number else []
     start = f"{name}_start"
-    joint.lines.append(f"{start} : 1 = 0" if unit in ("1", "integer", "boolean") else f"{start} : {unit} = 0*{unit}")
+    joint.reader.constants[start] = array_line(start, unit)
     joint.values[start] = _as_matrix(joint, value.astype(float))
     return [f"{name} = {start} > 0.5" if unit == "boolean" else f"{name} = {start}"]
 
