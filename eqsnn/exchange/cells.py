@@ -133,6 +133,7 @@ def _equation(
     reader, group = cell.reader, cell.group
     name, unit = safe(equation.varname), unit_of(equation)
     kind, dimension = str(equation.type), dimension_of(equation.dim)
+    shared = ["shared"] if "shared" in equation.flags else []
     if kind == "subexpression":
         held = "constant over dt" in equation.flags
         call = _call_of_timed_array(reader, equation.expr.code) if held else None
@@ -160,7 +161,7 @@ def _equation(
         cell.links.append(link_text(cell, equation.varname, population_of))
         return []
     elif equation.varname in cell.written:
-        cell.lines.append(f"{name} : {unit}")
+        cell.lines.append(f"{name} : {unit}{_in_parentheses(shared)}")
     else:
         _parameter(cell, equation, name, unit)
         return []

@@ -13,7 +13,7 @@ from eqsnn.language.expressions import Names, resolve
 from eqsnn.language.fragments import check_functions, with_included, written_out
 from eqsnn.language.model import Model, NeuronModel, Projection, Role, SynapseModel, Variable
 from eqsnn.language.parse import parse
-from eqsnn.language.units import DIMENSIONLESS, TIME, Dimension, divide
+from eqsnn.language.units import DIMENSIONLESS, TIME, Dimension, divide, parse_unit
 
 METHODS = {"midpoint": "rk2"}  # Brian2's names where they differ
 IN_SYNAPSE = ("i", "j", "N_pre", "N_post", "N_incoming", "N_outgoing")
@@ -93,7 +93,7 @@ def _dimensions(variables: Mapping[str, Variable]) -> dict[str, Dimension]:
 
 def _always() -> dict[str, Dimension]:
     counts = dict.fromkeys(("i", "N", "t_in_timesteps"), DIMENSIONLESS)
-    return {**counts, "lastspike": TIME}
+    return {**counts, "lastspike": TIME, "not_refractory": parse_unit("boolean").dimension}
 
 
 def neuron_arguments(
@@ -153,7 +153,7 @@ def _equation(
         return f"{name} : {unit} (linked)"
     if variable.role is Role.PARAMETER:
         return f"{name} : {unit} ({'shared, ' if variable.shared else ''}constant)"
-    return f"{name} : {unit}"
+    return f"{name} : {unit}{' (shared)' if variable.shared else ''}"
 
 
 def _unit(line: s.Definition | s.Declaration, variables: Mapping[str, Variable]) -> str:

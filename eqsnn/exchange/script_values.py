@@ -62,9 +62,14 @@ def input_lines(neuron: NeuronModel, population: str, size: int) -> Iterator[str
             yield f"{wave} = TimedArray(values{factor}, dt=step)"
 
 
+def si_scale(unit: Unit) -> float:
+    """Return how many coherent units one SI unit of the same dimension is; 1 for conditions."""
+    return 1.0 if unit.name == "boolean" else float(scale_of(unit.dimension, Fraction(1)))
+
+
 def script_unit(unit: Unit) -> str:
     """Return a unit of the file as a quantity of Brian2: `(0.001*volt)`."""
-    factor = unit.scale / float(scale_of(unit.dimension, Fraction(1)))
+    factor = unit.scale / si_scale(unit)
     name = unit_text(unit.dimension)
     return f"({name})" if factor == 1 else f"({number_text(factor)}*{name})"
 

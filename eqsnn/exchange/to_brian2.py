@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Iterator, Mapping
-from fractions import Fraction
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,10 +17,11 @@ from eqsnn.exchange.script_values import (
     input_lines,
     link_lines,
     python_name,
+    si_scale,
 )
 from eqsnn.exchange.spelling import Spelling
 from eqsnn.language.model import NeuronModel, Role, SynapseModel
-from eqsnn.language.units import TIME, scale_of
+from eqsnn.language.units import TIME
 from eqsnn.simulation.network import SpikingModel
 from eqsnn.simulation.parameters import draw_all
 
@@ -74,7 +74,7 @@ class _Script:
         parameters = model.parameters()
         drawn = draw_all(parameters, np.random.default_rng(seed))
         self.values: dict[str, NDArray[np.float64]] = {
-            name: value / float(scale_of(parameters[name].unit.dimension, Fraction(1))) for name, value in drawn.items()
+            name: value / si_scale(parameters[name].unit) for name, value in drawn.items()
         }
         notes = free_program(model.definition).notes
         found = (re.match(r"(.+): integrated by (\w+) ", note) for note in notes)
