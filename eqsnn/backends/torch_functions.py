@@ -101,10 +101,9 @@ def poisson_quantile(u: Tensor, rate: Tensor | float) -> Tensor:
 
 
 def couple(weight: Tensor, source: Tensor | float, transposed: bool) -> Tensor:
-    """Weighted sum over one side of the synapses: weight (pre, post, lane), source (pre or post, lane) or a number."""
+    """Weighted sum over one side of the synapses: weight (pre, post, lane), source (pre or post, lane), or a number."""
     if not isinstance(source, Tensor):
-        # the sum of the weights themselves, as in w*(v_pre - v_post)
-        source = torch.full((1, 1), float(source), dtype=weight.dtype)
+        source = torch.full((weight.shape[1 if transposed else 0], 1), source, dtype=weight.dtype)
     if weight.shape[2] == 1:
         matrix = weight[:, :, 0]
         return (matrix if transposed else matrix.t()) @ source.expand(
