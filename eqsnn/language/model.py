@@ -182,6 +182,7 @@ class SynapseModel:
     summed: Mapping[str, Expr]
     noise: tuple[Noise, ...] = ()
     pathways: tuple[Pathway, ...] = ()
+    every: tuple[Regular, ...] = ()  # executed at the start of some steps
     initial: tuple[Statement, ...] = ()
     method: str | None = None
     span: Span | None = field(default=None, compare=False, repr=False)

@@ -43,7 +43,7 @@ def check_neuron(draft: Draft) -> NeuronModel:
     reset = check_statements(draft, "reset", names)
     update = check_statements(draft, "update", names)
     background = check_statements(draft, "background", names)
-    every = _regular(draft, names)
+    every = check_regular(draft, names)
     events = _events(draft, names)
     names.draws = False
     refractory = _refractory(draft, names)
@@ -150,7 +150,8 @@ def _temporary(assignment: s.Assignment, names: Names) -> Statement:
     return Statement(assignment.target, value, True, assignment.span)  # type: ignore[arg-type]
 
 
-def _regular(draft: Draft, names: Names) -> tuple[Regular, ...]:
+def check_regular(draft: Draft, names: Names) -> tuple[Regular, ...]:
+    """Return the statements of every `every` block of a neuron or synapse, which write its own variables."""
     found = []
     for block in draft.several:
         if block.keyword == "every":

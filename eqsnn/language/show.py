@@ -8,6 +8,7 @@ from eqsnn.language.model import (
     Distribution,
     Model,
     NeuronModel,
+    Regular,
     Role,
     Statement,
     SynapseModel,
@@ -75,6 +76,7 @@ def _block(block: NeuronModel | SynapseModel) -> Iterator[str]:
         for pathway in block.pathways:
             event = f" at {pathway.event}" if pathway.event else ""
             yield from _statements(f"on_{pathway.side} {pathway.name}{event}", pathway.statements)
+        yield from _regular(block.every)
         return
     if block.threshold is not None:
         yield f"  threshold: {block.threshold}"
@@ -83,12 +85,16 @@ def _block(block: NeuronModel | SynapseModel) -> Iterator[str]:
         yield f"  refractory: {block.refractory}"
     yield from _statements("update", block.update)
     yield from _statements("background", block.background)
-    for regular in block.every:
-        period = "step" if regular.period is None else f"{regular.period:g} ms"
-        yield from _statements(f"every {period}", regular.statements)
+    yield from _regular(block.every)
     for event in block.events.values():
         yield f"  event {event.name}: {event.condition}"
         yield from _statements(f"on {event.name}", event.statements)
+
+
+def _regular(every: tuple[Regular, ...]) -> Iterator[str]:
+    for regular in every:
+        period = "step" if regular.period is None else f"{regular.period:g} ms"
+        yield from _statements(f"every {period}", regular.statements)
 
 
 def _statements(keyword: str, statements: tuple[Statement, ...]) -> Iterator[str]:

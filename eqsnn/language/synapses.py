@@ -14,6 +14,7 @@ from eqsnn.language.neurons import (
     check_initial,
     check_list,
     check_method,
+    check_regular,
     check_statements,
     write_out,
 )
@@ -85,6 +86,7 @@ def check_synapse(draft: Draft, pre: NeuronModel, post: NeuronModel) -> SynapseM
         summed=summed,
         noise=tuple(names.noise),
         pathways=pathways,
+        every=check_regular(draft, local),
         initial=check_initial(draft, local)
         if "initial" in draft.statements
         else check_statements(draft, "initial", local),

@@ -198,9 +198,9 @@ def mentioned(block: Block) -> set[Symbol]:
     """Return every symbol that a block refers to."""
     expressions: list[Expr | Boolean] = [*block.equations.values(), *block.subexpressions.values()]
     statements = [*block.initial]
+    statements += [s for regular in block.every for s in regular.statements]
     if isinstance(block, NeuronModel):
         statements += [*block.reset, *block.update, *block.background]
-        statements += [s for regular in block.every for s in regular.statements]
         statements += [s for event in block.events.values() for s in event.statements]
         expressions += [event.condition for event in block.events.values()]
         expressions += [e for e in (block.threshold, block.refractory) if e is not None]

@@ -13,7 +13,7 @@ from sympy.logic.boolalg import Boolean
 
 from eqsnn.errors import EqsError, ModelError
 from eqsnn.language.functions import Detach, Floor, Mix, Spike, Where, absolute, symbol
-from eqsnn.language.model import Event, Model, NeuronModel, Role, Statement
+from eqsnn.language.model import Event, Model, NeuronModel, Projection, Regular, Role, Statement
 from eqsnn.maths.build import LASTSPIKE, Block, Builder, Names, Scope, mentions
 from eqsnn.maths.integrators import ALIASES, DT, INTEGRATORS, TIME, NotApplicable, System, choose
 from eqsnn.maths.margin import margin_of, reset_distance
@@ -48,6 +48,8 @@ def discretise(
     for name in model.populations:
         hold_over_dt(build, name)
         _every(build, name)
+    for projection in model.projections.values():
+        _every_of_synapse(build, projection)
     for projection in model.projections.values():
         sum_over_synapses(build, projection)
     active = {name: _activity(build, name) for name in model.populations}
@@ -110,16 +112,35 @@ def _every(build: Builder, name: str) -> None:
         return
     before = _activity_before(build, name)
     _bind_activity(build, name, before)
-    number = Floor(TIME / DT + HALF)
     for regular in neuron.every:
-        due: Boolean = sympy.true
-        if regular.period is not None:
-            steps = max(1, round(regular.period / build.model.dt))
-            due = number - steps * Floor(number / steps) < HALF
+        due = _due(build, regular)
         changed = Scope(name, dict(scope.current), scope.subexpressions)
         _execute(build, name, regular.statements, changed, before, "regular")
         for local in _written(regular.statements):
             value = Where(due, changed.current[local], scope.current[local])
+            scope.current[local] = build.assign(f"{name}.{local}.regular", name, value)
+
+
+def _due(build: Builder, regular: Regular) -> Boolean:
+    """Return whether a step is one of those at whose start something happens."""
+    if regular.period is None:
+        return sympy.true
+    number = Floor(TIME / DT + HALF)
+    steps = max(1, round(regular.period / build.model.dt))
+    return number - steps * Floor(number / steps) < HALF
+
+
+def _every_of_synapse(build: Builder, projection: Projection) -> None:
+    """Run what happens to a synapse's own variables at the start of some steps."""
+    name, scope = projection.name, build.scopes[projection.name]
+    for regular in build.model.synapse_of(name).every:
+        changed = Scope(name, dict(scope.current), scope.subexpressions)
+        for statement in regular.statements:
+            value = pairwise(build, projection, changed.resolve(statement.expression))
+            full = f"{name}.{statement.target}.regular"
+            changed.current[symbol(statement.target)] = build.assign(full, name, value)
+        for local in _written(regular.statements):
+            value = Where(_due(build, regular), changed.current[local], scope.current[local])
             scope.current[local] = build.assign(f"{name}.{local}.regular", name, value)
 
 

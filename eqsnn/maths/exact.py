@@ -124,6 +124,10 @@ def _refuse_what_has_no_crossing(model: Model) -> None:
                 f"`{synapse.name}`: pathway `{others[0]}` has no exact derivative by spike times"
             )
             raise refusal(synapse, message, advice)
+        if synapse.every:
+            raise refusal(
+                synapse, f"`{synapse.name}`: `every` has no exact derivative by spike times", advice
+            )
         if isinstance(projection.delay, Expr) or projection.link:
             message = f"`{projection.name}`: a link or a delay that varies has no exact derivative"
             raise refusal(projection, message, advice)
