@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eqsnn.exchange.brian import method_of
-from eqsnn.exchange.cells import Cell, array_line, statement_block, targets, unit_of, value_text
+from eqsnn.exchange.cells import Cell, array_line, regular, statement_block, targets, unit_of, value_text
 from eqsnn.exchange.connections import Pairs, connection_text, delay_text
 from eqsnn.exchange.literals import quantity_text
 from eqsnn.exchange.reader import Reader, dimension_of, safe
@@ -124,8 +124,14 @@ def read_synapses(joint: Joint, dt: float, namespace: Mapping[str, Any]) -> str:
         text = reader.expression(updater.expression.code)
         joint.lines.append(f"{safe(name.removesuffix('_post'))}_post = {text} : {_summed_unit(joint, name)} (summed)")
     clauses = [line for pathway in _in_order(synapses) for line in [_pathway(joint, pathway, dt)] if line]
-    if any(type(runner).__name__ == "CodeRunner" for runner in synapses.contained_objects):
-        reader.refuse("run_regularly of Synapses", "move the variable into a neuron, or change it in on_pre")
+    for runner in synapses.contained_objects:
+        if type(runner).__name__ == "CodeRunner":
+            if runner.when != "start" or not targets(runner.abstract_code) <= joint.own:
+                reader.refuse(
+                    "run_regularly of Synapses in another slot than `start` or of a neuron's variables",
+                    "let it change the synapse's own variables at the start of a step",
+                )
+            joint.lines += regular(runner, reader, dt)
     method = method_of(synapses, synapses.state_updater, synapses.equations, namespace)
     if method is not None:
         joint.lines.append(f"method: {method}")

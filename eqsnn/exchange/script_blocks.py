@@ -192,13 +192,15 @@ def _table(texts: Mapping[str, str]) -> str:
     return "{" + ", ".join(f'"{name}": "{text}"' for name, text in texts.items()) + "}"
 
 
-def synapse_arguments(source: Source, model: Model, projection: Projection, method: str | None) -> list[str]:
-    """Return the arguments of Synapses that follow its two groups."""
+def synapse_arguments(
+    source: Source, model: Model, projection: Projection, method: str | None
+) -> tuple[list[str], list[str]]:
+    """Return the arguments of Synapses that follow its two groups, and the calls after its construction."""
     synapse: SynapseModel = model.synapse_of(projection.name)
     spelling, block = source.of_synapse(model, projection), source.blocks[synapse.name]
     equations: list[str] = []
     codes: dict[str, dict[str, str]] = {"on_pre": {}, "on_post": {}}
-    events = {}
+    events, later = {}, []
     for line in block.lines:
         if isinstance(line, s.Ode | s.Definition | s.Declaration):
             equations.append(_equation(line, synapse.variables, spelling, projection.name))
@@ -207,6 +209,8 @@ def synapse_arguments(source: Source, model: Model, projection: Projection, meth
             codes[line.keyword][name] = _quoted(statements_text(line, synapse.variables, spelling))
             if line.event:
                 events[name] = line.event
+        elif isinstance(line, s.Statements) and line.keyword == "every":
+            later += _call(line, statements_text(line, synapse.variables, spelling), spelling)
     arguments = [f"{_quoted(equations)},"]
     for keyword, pathways in codes.items():
         usual = keyword.removeprefix("on_")
@@ -219,4 +223,4 @@ def synapse_arguments(source: Source, model: Model, projection: Projection, meth
         arguments.append(f"on_event={_table(events)},")
     if method is not None:
         arguments.append(f'method="{METHODS.get(method, method)}",')
-    return arguments
+    return arguments, later

@@ -36,7 +36,8 @@ def assignment_text(variable: str, name: str, value: NDArray[np.float64], unit: 
         texts = [number_text(v) for v in flat]
     if unit.name == "boolean" and (flat == flat[0]).all():
         return f"{variable}.{name} = {texts[0]}"
-    factor = "" if unit.dimension == DIMENSIONLESS else f" * ({unit_text(unit.dimension)})"
+    plain = unit.name == "boolean" or unit.dimension == DIMENSIONLESS
+    factor = "" if plain else f" * ({unit_text(unit.dimension)})"
     array = _array(texts)
     if value.ndim == 2:
         array += f".reshape({value.shape[0]}, {value.shape[1]})[{variable}.i[:], {variable}.j[:]]"

@@ -127,7 +127,7 @@ class _Script:
         projection, synapse = self.model.projections[name], self.model.synapse_of(name)
         variable = f"synapses_{number}"
         yield f"# {name}: {projection.synapse}"
-        arguments = synapse_arguments(self.source, self.model, projection, self.methods.get(name))
+        arguments, later = synapse_arguments(self.source, self.model, projection, self.methods.get(name))
         yield f"{variable} = Synapses("
         yield f"    {python_name(projection.pre)},"
         yield f"    {python_name(projection.post)},"
@@ -136,6 +136,7 @@ class _Script:
         yield ")"
         yield f"{variable}.{connect_text(self.model, projection, self.source.conditions)}"
         yield from delay_lines(self.model, projection, variable)
+        yield from (f"{variable}.{call}" for call in later)
         spelling = self.source.of_synapse(self.model, projection)
         yield from self._assigned(variable, name, synapse, spelling)
 

@@ -10,9 +10,7 @@ from tests.exchange.corpus import TEXTS  # noqa: E402
 FEWEST = 20  # spikes of a spiking text
 
 # texts that cannot match yet, and why; to be emptied
-NOT_YET: dict[str, str] = {
-    "synaptic_operation": "the language has no `every` in a synapse block",
-}
+NOT_YET: dict[str, str] = {}
 
 
 @pytest.mark.parametrize("text", [pytest.param(text, id=text.__name__) for text in TEXTS])
