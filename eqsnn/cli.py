@@ -16,6 +16,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from eqsnn.analysis.compare import compare
 from eqsnn.api import fit, plan, simulate
+from eqsnn.cli_export import add_export
 from eqsnn.cli_uncertainty import add_bootstrap, add_profile
 from eqsnn.compiler import BACKENDS, STAGES
 from eqsnn.errors import InputError, ModelError
@@ -71,6 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_gradcheck(commands)
     _add_compare(commands)
     _add_plot(commands)
+    add_export(commands)
     add_profile(commands)
     add_bootstrap(commands)
     return parser

@@ -26,6 +26,7 @@ LAYERS = (
     "quantities",
     "__init__",
     "cli_uncertainty",
+    "cli_export",
     "cli",
     "__main__",
 )

@@ -39,7 +39,9 @@ def method_of(group: Any, runner: Any, equations: Any, namespace: Mapping[str, A
         variables = group.resolve_all(names, namespace, user_identifiers=())
         choice = _first_that_applies(base, equations, variables, choice, group.name)
     if not isinstance(choice, str):
-        choice = next((name for name, updater in updaters.items() if updater is choice), repr(choice))
+        choice = next(
+            (name for name, updater in updaters.items() if updater is choice), repr(choice)
+        )
     name = METHODS.get(choice.lower())
     if name is None:
         raise InputError(
@@ -68,4 +70,6 @@ def _first_that_applies(base: Any, equations: Any, variables: Any, names: Any, g
         except base.UnsupportedEquationsException:
             continue
         return name
-    raise InputError(f"{group}: none of {', '.join(map(str, names))} can integrate its equations; name a method")
+    raise InputError(
+        f"{group}: none of {', '.join(map(str, names))} can integrate its equations; name a method"
+    )

@@ -15,7 +15,12 @@ from eqsnn.exchange.literals import quantity_text, unit_text
 from eqsnn.exchange.reader import Reader, dimension_of, safe
 from eqsnn.language.units import TIME
 
-STAGED = ("rk2", "rk4", "heun", "milstein")  # methods of Brian2 that evaluate a TimedArray between two steps too
+STAGED = (
+    "rk2",
+    "rk4",
+    "heun",
+    "milstein",
+)  # methods of Brian2 that evaluate a TimedArray between two steps too
 
 
 @dataclass(slots=True, eq=False)
@@ -45,13 +50,15 @@ class Cell:
         """Make a TimedArray an input of the population and return its name; `arguments` as in the call."""
         if arguments not in (["t"], ["t", "i"]):
             self.reader.refuse(
-                f"`{name}({', '.join(arguments)})`", f"use `{name}(t)` or `{name}(t, i)`, or shift the values of the array"
+                f"`{name}({', '.join(arguments)})`",
+                f"use `{name}(t)` or `{name}(t, i)`, or shift the values of the array",
             )
         values = np.asarray(array.values, dtype=float)
         if values.ndim == 2 and values.shape[1] != self.size:
             if values.shape[1] < self.size:
                 self.reader.refuse(
-                    f"`{name}(t, i)`, which has {values.shape[1]} columns for {self.size} neurons,", "give it a column each"
+                    f"`{name}(t, i)`, which has {values.shape[1]} columns for {self.size} neurons,",
+                    "give it a column each",
                 )
             values = values[:, : self.size]
         local = safe(name)
@@ -107,7 +114,9 @@ def targets(code: str) -> set[str]:
     }
 
 
-def read_neurons(cell: Cell, dt: float, namespace: Mapping[str, Any], population_of: Callable[[Any], str]) -> None:
+def read_neurons(
+    cell: Cell, dt: float, namespace: Mapping[str, Any], population_of: Callable[[Any], str]
+) -> None:
     """Write a NeuronGroup. population_of: the population that a group of Brian2 has become. Raises InputError."""
     group, reader = cell.group, cell.reader
     starts: list[str] = []
@@ -127,7 +136,11 @@ def read_neurons(cell: Cell, dt: float, namespace: Mapping[str, Any], population
 
 
 def _equation(
-    cell: Cell, equation: Any, is_refractory: bool, method: str | None, population_of: Callable[[Any], str]
+    cell: Cell,
+    equation: Any,
+    is_refractory: bool,
+    method: str | None,
+    population_of: Callable[[Any], str],
 ) -> list[str]:
     """Write one line of the equations; return what `initial` has to say about it."""
     reader, group = cell.reader, cell.group
@@ -154,7 +167,9 @@ def _equation(
         before = dict(cell.inputs)
         text = reader.expression(equation.expr.code)
         _refuse_staged(cell, before, method)
-        frozen = ["unless refractory"] if "unless refractory" in equation.flags and is_refractory else []
+        frozen = (
+            ["unless refractory"] if "unless refractory" in equation.flags and is_refractory else []
+        )
         cell.lines.append(f"d{name}/dt = {text} : {unit}{_in_parentheses(frozen)}")
     elif "linked" in equation.flags:
         cell.lines.append(f"{name} : {unit} (linked)")
@@ -174,7 +189,9 @@ def _parameter(cell: Cell, equation: Any, name: str, unit: str) -> None:
     value = np.atleast_1d(np.asarray(cell.group.variables[equation.varname].get_value()))
     same = bool((value == value[0]).all())
     flags = _in_parentheses(["shared"] if "shared" in equation.flags else [])
-    cell.lines.append(f"{name} : {unit} = {value_text(value[0], dimension_of(equation.dim))}{flags}")
+    cell.lines.append(
+        f"{name} : {unit} = {value_text(value[0], dimension_of(equation.dim))}{flags}"
+    )
     if not same:
         cell.lines[-1] += "    # of the first; the file of values has one for each"
         cell.values[name] = value.astype(float)
@@ -226,11 +243,15 @@ def _events(group: Any, reader: Reader) -> Iterator[str]:
         usual = ("thresholds", "resets") if spike else ("after_thresholds", "after_resets")
         for runner, when in ((checked, usual[0]), (acts, usual[1])):
             if runner is not None and runner.when != when:
-                reader.refuse(f"the event `{event}` in the slot `{runner.when}`", f"leave it in `{when}`")
+                reader.refuse(
+                    f"the event `{event}` in the slot `{runner.when}`", f"leave it in `{when}`"
+                )
         yield f"{'threshold' if spike else 'event ' + safe(event)}: {reader.expression(condition)}"
         code = group.event_codes.get(event, "")
         if code.strip():
-            yield from statement_block("reset" if spike else f"on {safe(event)}", reader.statements(code))
+            yield from statement_block(
+                "reset" if spike else f"on {safe(event)}", reader.statements(code)
+            )
 
 
 def regular(runner: Any, reader: Reader, dt: float) -> list[str]:
@@ -253,7 +274,10 @@ def link_text(cell: Cell, name: str, population_of: Callable[[Any], str]) -> str
     """Return the `link` line of a linked variable."""
     group = cell.group
     if name not in group.variables:
-        cell.reader.refuse(f"the linked variable `{name}` without a target", f"set it with `group.{name} = linked_var(...)`")
+        cell.reader.refuse(
+            f"the linked variable `{name}` without a target",
+            f"set it with `group.{name} = linked_var(...)`",
+        )
     source = group.variables[name]
     index = group.variables.indices[name]
     origin = f"{population_of(source.owner)}.{safe(source.name)}"
@@ -286,7 +310,9 @@ def read_poisson(cell: Cell) -> None:
         cell.lines.append(f"rates = {cell.reader.expression(rates.expr)} : Hz (constant over dt)")
     else:
         values = np.atleast_1d(np.asarray(rates.get_value()))
-        cell.lines.append(f"rates : Hz = {quantity_text(float(values[0]), dimension_of(rates.dim))}")
+        cell.lines.append(
+            f"rates : Hz = {quantity_text(float(values[0]), dimension_of(rates.dim))}"
+        )
         if not (values == values[0]).all():
             cell.values["rates"] = values.astype(float)
     cell.lines.append("threshold: rand() < rates*dt")
@@ -296,7 +322,9 @@ def read_trains(cell: Cell) -> None:
     """Take the spikes of a SpikeGeneratorGroup as a drive of the built-in `spike_train`."""
     group = cell.group
     if np.asarray(group._neuron_index).dtype == object:
-        raise InputError(f"{group.name}: its spikes cannot be read; give arrays of indices and times")
+        raise InputError(
+            f"{group.name}: its spikes cannot be read; give arrays of indices and times"
+        )
     period = float(np.asarray(group.variables["period"].get_value()).reshape(()))
     cell.drives["spikes"] = SpikeTrains(
         np.asarray(group._neuron_index, dtype=np.int64),

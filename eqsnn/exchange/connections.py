@@ -118,7 +118,8 @@ def delay_text(
 
     None if the delays follow no rule and there are too many to list.
 
-    delays: in seconds, one or one for each synapse (i, j); sizes: of the two populations. What counts is the delay in whole steps, as Brian2 rounds it.
+    delays: in seconds, one or one for each synapse (i, j); sizes: of the two populations.
+    What counts is the delay in whole steps, as Brian2 rounds it.
     """
     steps = (np.atleast_1d(delays) / dt + 0.5).astype(int)
     if (steps == steps[0]).all():

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-SPIKE_SLACK = 1e-3  # of a step: Brian2 puts a spike this little before an edge into the step after it
+SPIKE_SLACK = (
+    1e-3  # of a step: Brian2 puts a spike this little before an edge into the step after it
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,7 +61,9 @@ def from_brian2(
         objects: list[Any] = [group]
     else:
         if any(given is not None for given in (threshold, reset, events, method, initial, dt)):
-            raise InputError("threshold, reset, events, method, initial and dt belong to equations given as text")
+            raise InputError(
+                "threshold, reset, events, method, initial and dt belong to equations given as text"
+            )
         objects = _objects_of(brian, model)
     return _Importer(brian, objects, namespace).run()
 
@@ -93,9 +95,16 @@ class _Importer:
         for thing in objects:
             self._sort(thing)
         if not self.cells:
-            raise InputError("there is no group of neurons to import; give a Network with NeuronGroups")
+            raise InputError(
+                "there is no group of neurons to import; give a Network with NeuronGroups"
+            )
         # in the order in which Brian2 advances them, which linked variables can tell
-        self.cells = dict(sorted(self.cells.items(), key=lambda item: (item[1].group.order, f"{item[0]}_stateupdater")))
+        self.cells = dict(
+            sorted(
+                self.cells.items(),
+                key=lambda item: (item[1].group.order, f"{item[0]}_stateupdater"),
+            )
+        )
         self.dt = self._time_step()
 
     def _sort(self, thing: Any) -> None:
@@ -110,9 +119,13 @@ class _Importer:
         elif kind == "PoissonInput":
             self.backgrounds.append(thing)
         elif kind not in MONITORS and not _is_part(thing):
-            raise InputError(f"{getattr(thing, 'name', thing)}: a {kind} cannot be imported; remove it from the network")
+            raise InputError(
+                f"{getattr(thing, 'name', thing)}: a {kind} cannot be imported; remove it from the network"
+            )
         if not getattr(thing, "active", True):
-            raise InputError(f"{thing.name}: an inactive object cannot be imported; leave it out or activate it")
+            raise InputError(
+                f"{thing.name}: an inactive object cannot be imported; leave it out or activate it"
+            )
 
     def _reader(self, group: Any) -> Reader:
         def lookup(name: str) -> Any:
@@ -147,7 +160,9 @@ class _Importer:
                 raise InputError(
                     f"{whole.name}: Synapses that other Synapses act on cannot be imported; move the variable into a neuron"
                 )
-            raise InputError(f"{whole.name}: this group is not part of the network; add it to the objects")
+            raise InputError(
+                f"{whole.name}: this group is not part of the network; add it to the objects"
+            )
         return self.cells[whole.name]
 
     def run(self) -> Imported:
@@ -166,21 +181,34 @@ class _Importer:
         parts: list[Cell | Joint] = [*self.cells.values(), *joints]
         return Imported(
             self._text(joints, projections),
-            {f"{_group_name(part, joints)}.{name}": value for part in parts for name, value in part.values.items()},
-            {f"{cell.name}.{name}": drive for cell in self.cells.values() for name, drive in cell.drives.items()},
+            {
+                f"{_group_name(part, joints)}.{name}": value
+                for part in parts
+                for name, value in part.values.items()
+            },
+            {
+                f"{cell.name}.{name}": drive
+                for cell in self.cells.values()
+                for name, drive in cell.drives.items()
+            },
             {joint.listed: joint.pairs for joint in joints if joint.listed},
             _renamed(parts, joints),
         )
 
     def _joint(self, synapses: Any) -> Joint:
         pre, post = self._cell_of(synapses.source), self._cell_of(synapses.target)
-        first = (int(getattr(synapses.source, "start", 0)), int(getattr(synapses.target, "start", 0)))
+        first = (
+            int(getattr(synapses.source, "start", 0)),
+            int(getattr(synapses.target, "start", 0)),
+        )
         joint = Joint(synapses, safe(synapses.name), pre, post, first)
 
         def lookup(name: str) -> Any:
             return synapses._resolve_external(name, self.namespace, user_identifier=False)
 
-        joint.reader = Reader(synapses.name, lookup, self.units, self.functions, joint.name_of, joint.call_of)
+        joint.reader = Reader(
+            synapses.name, lookup, self.units, self.functions, joint.name_of, joint.call_of
+        )
         for side, name in written_outside(synapses):
             (pre if side == "pre" else post).written.add(name)
         return joint
@@ -197,9 +225,13 @@ class _Importer:
     def _background(self, runner: Any) -> None:
         cell = self._cell_of(runner._group)
         if type(runner._group).__name__ == "Subgroup":
-            raise InputError(f"{runner.name}: a PoissonInput into a part of a group cannot be imported; split the group")
+            raise InputError(
+                f"{runner.name}: a PoissonInput into a part of a group cannot be imported; split the group"
+            )
         if runner.when != "synapses":
-            raise InputError(f"{runner.name}: the slot `{runner.when}` cannot be imported; leave it in `synapses`")
+            raise InputError(
+                f"{runner.name}: the slot `{runner.when}` cannot be imported; leave it in `synapses`"
+            )
         cell.lines.append(background_line(runner, cell.reader))
 
     def _text(self, joints: list[Joint], projections: list[str]) -> str:
@@ -212,7 +244,9 @@ class _Importer:
         lines += ["network:", f"    dt = {quantity_text(self.dt, TIME)}"]
         for cell in self.cells.values():
             trains = type(cell.group).__name__ == "SpikeGeneratorGroup"
-            lines.append(f"    {cell.name} : {'spike_train' if trains else cell.name + '_model'}[{cell.size}]")
+            lines.append(
+                f"    {cell.name} : {'spike_train' if trains else cell.name + '_model'}[{cell.size}]"
+            )
         lines += [f"    {line}" for cell in self.cells.values() for line in cell.links]
         return "\n".join([*lines, *(f"    {line}" for line in projections)]) + "\n"
 

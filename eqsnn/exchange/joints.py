@@ -8,7 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eqsnn.exchange.brian import method_of
-from eqsnn.exchange.cells import Cell, array_line, regular, statement_block, targets, unit_of, value_text
+from eqsnn.exchange.cells import (
+    Cell,
+    array_line,
+    regular,
+    statement_block,
+    targets,
+    unit_of,
+    value_text,
+)
 from eqsnn.exchange.connections import Pairs, connection_text, delay_text
 from eqsnn.exchange.literals import quantity_text
 from eqsnn.exchange.reader import Reader, dimension_of, safe
@@ -31,7 +39,10 @@ class Joint:
     @property
     def pairs(self) -> tuple[Pairs, Pairs]:
         """The existing synapses as neurons of the two populations, subgroups counted from the population's start."""
-        found = (self.synapses.variables[name].get_value() for name in ("_synaptic_pre", "_synaptic_post"))
+        found = (
+            self.synapses.variables[name].get_value()
+            for name in ("_synaptic_pre", "_synaptic_post")
+        )
         i, j = (np.asarray(part, dtype=np.int64) for part in found)
         return i, j
 
@@ -54,11 +65,14 @@ class Joint:
             part = self.synapses.source if name == "N_pre" else self.synapses.target
             whole = (self.pre if name == "N_pre" else self.post).size
             return name if len(part) == whole else str(len(part))
-        if name in ("t", "dt", "N_incoming", "N_outgoing", "t_in_timesteps") or name.startswith("xi"):
+        if name in ("t", "dt", "N_incoming", "N_outgoing", "t_in_timesteps") or name.startswith(
+            "xi"
+        ):
             return name
         if name == "lastupdate":
             return self.reader.refuse(
-                "`lastupdate` beside (event-driven) equations", "declare a variable of your own and set it to t"
+                "`lastupdate` beside (event-driven) equations",
+                "declare a variable of your own and set it to t",
             )
         for ending, cell in (("_pre", self.pre), ("_post", self.post)):
             if name.endswith(ending) and name.removesuffix(ending) in cell.group.variables:
@@ -94,7 +108,11 @@ def written_outside(synapses: Any) -> Iterator[tuple[str, str]]:
     """Yield what a Synapses object writes in its neurons: the side (pre, post) and the Brian2 name there."""
     own = set(synapses.equations) | set(synapses.event_driven or ())
     for name in synapses.summed_updaters:
-        yield ("post", name.removesuffix("_post")) if name.endswith("_post") else ("pre", name.removesuffix("_pre"))
+        yield (
+            ("post", name.removesuffix("_post"))
+            if name.endswith("_post")
+            else ("pre", name.removesuffix("_pre"))
+        )
     for pathway in synapses._pathways:
         for name in targets(pathway.code):
             if name in own:
@@ -110,28 +128,15 @@ def read_synapses(joint: Joint, dt: float, namespace: Mapping[str, Any]) -> str:
     synapses, reader = joint.synapses, joint.reader
     i, j = joint.pairs
     if len(np.unique(i * joint.post.size + j)) != len(i):
-        reader.refuse("several synapses between the same two neurons", "give them one weight, or two Synapses objects")
-    written = _written_in_synapse(joint)
-    starts: list[str] = []
-    equations = dict(synapses.equations)
-    if synapses.event_driven is not None:
-        equations |= {name: e for name, e in synapses.event_driven.items() if name not in equations}
-    for equation in equations.values():
-        starts += _equation(joint, equation, written)
-    for name, updater in synapses.summed_updaters.items():
-        if not name.endswith("_post"):
-            reader.refuse(f"the sum `{name}` over the synapses of a presynaptic neuron", "swap source and target")
-        text = reader.expression(updater.expression.code)
-        joint.lines.append(f"{safe(name.removesuffix('_post'))}_post = {text} : {_summed_unit(joint, name)} (summed)")
-    clauses = [line for pathway in _in_order(synapses) for line in [_pathway(joint, pathway, dt)] if line]
-    for runner in synapses.contained_objects:
-        if type(runner).__name__ == "CodeRunner":
-            if runner.when != "start" or not targets(runner.abstract_code) <= joint.own:
-                reader.refuse(
-                    "run_regularly of Synapses in another slot than `start` or of a neuron's variables",
-                    "let it change the synapse's own variables at the start of a step",
-                )
-            joint.lines += regular(runner, reader, dt)
+        reader.refuse(
+            "several synapses between the same two neurons",
+            "give them one weight, or two Synapses objects",
+        )
+    starts = _equations(joint)
+    clauses = [
+        line for pathway in _in_order(synapses) for line in [_pathway(joint, pathway, dt)] if line
+    ]
+    _regular(joint, dt)
     method = method_of(synapses, synapses.state_updater, synapses.equations, namespace)
     if method is not None:
         joint.lines.append(f"method: {method}")
@@ -146,6 +151,39 @@ def read_synapses(joint: Joint, dt: float, namespace: Mapping[str, Any]) -> str:
     return line + "".join(clauses)
 
 
+def _equations(joint: Joint) -> list[str]:
+    """Write the synapse's equations, sums at last; return what `initial` has to say about them."""
+    synapses, reader = joint.synapses, joint.reader
+    written, starts = _written_in_synapse(joint), []
+    equations = dict(synapses.equations)
+    if synapses.event_driven is not None:
+        equations |= {name: e for name, e in synapses.event_driven.items() if name not in equations}
+    for equation in equations.values():
+        starts += _equation(joint, equation, written)
+    for name, updater in synapses.summed_updaters.items():
+        if not name.endswith("_post"):
+            reader.refuse(
+                f"the sum `{name}` over the synapses of a presynaptic neuron",
+                "swap source and target",
+            )
+        text = reader.expression(updater.expression.code)
+        target = safe(name.removesuffix("_post"))
+        joint.lines.append(f"{target}_post = {text} : {_summed_unit(joint, name)} (summed)")
+    return starts
+
+
+def _regular(joint: Joint, dt: float) -> None:
+    """Write what run_regularly does to the synapse's own variables."""
+    for runner in joint.synapses.contained_objects:
+        if type(runner).__name__ == "CodeRunner":
+            if runner.when != "start" or not targets(runner.abstract_code) <= joint.own:
+                joint.reader.refuse(
+                    "run_regularly of Synapses in another slot than `start` or of a neuron's variables",
+                    "let it change the synapse's own variables at the start of a step",
+                )
+            joint.lines += regular(runner, joint.reader, dt)
+
+
 def _in_order(synapses: Any) -> list[Any]:
     return sorted(synapses._pathways, key=lambda pathway: (pathway.order, pathway.name))
 
@@ -156,7 +194,11 @@ def _summed_unit(joint: Joint, name: str) -> str:
 
 def _written_in_synapse(joint: Joint) -> set[str]:
     codes = [pathway.code for pathway in joint.synapses._pathways]
-    codes += [r.abstract_code for r in joint.synapses.contained_objects if type(r).__name__ == "CodeRunner"]
+    codes += [
+        r.abstract_code
+        for r in joint.synapses.contained_objects
+        if type(r).__name__ == "CodeRunner"
+    ]
     return {name for code in codes for name in targets(code) if name in joint.own}
 
 
@@ -212,7 +254,9 @@ def _pathway(joint: Joint, pathway: Any, dt: float) -> str:
     delays = np.atleast_1d(np.asarray(pathway.variables["delay"].get_value(), dtype=float))
     delay = delay_text(delays, *joint.pairs, joint.sizes, dt) if len(delays) else ""
     if delay is None:
-        joint.reader.refuse("a delay for each synapse that follows no rule", "round the delays to a few values")
+        joint.reader.refuse(
+            "a delay for each synapse that follows no rule", "round the delays to a few values"
+        )
     if name == "pre" and delay and _reads_without_events(joint.synapses):
         # the delay of `pre` would hold for sums and rates too, which Brian2 never delays
         name = "arrival"
@@ -230,6 +274,10 @@ def _reads_without_events(synapses: Any) -> bool:
 def background_line(runner: Any, reader: Reader) -> str:
     """Return the `background` line of a PoissonInput."""
     weight = runner.weight
-    text = reader.expression(weight) if isinstance(weight, str) else quantity_text(float(np.asarray(weight)), dimension_of(weight))
+    text = (
+        reader.expression(weight)
+        if isinstance(weight, str)
+        else quantity_text(float(np.asarray(weight)), dimension_of(weight))
+    )
     rate = quantity_text(float(np.asarray(runner.rate)), dimension_of(runner.rate))
     return f"background: {safe(runner.target_var)} += ({text})*poisson({int(runner.N)}*{rate}*dt)"

@@ -5,7 +5,16 @@ from collections.abc import Iterator
 from decimal import Decimal
 from functools import cache
 
-from eqsnn.language.units import DIMENSIONLESS, Dimension, describe, divide, multiply, parse_unit, raise_to
+from eqsnn.errors import InputError
+from eqsnn.language.units import (
+    DIMENSIONLESS,
+    Dimension,
+    describe,
+    divide,
+    multiply,
+    parse_unit,
+    raise_to,
+)
 
 # units whose values are written with a prefix: the name of each and its power of ten, the largest first
 PREFIXED = {
@@ -18,8 +27,13 @@ PREFIXED = {
     "ohm": (("Gohm", 9), ("Mohm", 6), ("kohm", 3), ("ohm", 0)),
     "metre": (("metre", 0), ("mm", -3), ("um", -6)),
 }
-LARGEST = {"volt": "mV", "second": "ms"}  # what a cell's values are written in even from 1 V or 1 s on
-SMALLEST = {"second": Decimal("0.01")}  # of a unit, before the next prefix is taken: a step is 0.1 ms
+LARGEST = {
+    "volt": "mV",
+    "second": "ms",
+}  # what a cell's values are written in even from 1 V or 1 s on
+SMALLEST = {
+    "second": Decimal("0.01")
+}  # of a unit, before the next prefix is taken: a step is 0.1 ms
 # SI units that are one unit in both languages; `mmolar` is one mole/metre**3
 NAMES = (
     *("volt", "second", "amp", "siemens", "farad", "hertz", "ohm", "metre", "kelvin", "mole"),
@@ -54,11 +68,14 @@ def _candidates() -> Iterator[str]:
 
 def _product(dimension: Dimension) -> str:
     root = raise_to(parse_unit("second").dimension, -parse_unit("second").dimension[2] / 2)
-    for scaled, factor in ((divide(dimension, root), "second**(-1/2)"), (multiply(dimension, root), "second**(1/2)")):
+    for scaled, factor in (
+        (divide(dimension, root), "second**(-1/2)"),
+        (multiply(dimension, root), "second**(1/2)"),
+    ):
         if scaled in _known() and scaled != DIMENSIONLESS:
             return f"{_known()[scaled]}*{factor}"
     if dimension[-1]:
-        raise ValueError(f"the unit {describe(dimension)} has no name in the language")
+        raise InputError(f"the unit {describe(dimension)} has no name in the language; use others")
     parts = [
         name if power == 1 else f"{name}**({power})"
         for name, power in zip(BASES, dimension, strict=True)
@@ -71,14 +88,15 @@ def number_text(value: float) -> str:
     """Return a number that reads back as the same double, whole ones without a point."""
     value = float(value)
     if not math.isfinite(value):
-        raise ValueError(f"{value} cannot be written as a number")
+        raise InputError(f"the value {value} cannot be imported; give finite numbers")
     return _decimal_text(Decimal(repr(value)))
 
 
 def quantity_text(value: float, dimension: Dimension) -> str:
     """Return an SI value as it would be typed: `-70*mV`, `0.5`, `3*siemens/metre**2`; it reads back to the last digit.
 
-    The prefix moves the decimal point of the shortest text of the double, so nothing is rounded. Raises ValueError for
+    The prefix moves the decimal point of the shortest text of the double, or the number is one whose product with the
+    prefix is that double. Raises InputError for
     infinity and NaN.
     """
     if dimension == DIMENSIONLESS:
@@ -89,10 +107,21 @@ def quantity_text(value: float, dimension: Dimension) -> str:
     first = next((n for n, (name, _) in enumerate(prefixes) if name == LARGEST.get(unit)), 0)
     size = abs(number)
     chosen, power = next(
-        ((name, power) for name, power in prefixes[first:] if size >= SMALLEST.get(unit, Decimal(1)).scaleb(power)),
+        (
+            (name, power)
+            for name, power in prefixes[first:]
+            if size >= SMALLEST.get(unit, Decimal(1)).scaleb(power)
+        ),
         prefixes[-1] if number else prefixes[first],
     )
-    return f"{_decimal_text(number.scaleb(-power))}*{chosen}"
+    return f"{_decimal_text(_typed(float(value), number, power))}*{chosen}"
+
+
+def _typed(value: float, number: Decimal, power: int) -> Decimal:
+    """Return the number before the prefix that gives this double: 9 for 9*ms, whose double is 0.009000000000000001."""
+    exact = number.scaleb(-power)
+    short = Decimal(f"{exact:.15g}")
+    return short if float(short) * float(f"1e{power}") == value else exact
 
 
 def _decimal_text(number: Decimal) -> str:

@@ -20,11 +20,58 @@ from eqsnn.language.units import Dimension, unit_table
 
 # words that begin a line or a clause
 KEYWORDS = frozenset(
-    "neuron synapse network threshold reset refractory method update initial on_pre on_post values every event on "
-    "background link function include equations use with if probability delay in for range pairs to from and or not "
-    "step at True False".split()
+    (
+        *(
+            "neuron",
+            "synapse",
+            "network",
+            "function",
+            "include",
+            "equations",
+            "use",
+            "threshold",
+            "reset",
+            "refractory",
+        ),
+        *(
+            "method",
+            "update",
+            "initial",
+            "on_pre",
+            "on_post",
+            "values",
+            "every",
+            "event",
+            "on",
+            "background",
+            "link",
+        ),
+        *(
+            "with",
+            "if",
+            "probability",
+            "delay",
+            "in",
+            "for",
+            "range",
+            "pairs",
+            "to",
+            "from",
+            "step",
+            "at",
+        ),
+        *("and", "or", "not", "True", "False"),
+    )
 )
-SI_ORDER = (1, 0, 2, 3, 4, 5, 6)  # Brian2 counts metre, kilogram, second, ...; eqsnn kilogram, metre, second, ...
+SI_ORDER = (
+    1,
+    0,
+    2,
+    3,
+    4,
+    5,
+    6,
+)  # Brian2 counts metre, kilogram, second, ...; eqsnn kilogram, metre, second, ...
 OPERATORS = {
     ast.Add: "+=", ast.Sub: "-=", ast.Mult: "*=", ast.Div: "/=", ast.FloorDiv: "//=", ast.Mod: "%=", ast.Pow: "**=",
 }  # fmt: skip
@@ -38,7 +85,16 @@ def dimension_of(value: Any) -> Dimension:
 
 def safe(name: str, *, in_synapse: bool = False) -> str:
     """Return the name that stands for a Brian2 name: itself, or with `_b` added where the language keeps it for itself."""
-    taken = {*BUILTINS, *DRAWS, *DISTRIBUTIONS, *CONSTANTS, *RESERVED, *KEYWORDS, "lastspike", "not_refractory"}
+    taken = {
+        *BUILTINS,
+        *DRAWS,
+        *DISTRIBUTIONS,
+        *CONSTANTS,
+        *RESERVED,
+        *KEYWORDS,
+        "lastspike",
+        "not_refractory",
+    }
     if name in taken or name in unit_table() or name.startswith("xi_"):
         return f"{name}_b"
     if name.endswith(("_pre", "_post")) and not in_synapse:
@@ -97,7 +153,12 @@ class Reader:
         """Return the constant or function that a name outside the group stands for."""
         try:
             return self.lookup(name)
-        except (KeyError, TypeError):
+        except (KeyError, TypeError) as unresolved:
+            if "not a scalar" in str(unresolved):
+                return self.refuse(
+                    f"the array `{name}` of the namespace",
+                    "make it a parameter of the group, one value for each neuron or synapse",
+                )
             return self.refuse(
                 f"`{name}`, which is neither a variable nor a number in the namespace,",
                 f"give it as in `namespace={{'{name}': 10*ms}}`",

@@ -38,8 +38,13 @@ class Source:
         syntax = with_included(parse(self.model.text, self.model.path))
         own = {block.name: block for block in syntax.blocks}
         fragments = {name: block for name, block in own.items() if block.kind == "equations"}
-        prelude = {block.name: block for block in parse(PRELUDE.read_text(encoding="utf-8"), "prelude.eqs").blocks}
-        self.blocks = {name: written_out(block, fragments) for name, block in {**prelude, **own}.items()}
+        prelude = {
+            block.name: block
+            for block in parse(PRELUDE.read_text(encoding="utf-8"), "prelude.eqs").blocks
+        }
+        self.blocks = {
+            name: written_out(block, fragments) for name, block in {**prelude, **own}.items()
+        }
         self.functions = {function.name: function for function in syntax.functions}
         self.known = Names({}, functions=check_functions(syntax.functions, []))
         lines = [line for network in syntax.networks for line in network.lines]
@@ -52,11 +57,17 @@ class Source:
             if line.probability is not None or line.targets is not None or line.pairs is not None:
                 continue
             found = (p for p in self.model.projections.values() if not p.link)
-            name = next(p.name for p in found if (p.pre, p.post, p.synapse) == (line.pre, line.post, line.synapse))
+            name = next(
+                p.name
+                for p in found
+                if (p.pre, p.post, p.synapse) == (line.pre, line.post, line.synapse)
+            )
             spelling = self._spelling(name, dict.fromkeys(IN_SYNAPSE, DIMENSIONLESS), {})
             yield name, "" if line.condition is None else spelling.text(line.condition)
 
-    def _spelling(self, where: str, variables: dict[str, Dimension], renamed: Mapping[str, str]) -> Spelling:
+    def _spelling(
+        self, where: str, variables: dict[str, Dimension], renamed: Mapping[str, str]
+    ) -> Spelling:
         names = Names(variables, draws=True, white=True, functions=self.known.functions)
         return Spelling(where, names, self.functions, renamed)
 
@@ -67,7 +78,11 @@ class Source:
     def of_synapse(self, model: Model, projection: Projection) -> Spelling:
         """Return how the expressions of a synapse are spelt, between the two populations that it joins."""
         synapse = model.synapse_of(projection.name)
-        variables = {**_dimensions(synapse.variables), **dict.fromkeys(IN_SYNAPSE, DIMENSIONLESS), **_always()}
+        variables = {
+            **_dimensions(synapse.variables),
+            **dict.fromkeys(IN_SYNAPSE, DIMENSIONLESS),
+            **_always(),
+        }
         for ending, end in (("_pre", projection.pre), ("_post", projection.post)):
             neuron = {**_dimensions(model.neuron_of(end).variables), **_always()}
             variables |= {f"{name}{ending}": dimension for name, dimension in neuron.items()}
@@ -79,7 +94,9 @@ class Source:
             if isinstance(line, s.Statements) and line.keyword == "initial":
                 for each in line.statements:
                     if each.target not in spelling.names.variables:
-                        raise InputError(f"{block}: `initial` with a temporary `{each.target}`; declare it as a variable")
+                        raise InputError(
+                            f"{block}: `initial` with a temporary `{each.target}`; declare it as a variable"
+                        )
                     text = spelling.text(each.expression, spelling.names.variables[each.target])
                     name = spelling.name(each.target)
                     if each.operator != "=":
@@ -88,7 +105,9 @@ class Source:
 
 
 def _dimensions(variables: Mapping[str, Variable]) -> dict[str, Dimension]:
-    return {name: variable.unit.dimension for name, variable in variables.items() if not variable.summed}
+    return {
+        name: variable.unit.dimension for name, variable in variables.items() if not variable.summed
+    }
 
 
 def _always() -> dict[str, Dimension]:
@@ -133,17 +152,26 @@ def _call(line: s.Statements, code: list[str], spelling: Spelling) -> list[str]:
 
 
 def _equation(
-    line: s.Ode | s.Definition | s.Declaration, variables: Mapping[str, Variable], spelling: Spelling, population: str
+    line: s.Ode | s.Definition | s.Declaration,
+    variables: Mapping[str, Variable],
+    spelling: Spelling,
+    population: str,
 ) -> str:
     if isinstance(line, s.Ode):
         dimension = variables[line.state].unit.dimension
         rate = spelling.text(line.rate, divide(dimension, TIME))
-        return f"d{spelling.name(line.state)}/dt = {rate} : {unit_text(dimension)}{_flags(line.flags)}"
+        return (
+            f"d{spelling.name(line.state)}/dt = {rate} : {unit_text(dimension)}{_flags(line.flags)}"
+        )
     name = spelling.name(line.name)
     if isinstance(line, s.Definition):
         summed = line.name not in variables
-        unit = _unit(line, variables) if not summed else unit_text(spelling.names.variables[line.name])
-        expected = spelling.names.variables[line.name] if summed else variables[line.name].unit.dimension
+        unit = (
+            _unit(line, variables) if not summed else unit_text(spelling.names.variables[line.name])
+        )
+        expected = (
+            spelling.names.variables[line.name] if summed else variables[line.name].unit.dimension
+        )
         return f"{name} = {spelling.text(line.expression, expected)} : {unit}{_flags(line.flags)}"
     variable = variables[line.name]
     unit = _unit(line, variables)
@@ -167,14 +195,18 @@ def _flags(flags: tuple[s.Flag, ...]) -> str:
     return f" ({', '.join(kept)})" if kept else ""
 
 
-def statements_text(line: s.Statements, variables: Mapping[str, Variable], spelling: Spelling) -> list[str]:
+def statements_text(
+    line: s.Statements, variables: Mapping[str, Variable], spelling: Spelling
+) -> list[str]:
     """Return a list of statements; names that nothing declares are temporaries and keep what they are assigned."""
     lines = []
     known = spelling.names.variables
     for each in line.statements:
         factor = each.operator not in ("=", "+=", "-=")
         expected = None if factor else known.get(each.target, known.get(f"{each.target}_post"))
-        lines.append(f"{spelling.name(each.target)} {each.operator} {spelling.text(each.expression, expected)}")
+        lines.append(
+            f"{spelling.name(each.target)} {each.operator} {spelling.text(each.expression, expected)}"
+        )
         if each.target not in known and f"{each.target}_post" not in known:
             found = resolve(each.expression, spelling.names).dimension
             known[each.target] = DIMENSIONLESS if found is None else found
@@ -211,16 +243,20 @@ def synapse_arguments(
                 events[name] = line.event
         elif isinstance(line, s.Statements) and line.keyword == "every":
             later += _call(line, statements_text(line, synapse.variables, spelling), spelling)
-    arguments = [f"{_quoted(equations)},"]
-    for keyword, pathways in codes.items():
-        usual = keyword.removeprefix("on_")
-        if list(pathways) == [usual]:
-            arguments.append(f"{keyword}={pathways[usual]},")
-        elif pathways:
-            written = ", ".join(f'"{name}": {code}' for name, code in pathways.items())
-            arguments.append(f"{keyword}={{{written}}},")
+    arguments = [f"{_quoted(equations)},", *_pathway_arguments(codes)]
     if events:
         arguments.append(f"on_event={_table(events)},")
     if method is not None:
         arguments.append(f'method="{METHODS.get(method, method)}",')
     return arguments, later
+
+
+def _pathway_arguments(codes: Mapping[str, Mapping[str, str]]) -> Iterator[str]:
+    """Yield on_pre and on_post: the code of the usual pathway alone, else a dictionary."""
+    for keyword, pathways in codes.items():
+        usual = keyword.removeprefix("on_")
+        if list(pathways) == [usual]:
+            yield f"{keyword}={pathways[usual]},"
+        elif pathways:
+            written = ", ".join(f'"{name}": {code}' for name, code in pathways.items())
+            yield f"{keyword}={{{written}}},"

@@ -17,15 +17,34 @@ from eqsnn.maths.connect import delay_steps, existing_pairs
 
 WIDTH = 90  # of lines of numbers
 # names that the script itself uses, or that come with `from brian2 import *` and that it needs
-TAKEN = frozenset("np prefs defaultclock network monitors monitor name drive INPUTS second run e pi linked_var".split())
+TAKEN = frozenset(
+    (
+        *(
+            "np",
+            "prefs",
+            "defaultclock",
+            "network",
+            "monitors",
+            "monitor",
+            "name",
+            "drive",
+            "INPUTS",
+        ),
+        *("second", "run", "e", "pi", "linked_var"),
+    )
+)
 
 
 def python_name(population: str) -> str:
     """Return the Python variable of a population."""
-    return f"{population}_group" if population in TAKEN or population in unit_table() else population
+    return (
+        f"{population}_group" if population in TAKEN or population in unit_table() else population
+    )
 
 
-def assignment_text(variable: str, name: str, value: NDArray[np.float64], unit: Unit, *, shared: bool) -> str:
+def assignment_text(
+    variable: str, name: str, value: NDArray[np.float64], unit: Unit, *, shared: bool
+) -> str:
     """Return the line that gives a parameter its values, in SI units: one for all, (neuron,) or (pre, post)."""
     flat = value.ravel()
     if unit.name == "boolean":
@@ -58,7 +77,11 @@ def input_lines(neuron: NeuronModel, population: str, size: int) -> Iterator[str
         if variable.role is Role.INPUT:
             wave = wave_name(population, name)
             unit = variable.unit.name
-            factor = "" if variable.unit.dimension == DIMENSIONLESS else f" * {script_unit(variable.unit)}"
+            factor = (
+                ""
+                if variable.unit.dimension == DIMENSIONLESS
+                else f" * {script_unit(variable.unit)}"
+            )
             yield f'values, step = drive("{name}", "{population}", {size})  # in {unit}'
             yield f"{wave} = TimedArray(values{factor}, dt=step)"
 
@@ -98,7 +121,11 @@ def delay_lines(model: Model, projection: Projection, variable: str) -> Iterator
     """Yield the lines that set the delays of every pathway, in whole steps."""
     synapse = model.synapse_of(projection.name)
     names = {pathway.name for pathway in synapse.pathways}
-    reads = {str(symbol) for e in (*synapse.summed.values(), *synapse.equations.values()) for symbol in e.free_symbols}
+    reads = {
+        str(symbol)
+        for e in (*synapse.summed.values(), *synapse.equations.values())
+        for symbol in e.free_symbols
+    }
     delays = {"pre": projection.delay, **projection.delays}
     for name, delay in delays.items():
         steps = np.asarray(delay_steps(model, projection, delay))

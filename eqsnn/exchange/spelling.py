@@ -44,14 +44,18 @@ class Spelling:
             return self._zero(node, expected)
         if isinstance(node, s.Name):
             known = node.text in self.names.variables
-            return replace(node, text=self.name(node.text) if known else LONGER.get(node.text, node.text))
+            return replace(
+                node, text=self.name(node.text) if known else LONGER.get(node.text, node.text)
+            )
         if isinstance(node, s.Unary):
             return replace(node, operand=self.spelt(node.operand, expected))
         if isinstance(node, s.Call):
             return self._call(node)
         if node.operator in ("+", "-") or node.operator in COMPARISONS:
             shared = self._common(node.left, node.right)
-            return replace(node, left=self.spelt(node.left, shared), right=self.spelt(node.right, shared))
+            return replace(
+                node, left=self.spelt(node.left, shared), right=self.spelt(node.right, shared)
+            )
         return replace(node, left=self.spelt(node.left), right=self.spelt(node.right))
 
     def _zero(self, node: s.Number, expected: Dimension | None) -> s.Expression:
@@ -69,10 +73,14 @@ class Spelling:
 
     def _call(self, node: s.Call) -> s.Expression:
         if node.function in MISSING:
-            raise InputError(f"{self.where}: Brian2 has no `{node.function}`; {MISSING[node.function]}")
+            raise InputError(
+                f"{self.where}: Brian2 has no `{node.function}`; {MISSING[node.function]}"
+            )
         if node.function in self.functions:
             function = self.functions[node.function]
-            values = {name: a for (name, _), a in zip(function.arguments, node.arguments, strict=True)}
+            values = {
+                name: a for (name, _), a in zip(function.arguments, node.arguments, strict=True)
+            }
             return self.spelt(exchange_names(function.expression, values))
         arguments = node.arguments
         if node.function == "where":
@@ -83,25 +91,42 @@ class Spelling:
         number = lambda text: s.Number(node.span, text)  # noqa: E731
         if node.function == "sigmoid":
             falling = s.Call(node.span, "exp", (s.Unary(node.span, "-", self.spelt(arguments[0])),))
-            return s.Binary(node.span, "/", number("1"), s.Binary(node.span, "+", number("1"), falling))
+            return s.Binary(
+                node.span, "/", number("1"), s.Binary(node.span, "+", number("1"), falling)
+            )
         if node.function in ("normal", "uniform"):
             shared = self._common(*arguments)
             first, second = (self.spelt(a, shared) for a in arguments)
             if node.function == "normal":
-                return s.Binary(node.span, "+", first, s.Binary(node.span, "*", second, s.Call(node.span, "randn", ())))
+                return s.Binary(
+                    node.span,
+                    "+",
+                    first,
+                    s.Binary(node.span, "*", second, s.Call(node.span, "randn", ())),
+                )
             width = s.Binary(node.span, "-", second, first)
-            return s.Binary(node.span, "+", first, s.Binary(node.span, "*", width, s.Call(node.span, "rand", ())))
+            return s.Binary(
+                node.span,
+                "+",
+                first,
+                s.Binary(node.span, "*", width, s.Call(node.span, "rand", ())),
+            )
         shared = self._common(*arguments) if node.function == "clip" else None
         return replace(node, arguments=tuple(self.spelt(a, shared) for a in arguments))
 
-    def _choice(self, node: s.Call, condition: s.Expression, a: s.Expression, b: s.Expression) -> s.Expression:
+    def _choice(
+        self, node: s.Call, condition: s.Expression, a: s.Expression, b: s.Expression
+    ) -> s.Expression:
         """`where` in Brian2's words: int(c)*a + int(not c)*b. Both values are computed, so neither may be infinite."""
         shared, chosen = self._common(a, b), self.spelt(condition)
         holds = s.Call(node.span, "int", (chosen,))
         fails = s.Call(node.span, "int", (s.Unary(node.span, "not", chosen),))
         first, second = (self.spelt(part, shared) for part in (a, b))
         return s.Binary(
-            node.span, "+", s.Binary(node.span, "*", holds, first), s.Binary(node.span, "*", fails, second)
+            node.span,
+            "+",
+            s.Binary(node.span, "*", holds, first),
+            s.Binary(node.span, "*", fails, second),
         )
 
 

@@ -61,7 +61,9 @@ def to_brian2(
     in `monitors`. Raises InputError for what Brian2 does not have, naming it.
     """
     if not model.is_sized:
-        raise InputError("a population has no size; write it in the model, or give eqsnn export --size N")
+        raise InputError(
+            "a population has no size; write it in the model, or give eqsnn export --size N"
+        )
     return _Script(model, seed, duration, inputs_file).text()
 
 
@@ -84,7 +86,11 @@ class _Script:
         """Return the script."""
         title = f"The model {self.model.path} as a Brian2 script."
         parts = [HEAD.format(title=title, dt=quantity_text(self.model.dt * 1e-3, TIME))]
-        if any(v.role is Role.INPUT for n in self.model.populations for v in self._neuron(n).variables.values()):
+        if any(
+            v.role is Role.INPUT
+            for n in self.model.populations
+            for v in self._neuron(n).variables.values()
+        ):
             parts.append(READ_INPUTS.format(file=self.inputs_file))
         parts += ["\n".join(self._population(name)) + "\n" for name in self.model.populations]
         links = list(link_lines(self.model, self.source.links))
@@ -120,14 +126,18 @@ class _Script:
         for local, each in block.variables.items():
             if each.role is Role.PARAMETER:
                 value = self.values[f"{group}.{local}"]
-                yield assignment_text(variable, spelling.name(local), value, each.unit, shared=each.shared)
+                yield assignment_text(
+                    variable, spelling.name(local), value, each.unit, shared=each.shared
+                )
         yield from self.source.initial(variable, block.name, spelling)
 
     def _projection(self, number: int, name: str) -> Iterator[str]:
         projection, synapse = self.model.projections[name], self.model.synapse_of(name)
         variable = f"synapses_{number}"
         yield f"# {name}: {projection.synapse}"
-        arguments, later = synapse_arguments(self.source, self.model, projection, self.methods.get(name))
+        arguments, later = synapse_arguments(
+            self.source, self.model, projection, self.methods.get(name)
+        )
         yield f"{variable} = Synapses("
         yield f"    {python_name(projection.pre)},"
         yield f"    {python_name(projection.post)},"
@@ -141,7 +151,9 @@ class _Script:
         yield from self._assigned(variable, name, synapse, spelling)
 
     def _run(self, n_projections: int) -> Iterator[str]:
-        spiking = [name for name in self.model.populations if self._neuron(name).threshold is not None]
+        spiking = [
+            name for name in self.model.populations if self._neuron(name).threshold is not None
+        ]
         groups = [python_name(name) for name in self.model.populations]
         groups += [f"synapses_{n}" for n in range(n_projections)]
         monitored = ", ".join(f'"{name}": SpikeMonitor({python_name(name)})' for name in spiking)
@@ -150,4 +162,3 @@ class _Script:
         yield f"network.run({quantity_text(self.duration, TIME)})"
         yield "for name, monitor in monitors.items():"
         yield '    print(f"{name}: {monitor.num_spikes} spikes")'
-

@@ -65,19 +65,29 @@ def compare(text: Callable) -> Outcome:
         network = b.Network(*objects)
         imported = eqsnn.from_brian2(network, namespace=namespace)
         theirs, traces = run_brian2(network, objects, duration, namespace)
-        ours = imported.simulate(duration, record=[imported.renamed.get(name, name) for name in traces])
+        ours = imported.simulate(
+            duration, record=[imported.renamed.get(name, name) for name in traces]
+        )
     return outcome(text, imported, ours, theirs, traces)
 
 
 Spikes = set[tuple[int, str]]
 
 
-def run_brian2(network: Any, objects: list[Any], duration: float, namespace: dict) -> tuple[Spikes, dict[str, Any]]:
+def run_brian2(
+    network: Any, objects: list[Any], duration: float, namespace: dict
+) -> tuple[Spikes, dict[str, Any]]:
     """Return the spikes and the states of a run of Brian2 from here on, by the names of the imported model."""
-    spiking = [each for each in objects if "spike" in (getattr(each, "events", None) or {}) and hasattr(each, "spikes")]
+    spiking = [
+        each
+        for each in objects
+        if "spike" in (getattr(each, "events", None) or {}) and hasattr(each, "spikes")
+    ]
     monitors = {each.name: b.SpikeMonitor(each) for each in spiking}
     states = {
-        each.name: b.StateMonitor(each, sorted(each.equations.diff_eq_names), record=True, when="before_groups")
+        each.name: b.StateMonitor(
+            each, sorted(each.equations.diff_eq_names), record=True, when="before_groups"
+        )
         for each in objects
         if type(each).__name__ == "NeuronGroup" and each.equations.diff_eq_names
     }
@@ -105,7 +115,9 @@ def our_spikes(recording: eqsnn.Recording) -> Spikes:
     }
 
 
-def outcome(text: Callable, imported: Imported, ours: eqsnn.Recording, theirs: Spikes, traces: dict) -> Outcome:
+def outcome(
+    text: Callable, imported: Imported, ours: eqsnn.Recording, theirs: Spikes, traces: dict
+) -> Outcome:
     """Return how far two runs of a text are apart."""
     differences = [0.0]
     for name, expected in traces.items():
@@ -116,4 +128,3 @@ def outcome(text: Callable, imported: Imported, ours: eqsnn.Recording, theirs: S
     name = getattr(text, "__name__", str(text))
     differing = len(theirs ^ our_spikes(ours))
     return Outcome(name, constructs, len(theirs), differing, len(traces), max(differences))
-

@@ -4,8 +4,8 @@ import pytest
 
 pytest.importorskip("brian2")
 
-from tests.exchange.census import compare  # noqa: E402
-from tests.exchange.corpus import TEXTS  # noqa: E402
+from tests.exchange.census import compare
+from tests.exchange.corpus import TEXTS
 
 FEWEST = 20  # spikes of a spiking text
 

@@ -51,7 +51,11 @@ def shorter_timed_array(rng):
     """TimedArray that ends before the run: the last value is held"""
     wave = b.TimedArray(np.array([0.5, 2.5, 1.4]), dt=10 * ms)
     cells = b.NeuronGroup(
-        5, "dv/dt = (wave(t) - v)/(4*ms)*(1 + 0.1*i) : 1", threshold="v > 1", reset="v = 0", method="euler"
+        5,
+        "dv/dt = (wave(t) - v)/(4*ms)*(1 + 0.1*i) : 1",
+        threshold="v > 1",
+        reset="v = 0",
+        method="euler",
     )
     return locals()
 
@@ -75,7 +79,9 @@ def spike_generator(rng):
     """SpikeGeneratorGroup driving on_pre with weights of each synapse"""
     times = np.sort(rng.choice(900, 200, replace=False)) * 0.1 * ms
     source = b.SpikeGeneratorGroup(10, rng.integers(0, 10, 200), times)
-    cells = b.NeuronGroup(4, "dv/dt = -v/(10*ms) : 1", threshold="v > 1", reset="v = 0", method="exact")
+    cells = b.NeuronGroup(
+        4, "dv/dt = -v/(10*ms) : 1", threshold="v > 1", reset="v = 0", method="exact"
+    )
     syn = b.Synapses(source, cells, "w : 1", on_pre="v_post += w")
     syn.connect()
     syn.w = rng.uniform(0.1, 0.5, 40)
@@ -85,7 +91,9 @@ def spike_generator(rng):
 def periodic_spike_generator(rng):
     """SpikeGeneratorGroup with a period, scalar delay"""
     source = b.SpikeGeneratorGroup(3, [0, 1, 2, 0], [1, 3, 4, 7] * ms, period=10 * ms)
-    cells = b.NeuronGroup(3, "dv/dt = -v/(8*ms) : 1", threshold="v > 0.8", reset="v = 0", method="exact")
+    cells = b.NeuronGroup(
+        3, "dv/dt = -v/(8*ms) : 1", threshold="v > 0.8", reset="v = 0", method="exact"
+    )
     syn = b.Synapses(source, cells, on_pre="v += 0.6", delay=1.3 * ms)
     syn.connect(j="i")
     return locals()
@@ -94,7 +102,9 @@ def periodic_spike_generator(rng):
 def spikes_off_the_grid(rng):
     """SpikeGeneratorGroup with times between the steps"""
     source = b.SpikeGeneratorGroup(2, np.arange(60) % 2, (np.arange(60) * 1.537 + 0.04) * ms)
-    cells = b.NeuronGroup(2, "dv/dt = -v/(8*ms) : volt", threshold="v > 9*mV", reset="v = 0*mV", method="exact")
+    cells = b.NeuronGroup(
+        2, "dv/dt = -v/(8*ms) : volt", threshold="v > 9*mV", reset="v = 0*mV", method="exact"
+    )
     syn = b.Synapses(source, cells, "w : volt (shared)", on_pre="v += w")
     syn.connect()
     syn.w = 6 * mV
@@ -104,7 +114,9 @@ def spikes_off_the_grid(rng):
 def heterogeneous_delays(rng):
     """delay of each synapse by a string over i and j"""
     source = b.SpikeGeneratorGroup(6, np.arange(60) % 6, np.arange(60) * 1.5 * ms)
-    cells = b.NeuronGroup(6, "dv/dt = -v/(9*ms) : 1", threshold="v > 1", reset="v = 0", method="exact")
+    cells = b.NeuronGroup(
+        6, "dv/dt = -v/(9*ms) : 1", threshold="v > 1", reset="v = 0", method="exact"
+    )
     syn = b.Synapses(source, cells, on_pre="v_post += 0.45")
     syn.connect()
     syn.delay = "(1 + 0.4*abs(i - j))*ms"
@@ -114,7 +126,9 @@ def heterogeneous_delays(rng):
 def delays_from_an_array(rng):
     """delay of each synapse from an array, explicit pairs"""
     source = b.SpikeGeneratorGroup(5, np.arange(60) % 5, np.arange(60) * 1.5 * ms)
-    cells = b.NeuronGroup(5, "dv/dt = -v/(9*ms) : 1", threshold="v > 0.9", reset="v = 0", method="exact")
+    cells = b.NeuronGroup(
+        5, "dv/dt = -v/(9*ms) : 1", threshold="v > 0.9", reset="v = 0", method="exact"
+    )
     syn = b.Synapses(source, cells, on_pre="v_post += 0.5")
     i, j = np.nonzero(rng.random((5, 5)) < 0.6)
     syn.connect(i=i, j=j)
@@ -171,7 +185,11 @@ def linked_by_index(rng):
     """linked variable with an index array"""
     source = b.NeuronGroup(2, "dx/dt = (1.3 + 0.4*i - x)/(3*ms) : 1", method="exact")
     cells = b.NeuronGroup(
-        6, "dv/dt = (x + 0.05*i - v)/(4*ms) : 1\nx : 1 (linked)", threshold="v > 1", reset="v = 0", method="euler"
+        6,
+        "dv/dt = (x + 0.05*i - v)/(4*ms) : 1\nx : 1 (linked)",
+        threshold="v > 1",
+        reset="v = 0",
+        method="euler",
     )
     cells.x = b.linked_var(source.x, index=np.arange(6) // 3)
     return locals()
@@ -202,7 +220,9 @@ def custom_event_drives_synapses(rng):
         events={"half": "v > 0.5 and v < 0.53"},
         method="euler",
     )
-    listeners = b.NeuronGroup(4, "dg/dt = -g/(3*ms) : 1", threshold="g > 1", reset="g = 0", method="exact")
+    listeners = b.NeuronGroup(
+        4, "dg/dt = -g/(3*ms) : 1", threshold="g > 1", reset="g = 0", method="exact"
+    )
     syn = b.Synapses(cells, listeners, on_pre="g_post += 0.3", on_event={"pre": "half"})
     syn.connect()
     return locals()
@@ -245,7 +265,9 @@ def deterministic_poisson(rng):
     """PoissonGroup with rates of 0 and of 1/dt, rates by a string with a TimedArray"""
     on = b.TimedArray(np.array([0, 1, 0, 1, 1, 0]) / (0.1 * ms), dt=5 * ms)
     source = b.PoissonGroup(3, rates="on(t)*int(i != 1)")
-    cells = b.NeuronGroup(3, "dv/dt = -v/(9*ms) : 1", threshold="v > 1", reset="v = 0", method="exact")
+    cells = b.NeuronGroup(
+        3, "dv/dt = -v/(9*ms) : 1", threshold="v > 1", reset="v = 0", method="exact"
+    )
     syn = b.Synapses(source, cells, on_pre="v_post += 0.12")
     syn.connect(j="i")
     return locals()

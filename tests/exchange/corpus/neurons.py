@@ -214,7 +214,11 @@ def hodgkin_huxley_rk4(rng):
         dt=0.02 * ms,
     )
     cells.v, cells.m, cells.h, cells.n = -65 * mV, 0.0529, 0.596, 0.3177
-    cells.gNa, cells.gK, cells.gL = 1200 * b.siemens / b.metre**2, 360 * b.siemens / b.metre**2, 3 * b.siemens / b.metre**2
+    cells.gNa, cells.gK, cells.gL = (
+        1200 * b.siemens / b.metre**2,
+        360 * b.siemens / b.metre**2,
+        3 * b.siemens / b.metre**2,
+    )
     duration = 0.05
     cells.I = np.linspace(0.4, 0.8, 6) * b.amp / b.metre**2
     return locals()
@@ -394,7 +398,11 @@ def heun_without_noise_states(rng):
 def milstein_without_noise(rng):
     """milstein on equations without noise"""
     cells = b.NeuronGroup(
-        5, "dx/dt = (1.5 + 0.2*i - x)/(10*ms) : 1", threshold="x > 1", reset="x = 0", method="milstein"
+        5,
+        "dx/dt = (1.5 + 0.2*i - x)/(10*ms) : 1",
+        threshold="x > 1",
+        reset="x = 0",
+        method="milstein",
     )
     return locals()
 

@@ -74,7 +74,11 @@ def subgroup_to_subgroup(rng):
 def random_weights_delays(rng):
     """recurrent network with weights of each synapse and a scalar delay"""
     cells = b.NeuronGroup(
-        10, "dv/dt = (1.2 + 0.03*i - v)/(8*ms) : 1", threshold="v > 1", reset="v = 0", method="exact"
+        10,
+        "dv/dt = (1.2 + 0.03*i - v)/(8*ms) : 1",
+        threshold="v > 1",
+        reset="v = 0",
+        method="exact",
     )
     cells.v = rng.random(10)
     syn = b.Synapses(cells, cells, "w : 1", on_pre="v_post += w", delay=2 * ms)
@@ -86,7 +90,11 @@ def random_weights_delays(rng):
 def ring(rng):
     """connections by a generator over neighbours, skipped outside"""
     cells = b.NeuronGroup(
-        12, "dv/dt = (1.1 + 0.2*sin(i) - v)/(6*ms) : 1", threshold="v > 1", reset="v = 0", method="exact"
+        12,
+        "dv/dt = (1.1 + 0.2*sin(i) - v)/(6*ms) : 1",
+        threshold="v > 1",
+        reset="v = 0",
+        method="exact",
     )
     syn = b.Synapses(cells, cells, on_pre="v_post += 0.08", delay=1 * ms)
     syn.connect(j="k for k in range(i - 2, i + 3) if k != i", skip_if_invalid=True)
@@ -96,7 +104,11 @@ def ring(rng):
 def distance_condition(rng):
     """condition over positions of both neurons"""
     cells = b.NeuronGroup(
-        10, "dv/dt = (1.25 + 0.02*i - v)/(6*ms) : 1\nx : metre", threshold="v > 1", reset="v = 0", method="exact"
+        10,
+        "dv/dt = (1.25 + 0.02*i - v)/(6*ms) : 1\nx : metre",
+        threshold="v > 1",
+        reset="v = 0",
+        method="exact",
     )
     cells.x = rng.random(10) * b.mm
     syn = b.Synapses(cells, cells, on_pre="v_post -= 0.05")
@@ -109,7 +121,9 @@ def stdp_event_driven(rng):
     taupre = taupost = 20 * ms
     wmax, Apre, Apost = 0.6, 0.02, -0.021
     source = clocked(8)
-    cells = b.NeuronGroup(3, "dv/dt = -v/(10*ms) : 1", threshold="v > 1", reset="v = 0", method="exact")
+    cells = b.NeuronGroup(
+        3, "dv/dt = -v/(10*ms) : 1", threshold="v > 1", reset="v = 0", method="exact"
+    )
     syn = b.Synapses(
         source,
         cells,
@@ -130,7 +144,11 @@ def stdp_event_driven(rng):
 def stdp_recurrent(rng):
     """STDP with parameters per synapse in a recurrent network with delays of both pathways"""
     cells = b.NeuronGroup(
-        6, "dv/dt = (1.15 + 0.05*i - v)/(8*ms) : 1", threshold="v > 1", reset="v = 0", method="exact"
+        6,
+        "dv/dt = (1.15 + 0.05*i - v)/(8*ms) : 1",
+        threshold="v > 1",
+        reset="v = 0",
+        method="exact",
     )
     syn = b.Synapses(
         cells,
@@ -151,7 +169,9 @@ def stdp_recurrent(rng):
 def short_term_plasticity(rng):
     """Tsodyks-Markram with two event-driven variables"""
     source = clocked(4, every=1.1, count=80)
-    cells = b.NeuronGroup(4, "dv/dt = -v/(12*ms) : 1", threshold="v > 0.4", reset="v = 0", method="exact")
+    cells = b.NeuronGroup(
+        4, "dv/dt = -v/(12*ms) : 1", threshold="v > 0.4", reset="v = 0", method="exact"
+    )
     syn = b.Synapses(
         source,
         cells,
@@ -169,7 +189,9 @@ def short_term_plasticity(rng):
 def short_term_by_hand(rng):
     """depression with a hand-written time of the last update"""
     source = clocked(4, every=1.1, count=80)
-    cells = b.NeuronGroup(3, "dv/dt = -v/(12*ms) : 1", threshold="v > 0.7", reset="v = 0", method="exact")
+    cells = b.NeuronGroup(
+        3, "dv/dt = -v/(12*ms) : 1", threshold="v > 0.7", reset="v = 0", method="exact"
+    )
     syn = b.Synapses(
         source,
         cells,
@@ -234,7 +256,11 @@ def nmda(rng):
 def gap_junctions(rng):
     """gap junctions: summed w*(v_pre - v_post)"""
     cells = b.NeuronGroup(
-        6, "dv/dt = (v0 - v + I)/(10*ms) : 1\nv0 : 1\nI : 1", threshold="v > 1", reset="v = 0", method="euler"
+        6,
+        "dv/dt = (v0 - v + I)/(10*ms) : 1\nv0 : 1\nI : 1",
+        threshold="v > 1",
+        reset="v = 0",
+        method="euler",
     )
     cells.v, cells.v0 = "i*1.0/5", "1.05 + 0.05*i"
     syn = b.Synapses(cells, cells, "w : 1\nI_post = w*(v_pre - v_post) : 1 (summed)")
@@ -318,7 +344,9 @@ def reads_both_neurons(rng):
 def triplet_stdp(rng):
     """triplet STDP: four traces, temporaries"""
     source = clocked(6)
-    cells = b.NeuronGroup(3, "dv/dt = -v/(10*ms) : 1", threshold="v > 1", reset="v = 0", method="exact")
+    cells = b.NeuronGroup(
+        3, "dv/dt = -v/(10*ms) : 1", threshold="v > 1", reset="v = 0", method="exact"
+    )
     syn = b.Synapses(
         source,
         cells,
@@ -356,7 +384,11 @@ def inhibitory_plasticity(rng):
     """Vogels inhibitory plasticity, target rate"""
     source = clocked(5)
     cells = b.NeuronGroup(
-        3, "dv/dt = (1.3 + 0.1*i - v - g)/(8*ms) : 1\ndg/dt = -g/(5*ms) : 1", threshold="v > 1", reset="v = 0", method="euler"
+        3,
+        "dv/dt = (1.3 + 0.1*i - v - g)/(8*ms) : 1\ndg/dt = -g/(5*ms) : 1",
+        threshold="v > 1",
+        reset="v = 0",
+        method="euler",
     )
     alpha = 2 * 30 * Hz * 20 * ms
     syn = b.Synapses(
@@ -379,7 +411,9 @@ def inhibitory_plasticity(rng):
 def synaptic_operation(rng):
     """run_regularly of Synapses: decay of weights"""
     source = clocked(4)
-    cells = b.NeuronGroup(4, "dv/dt = -v/(10*ms) : 1", threshold="v > 0.7", reset="v = 0", method="exact")
+    cells = b.NeuronGroup(
+        4, "dv/dt = -v/(10*ms) : 1", threshold="v > 0.7", reset="v = 0", method="exact"
+    )
     syn = b.Synapses(source, cells, "w : 1", on_pre="v_post += w")
     syn.connect()
     syn.w = "0.5 + 0.05*i"
@@ -394,7 +428,8 @@ def two_populations(rng):
     dgi/dt = -gi/(6*ms) : 1
     mu : 1"""
     exc, inh = (
-        b.NeuronGroup(n, eqs, threshold="v > 1", reset="v = 0", refractory=1 * ms, method="euler") for n in (8, 4)
+        b.NeuronGroup(n, eqs, threshold="v > 1", reset="v = 0", refractory=1 * ms, method="euler")
+        for n in (8, 4)
     )
     exc.v, inh.v = rng.random(8), rng.random(4)
     exc.mu, inh.mu = 1.3, 1.1
@@ -411,7 +446,11 @@ def sampled_connections(rng):
     """connect with a probability, drawn by Brian2"""
     b.seed(4)
     cells = b.NeuronGroup(
-        12, "dv/dt = (1.2 + 0.02*i - v)/(6*ms) : 1", threshold="v > 1", reset="v = 0", method="exact"
+        12,
+        "dv/dt = (1.2 + 0.02*i - v)/(6*ms) : 1",
+        threshold="v > 1",
+        reset="v = 0",
+        method="exact",
     )
     syn = b.Synapses(cells, cells, "w : 1", on_pre="v_post += w")
     syn.connect(p=0.3)
@@ -438,7 +477,11 @@ def refractory_targets(rng):
 def delayed_presynaptic_value(rng):
     """on_pre with a delay reads x_pre when the spike arrives"""
     cells = b.NeuronGroup(
-        4, "dv/dt = (1.2 + 0.1*i - v)/(6*ms) : 1\ndx/dt = (i + 1 - x)/(15*ms) : 1", threshold="v > 1", reset="v = 0; x = 0", method="exact"
+        4,
+        "dv/dt = (1.2 + 0.1*i - v)/(6*ms) : 1\ndx/dt = (i + 1 - x)/(15*ms) : 1",
+        threshold="v > 1",
+        reset="v = 0; x = 0",
+        method="exact",
     )
     syn = b.Synapses(cells, cells, on_pre="v_post += 0.05*x_pre", delay=1.5 * ms)
     syn.connect(condition="i != j")
@@ -448,9 +491,19 @@ def delayed_presynaptic_value(rng):
 def delayed_spikes_beside_a_sum(rng):
     """a sum is not delayed where the spikes of the same synapses are"""
     cells = b.NeuronGroup(
-        4, "dv/dt = (1.2 + 0.1*i - v + I)/(6*ms) : 1\nI : 1", threshold="v > 1", reset="v = 0", method="euler"
+        4,
+        "dv/dt = (1.2 + 0.1*i - v + I)/(6*ms) : 1\nI : 1",
+        threshold="v > 1",
+        reset="v = 0",
+        method="euler",
     )
-    syn = b.Synapses(cells, cells, "I_post = 0.05*(v_pre - v_post) : 1 (summed)", on_pre="v_post += 0.05", delay=1.5 * ms)
+    syn = b.Synapses(
+        cells,
+        cells,
+        "I_post = 0.05*(v_pre - v_post) : 1 (summed)",
+        on_pre="v_post += 0.05",
+        delay=1.5 * ms,
+    )
     syn.connect(condition="i != j")
     return locals()
 
