@@ -1,22 +1,25 @@
 """Expressions of the language in Brian2's words: functions that it lacks are written out, zeros get their unit."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from eqsnn.errors import InputError
-from eqsnn.exchange.literals import unit_text
+from eqsnn.exchange.literals import number_text, unit_text
 from eqsnn.language import syntax as s
 from eqsnn.language.expressions import Names, resolve
 from eqsnn.language.syntax import exchange_names, write_expression
-from eqsnn.language.units import DIMENSIONLESS, SHORT_NAMES, Dimension
+from eqsnn.language.units import DIMENSIONLESS, SHORT_NAMES, Dimension, unit_table
 
 # short names that Brian2 knows in their long form only
 LONGER = {
     short: short[0] + {"ampere": "amp", "meter": "metre"}.get(long, long)
     for long, shorts in SHORT_NAMES.items()
     for short in shorts
-    if short in ("kV", "nV", "uV", "fA", "pS", "mF", "nm", "ns")
+    if short in ("kV", "nV", "uV", "fA", "pS", "mS", "mF", "nm", "ns")
 }
+# what no one writes and Brian2 does not know: hundredths of anything, and multiples of kelvin
+UNKNOWN = re.compile(r"ccoulomb|c(?!oulomb)[a-z]{3,}|[fpnumkMG]kelvin")
 TAKEN = ("M", "nM", "uM", "mM", "lastupdate")  # words of Brian2 that are free in the language
 MISSING = {"erf": "write an approximation of it by exp or tanh"}
 
@@ -44,24 +47,44 @@ class Spelling:
             return self._zero(node, expected)
         if isinstance(node, s.Name):
             known = node.text in self.names.variables
-            return replace(
-                node, text=self.name(node.text) if known else LONGER.get(node.text, node.text)
-            )
+            if not known and UNKNOWN.fullmatch(node.text):
+                dimension, factor = unit_table()[node.text]
+                return replace(node, text=f"({number_text(float(factor))}*{unit_text(dimension)})")
+            name = self.name(node.text) if known else LONGER.get(node.text, node.text)
+            return replace(node, text=name)
         if isinstance(node, s.Unary):
             return replace(node, operand=self.spelt(node.operand, expected))
         if isinstance(node, s.Call):
             return self._call(node)
-        if node.operator in ("+", "-") or node.operator in COMPARISONS:
-            shared = self._common(node.left, node.right)
-            return replace(
-                node, left=self.spelt(node.left, shared), right=self.spelt(node.right, shared)
-            )
+        if node.operator in COMPARISONS:
+            return self._comparison(node)
+        if node.operator in ("+", "-"):
+            return self._sum(node, self.spelt(node.left), self.spelt(node.right))
         return replace(node, left=self.spelt(node.left), right=self.spelt(node.right))
 
     def _zero(self, node: s.Number, expected: Dimension | None) -> s.Expression:
         if expected in (None, DIMENSIONLESS) or float(node.text) != 0:
             return node
-        return s.Name(node.span, f"(0*{unit_text(expected)})")
+        return s.Name(node.span, f"0*({unit_text(expected)})")
+
+    def _comparison(self, node: s.Binary) -> s.Expression:
+        """`2*x > x` for a bare 0 beside a value with a unit: Brian2 simplifies 0*volt to 0 and then misses the unit."""
+        shared = self._common(node.left, node.right)
+        left, right = self.spelt(node.left), self.spelt(node.right)
+        if shared is not None and _is_zero(right):
+            left, right = _twice(left), left
+        elif shared is not None and _is_zero(left):
+            left, right = right, _twice(right)
+        return replace(node, left=left, right=right)
+
+    def _sum(self, node: s.Expression, left: s.Expression, right: s.Expression) -> s.Expression:
+        """A sum without its bare zeros."""
+        operator = node.operator if isinstance(node, s.Binary) else "+"
+        if _is_zero(right):
+            return left
+        if _is_zero(left):
+            return right if operator == "+" else s.Unary(node.span, "-", right)
+        return s.Binary(node.span, operator, left, right)
 
     def _common(self, *nodes: s.Expression) -> Dimension | None:
         """Return the dimension that values added to or compared with each other have."""
@@ -95,39 +118,45 @@ class Spelling:
                 node.span, "/", number("1"), s.Binary(node.span, "+", number("1"), falling)
             )
         if node.function in ("normal", "uniform"):
-            shared = self._common(*arguments)
-            first, second = (self.spelt(a, shared) for a in arguments)
-            if node.function == "normal":
-                return s.Binary(
-                    node.span,
-                    "+",
-                    first,
-                    s.Binary(node.span, "*", second, s.Call(node.span, "randn", ())),
-                )
-            width = s.Binary(node.span, "-", second, first)
-            return s.Binary(
-                node.span,
-                "+",
-                first,
-                s.Binary(node.span, "*", width, s.Call(node.span, "rand", ())),
-            )
-        shared = self._common(*arguments) if node.function == "clip" else None
-        return replace(node, arguments=tuple(self.spelt(a, shared) for a in arguments))
+            return self._draw(node, *(self.spelt(a) for a in arguments))
+        if node.function == "clip" and self._common(*arguments) and any(map(_is_zero, arguments)):
+            x, low, high = arguments
+            above = s.Call(node.span, "where", (s.Binary(node.span, ">", x, high), high, x))
+            return self._choice(node, s.Binary(node.span, "<", x, low), low, above)
+        return replace(node, arguments=tuple(self.spelt(a) for a in arguments))
+
+    def _draw(self, node: s.Call, first: s.Expression, second: s.Expression) -> s.Expression:
+        """`normal(first, second)` or `uniform(first, second)` by Brian2's standard draws."""
+        if node.function == "normal":
+            draw, width = s.Call(node.span, "randn", ()), second
+        else:
+            draw = s.Call(node.span, "rand", ())
+            width = second if _is_zero(first) else s.Binary(node.span, "-", second, first)
+        return self._sum(node, first, s.Binary(node.span, "*", width, draw))
 
     def _choice(
         self, node: s.Call, condition: s.Expression, a: s.Expression, b: s.Expression
     ) -> s.Expression:
         """`where` in Brian2's words: int(c)*a + int(not c)*b. Both values are computed, so neither may be infinite."""
-        shared, chosen = self._common(a, b), self.spelt(condition)
+        chosen = self.spelt(condition)
         holds = s.Call(node.span, "int", (chosen,))
         fails = s.Call(node.span, "int", (s.Unary(node.span, "not", chosen),))
-        first, second = (self.spelt(part, shared) for part in (a, b))
-        return s.Binary(
-            node.span,
-            "+",
-            s.Binary(node.span, "*", holds, first),
-            s.Binary(node.span, "*", fails, second),
-        )
+        first, second = self.spelt(a), self.spelt(b)
+        if _is_zero(first) and _is_zero(second):
+            return first
+        parts = [
+            value if _is_zero(value) else s.Binary(node.span, "*", share, value)
+            for share, value in ((holds, first), (fails, second))
+        ]
+        return self._sum(node, *parts)
+
+
+def _is_zero(node: s.Expression) -> bool:
+    return isinstance(node, s.Number) and float(node.text) == 0
+
+
+def _twice(node: s.Expression) -> s.Expression:
+    return s.Binary(node.span, "*", s.Number(node.span, "2"), node)
 
 
 COMPARISONS = ("<", "<=", ">", ">=", "==", "!=")

@@ -102,13 +102,12 @@ def test_delays_are_a_time_or_an_expression():
 
 
 def test_equations_as_text_find_the_callers_variables():
-    tau = 10 * b.ms
+    tau = 10 * b.ms  # noqa: F841 (found by its name)
     imported = eqsnn.from_brian2("dv/dt = -v/tau : volt", initial={"v": 20 * b.mV}, method="exact")
     assert "tau : second = 10*ms (shared)" in imported.text
     assert "v = 20*mV" in imported.text
     trace = imported.simulate(0.01, record=["v"]).traces["cells.v"][0, :, 0]
     np.testing.assert_allclose(trace, 0.02 * np.exp(-np.arange(100) / 100), rtol=1e-12)
-    del tau
 
 
 def test_a_namespace_of_the_group_comes_before_that_of_the_run():
@@ -138,7 +137,7 @@ def test_a_saved_import_runs_from_its_files(tmp_path):
         name="cells",
     )
     cells.w = [0.8, 0.9, 1.0]
-    imported = eqsnn.from_brian2(cells)
+    imported = eqsnn.from_brian2(cells, namespace={"wave": wave})
     written = imported.save(tmp_path / "model.eqs")
     assert {path.name for path in written} == {"model.eqs", "model.npz", "model_inputs.npz"}
     assert {path.name for path in tmp_path.iterdir()} == {path.name for path in written}
