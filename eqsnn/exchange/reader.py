@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -145,7 +145,7 @@ class Reader:
             lines.append(f"{name} {operator} {text}")
         return lines
 
-    def refuse(self, construct: str, advice: str) -> Any:
+    def refuse(self, construct: str, advice: str) -> NoReturn:
         """Raise the InputError of a construct that cannot be carried over."""
         raise InputError(f"{self.where}: {construct} cannot be imported; {advice}")
 
@@ -254,7 +254,7 @@ def constant(reader: Reader, name: str, value: Any) -> tuple[float, Dimension]:
             f"the array `{name}` of the namespace",
             "make it a parameter of the group, one value for each neuron or synapse",
         )
-    return number.reshape(())[()], dimension_of(value.dim)
+    return number.reshape(()).item(), dimension_of(value.dim)
 
 
 def _is_unit(name: str, number: float, dimension: Dimension) -> bool:

@@ -91,7 +91,8 @@ def test_a_rule_is_found_for_connections(condition):
         "": i >= 0, "i == j": i == j, "i != j": i != j, "i < j": i < j, "abs(i - j) <= 2": abs(i - j) <= 2,
         "j == (i + 1) % 8": j == (i + 1) % 8, "i // 2 == j // 2": i // 2 == j // 2, "i >= 3 and j <= 5": (i >= 3) & (j <= 5),
     }  # fmt: skip
-    assert condition_text(*np.nonzero(rules[condition]), 8, 8) == condition
+    rows, columns = np.nonzero(rules[condition])
+    assert condition_text(rows, columns, 8, 8) == condition
 
 
 def test_delays_are_a_time_or_an_expression():
