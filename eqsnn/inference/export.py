@@ -12,6 +12,7 @@ from eqsnn.language.syntax import write_network_line
 from eqsnn.simulation.network import SpikingModel
 
 VALUES_FILE = "fitted.npz"
+PAIRS_FILE = "pairs.npz"
 
 
 def fitted_text(
@@ -38,12 +39,24 @@ def fitted_text(
         if projection.link:
             continue
         source = by_name[projection.pre, projection.post, projection.synapse]
+        if source.pairs is not None:
+            source = replace(source, pairs=replace(source.pairs, name=PAIRS_FILE))
         given = _with(projection.name, parameters, units)
         lines.append(f"    {write_network_line(replace(source, overrides=()))}{given}")
     links = (line for n in syntax.networks for line in n.lines if isinstance(line, s.Link))
     lines += [f"    {write_network_line(line)}" for line in links]
     title = f"# Fitted by eqsnn; learned: {', '.join(learned)}."
     return "\n".join([title, *before, *lines, *after]).rstrip() + "\n"
+
+
+def listed_pairs(model: SpikingModel) -> dict[str, NDArray[np.int64]]:
+    """Return the synapses that the model's files list, as arrays `projection.i` and `projection.j`."""
+    found = {}
+    for name, projection in model.definition.projections.items():
+        if projection.pairs is not None:
+            ends = np.array(projection.pairs, dtype=np.int64).reshape(-1, 2)
+            found |= {f"{name}.i": ends[:, 0], f"{name}.j": ends[:, 1]}
+    return found
 
 
 def _with(

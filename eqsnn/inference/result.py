@@ -16,7 +16,7 @@ from torch import Tensor
 from eqsnn.errors import InputError
 from eqsnn.files import read_arrays, write_arrays, write_text
 from eqsnn.inference.bootstrap import Bootstrap, bootstrap
-from eqsnn.inference.export import fitted_text
+from eqsnn.inference.export import PAIRS_FILE, fitted_text, listed_pairs
 from eqsnn.inference.fit import Found
 from eqsnn.inference.handover import Proposal
 from eqsnn.inference.open_directions import Direction
@@ -237,6 +237,8 @@ class Fit:
         write_arrays(
             folder / "fitted.npz", {n: v for n, v in self.parameters.items() if v.size > 1}
         )
+        if pairs := listed_pairs(self.model):
+            write_arrays(folder / PAIRS_FILE, pairs)
         write_text(folder / "fitted.eqs", fitted_text(self.model, self.parameters, self.learned))
         # last, because a folder with a summary is a finished fit
         write_text(folder / "summary.json", json.dumps(summary, indent=2) + "\n")

@@ -34,7 +34,12 @@ def check(syntax: s.Syntax, files: Arrays | None = None) -> Model:
     written = {
         name for block in blocks.values() if block.kind == "synapse" for name in written_by(block)
     }
-    drafts = {name: draft(block, written, functions) for name, block in blocks.items()}
+    own = _own(syntax)
+    drafts = {
+        # what every file may use knows nothing of its functions
+        name: draft(block, written, functions if name in own else {})
+        for name, block in blocks.items()
+    }
     neurons = {name: check_neuron(d) for name, d in drafts.items() if d.block.kind == "neuron"}
     network = NetworkReader(syntax, errors, drafts, neurons, files or {})
     network.read()

@@ -135,9 +135,10 @@ class Clauses:
             )
         arrays = self._arrays(file)
         prefix = f"{self.line.pre}->{self.line.post}."
+        spellings = (f"{prefix[:-1]}:{self.line.synapse}.", prefix, "")
         ends = []
         for name in ("i", "j"):
-            found = arrays.get(f"{prefix}{name}", arrays.get(name))
+            found = next((arrays[p + name] for p in spellings if p + name in arrays), None)
             if found is None or found.ndim != 1 or not np.equal(np.mod(found, 1), 0).all():
                 message = f'"{file.name}" has no array `{name}` of whole numbers'
                 hint = (

@@ -486,8 +486,8 @@ class _Build(Transformer):
 
     def link(self, meta: Meta, children: list) -> s.Link:
         _, population, variable, source, read, *index = children
-        names = (str(name) for name in (population, variable, source, read))
-        return s.Link(self.span(population), *names, *index)
+        place = self.span(population)
+        return s.Link(place, str(population), str(variable), str(source), str(read), *index)
 
     def unit(self, meta: Meta, children: list) -> s.UnitText:
         return s.UnitText(self.span(meta), "".join(map(str, children)))
