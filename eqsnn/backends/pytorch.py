@@ -95,7 +95,9 @@ def emit_statement(statement: Statement, names: Mapping[Symbol, str], constant: 
     """Return the line of torch source for one statement."""
     target = names[statement.target]
     if isinstance(statement, Assign):
-        return f"{target} = {spell(statement.expression, names)}"
+        value = spell(statement.expression, names)
+        # torch's functions take no plain numbers, and a later statement may call one on this
+        return f"{target} = torch.tensor({value}, dtype=dtype)" if statement.expression.is_number else f"{target} = {value}"
     if isinstance(statement, Total):
         return f"{target} = {names[statement.source]}.sum(0, keepdim=True)"
     exists = f"exists[{statement.projection!r}]"
