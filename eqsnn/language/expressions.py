@@ -15,6 +15,7 @@ from eqsnn.language.builtins import BUILTINS, CONSTANTS, DRAWS, UnitRule
 from eqsnn.language.functions import PoissonQuantile, Where, symbol, truncate
 from eqsnn.language.model import Noise, NoiseKind
 from eqsnn.language.units import (
+    BOOLEAN,
     DIMENSIONLESS,
     TIME,
     Dimension,
@@ -48,6 +49,15 @@ class Typed:
     is_literal: bool = False  # numbers only: a hint about a missing unit is worth giving
 
 
+@dataclass(frozen=True, slots=True)
+class UserFunction:
+    """A `function` of the file: its arguments with their dimensions, and its value over their symbols."""
+
+    arguments: tuple[tuple[str, Dimension], ...]
+    value: Expr
+    dimension: Dimension
+
+
 @dataclass(slots=True)
 class Names:
     """What an expression may refer to, and the draws it makes.
@@ -62,6 +72,7 @@ class Names:
     why_no_draws: str = "a random value is drawn anew every step only where it is marked so"
     noise: list[Noise] = field(default_factory=list)
     prefix: str = "noise"
+    functions: Mapping[str, UserFunction] = field(default_factory=dict)
 
 
 def resolve(node: s.Expression, names: Names) -> Typed:
@@ -75,7 +86,9 @@ def resolve(node: s.Expression, names: Names) -> Typed:
 
 
 def value_of(node: s.Expression, names: Names, expected: Dimension, what: str) -> Expr:
-    """Return the expression if it is a value of the expected dimension."""
+    """Return the expression if it is a value of the expected dimension; of a condition, 1 where it holds, else 0."""
+    if expected == BOOLEAN:
+        return Where(condition_of(node, names, what), Integer(1), Integer(0))
     typed = resolve(node, names)
     require(typed, expected, node.span, what)
     return typed.expression  # type: ignore[return-value]
@@ -148,10 +161,14 @@ def _resolve(node: s.Expression, names: Names) -> Typed:
 
 def _name(node: s.Name, names: Names) -> Typed:
     name = node.text
+    if names.variables.get(name) == BOOLEAN:
+        return Typed(symbol(name) > Rational(1, 2), None)
     if name in names.variables:
         return Typed(symbol(name), names.variables[name])
     if name in ("t", "dt"):
         return Typed(symbol(name), TIME)
+    if name == "t_in_timesteps":
+        return Typed(BUILTINS["timestep"].build(symbol("t"), symbol("dt")), DIMENSIONLESS)
     if name == "xi" or name.startswith("xi_"):
         return _white_noise(node, names)
     if name in CONSTANTS:
@@ -310,9 +327,11 @@ def _power(node: s.Binary, base: Typed, exponent: Typed) -> Typed:
 def _call(node: s.Call, names: Names) -> Typed:
     if node.function in DRAWS:
         return _draw(node, names)
+    if node.function in names.functions:
+        return _inline(node, names)
     builtin = BUILTINS.get(node.function)
     if builtin is None:
-        known = {*BUILTINS, *DRAWS}
+        known = {*BUILTINS, *DRAWS, *names.functions}
         if node.function in names.variables or node.function in unit_table():
             raise EqsError(
                 node.span, f"`{node.function}` is not a function", "write `*` for a product"
@@ -346,6 +365,26 @@ def _call(node: s.Call, names: Names) -> Typed:
     )
 
 
+def _inline(node: s.Call, names: Names) -> Typed:
+    """Write a function of the file out."""
+    function = names.functions[node.function]
+    if len(node.arguments) != len(function.arguments):
+        expected = ", ".join(name for name, _ in function.arguments)
+        raise EqsError(
+            node.span,
+            f"`{node.function}` takes {_count(len(function.arguments))}, not {len(node.arguments)}",
+            f"write `{node.function}({expected})`",
+        )
+    values = {
+        symbol(name): value_of(part, names, dimension, f"argument `{name}` of `{node.function}`")
+        for part, (name, dimension) in zip(node.arguments, function.arguments, strict=True)
+    }
+    value = function.value.xreplace(values)
+    if function.dimension == BOOLEAN:
+        return Typed(value > Rational(1, 2), None)
+    return Typed(value, function.dimension)
+
+
 def _example(function: str, arity: int) -> str:
     return f"write `{function}({', '.join('abc'[:arity])})`"
 
@@ -362,6 +401,10 @@ def _dimension_of_call(node: s.Call, arguments: list[Typed], rule: UnitRule) -> 
     if rule is UnitRule.ROOT:
         return raise_to(first, Fraction(1, 2))
     if rule is UnitRule.SIGN:
+        return DIMENSIONLESS
+    if rule is UnitRule.STEPS:
+        for argument, part in zip(arguments, node.arguments, strict=True):
+            require(argument, TIME, part.span, f"an argument of `{node.function}`")
         return DIMENSIONLESS
     for argument, part in zip(arguments, node.arguments, strict=True):
         if argument.dimension != DIMENSIONLESS:
