@@ -45,6 +45,7 @@ class Wire:
     on_post: str = ""
     method: str = "exact"
     recurrent: bool = False
+    start: Mapping[str, float] = field(default_factory=dict)  # of Brian2's synapse, in SI
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,19 +92,28 @@ def alone(name: str, population: str, wires: tuple[Wire, ...]) -> SpikingModel:
         if wire.recurrent:
             lines += [f"    cells -> cells : {wire.synapse} if i != j"]
         else:
-            lines += [f"    source_{k} : spike_train[3]", f"    source_{k} -> cells : {wire.synapse}"]
+            lines += [
+                f"    source_{k} : spike_train[3]",
+                f"    source_{k} -> cells : {wire.synapse}",
+            ]
     text = file_of(name)
     return eqsnn.loads(text[: text.index("\nnetwork:")] + "\nnetwork:\n" + "\n".join(lines) + "\n")
 
 
-def ours(name: str, case: Case, trains: list[NDArray], steps: int) -> tuple[NDArray, dict[str, NDArray]]:
+def ours(
+    name: str, case: Case, trains: list[NDArray], steps: int
+) -> tuple[NDArray, dict[str, NDArray]]:
     """Return spikes (step, neuron) and the states after `steps` steps."""
     model = alone(name, case.population, case.wires)
     values: dict[str, ArrayLike] = {f"cells.{k}": v for k, v in case.values.items()}
     values[f"cells.{case.drive[0]}"] = np.linspace(*case.drive[2:], N)
     for k, wire in enumerate(case.wires):
         source = "cells" if wire.recurrent else f"source_{k}"
-        label = f":{wire.synapse}" if len([w for w in case.wires if w.recurrent and wire.recurrent]) > 1 else ""
+        label = (
+            f":{wire.synapse}"
+            if len([w for w in case.wires if w.recurrent and wire.recurrent]) > 1
+            else ""
+        )
         values |= {f"{source}->cells{label}.{local}": v for local, v in wire.values.items()}
     dt = model.definition.dt
     recording = eqsnn.simulate(
@@ -121,7 +131,9 @@ def ours(name: str, case: Case, trains: list[NDArray], steps: int) -> tuple[NDAr
     return spikes, {s: recording.traces[f"cells.{s}"][0, steps] for s in case.states}
 
 
-def theirs(case: Case, trains: list[NDArray], steps: int, dt: float) -> tuple[NDArray, dict[str, NDArray]]:
+def theirs(
+    case: Case, trains: list[NDArray], steps: int, dt: float
+) -> tuple[NDArray, dict[str, NDArray]]:
     """Return the same from Brian2."""
     b.start_scope()
     b.prefs.codegen.target = "numpy"
@@ -153,6 +165,8 @@ def theirs(case: Case, trains: list[NDArray], steps: int, dt: float) -> tuple[ND
             method=wire.method, namespace={},
         )  # fmt: skip
         synapses.connect(condition="i != j" if wire.recurrent else "True")
+        for local, value in wire.start.items():
+            setattr(synapses, local + "_", value)
         parts.append(synapses)
     monitor = b.SpikeMonitor(group)
     b.Network(*parts, monitor).run(steps * dt * b.ms)
@@ -161,7 +175,11 @@ def theirs(case: Case, trains: list[NDArray], steps: int, dt: float) -> tuple[ND
     return spikes, {s: np.asarray(getattr(group, s + "_")) / SI[u] for s, u in case.states.items()}
 
 
-HH = {"m": "alpha_m/(alpha_m + beta_m)", "h": "alpha_h/(alpha_h + beta_h)", "n": "alpha_n/(alpha_n + beta_n)"}
+HH = {
+    "m": "alpha_m/(alpha_m + beta_m)",
+    "h": "alpha_h/(alpha_h + beta_h)",
+    "n": "alpha_n/(alpha_n + beta_n)",
+}
 GATES = {"v": "mV", "h": "1", "n": "1"}
 TRAUB_RATES = """
 alpha_m = 0.32/mV*(13*mV - u)/(exp((13*mV - u)/(4*mV)) - 1)/ms : Hz
@@ -300,7 +318,8 @@ CASES = {
         """dv/dt = (-2.25*nS/um2*(v + 60*mV) - 45*nS/um2*n**4*(v + 80*mV)
                     - 37.5*nS/um2/(1 + exp(-(v + 30*mV)/(15*mV)))**3*h*(v - 55*mV) - IT - ICa
                     - 9*nS/um2*(v + 80*mV)*c/(c + 15) + I_e)/(1*pfarad/um2) : volt
-        IT = 0.5*nS/um2/(1 + exp(-(v + 63*mV)/(7.8*mV)))**3*(1/(1 + exp((r - 0.4)/(-0.1))) - 1/(1 + exp(-0.4/(-0.1))))**2*(v - 140*mV) : amp/meter**2
+        IT = 0.5*nS/um2/(1 + exp(-(v + 63*mV)/(7.8*mV)))**3*(1/(1 + exp((r - 0.4)/(-0.1))) - 1/(1 + exp(-0.4/(-0.1))))**2*(v
+                    - 140*mV) : amp/meter**2
         ICa = 0.5*nS/um2/(1 + exp(-(v + 39*mV)/(8*mV)))**2*(v - 140*mV) : amp/meter**2
         dh/dt = 0.75*(1/(1 + exp((v + 39*mV)/(3.1*mV))) - h)/(1*ms + 500*ms/(1 + exp((v + 57*mV)/(3*mV)))) : 1
         dn/dt = 0.75*(1/(1 + exp(-(v + 32*mV)/(8*mV))) - n)/(1*ms + 100*ms/(1 + exp((v + 80*mV)/(26*mV)))) : 1
@@ -333,8 +352,10 @@ CASES = {
                     - int(t < until)*(v + 90*mV)/(1.75*ms) : volt
         dtheta/dt = -(theta + 51*mV)/(2*ms) : volt
         dD/dt = (0.025/(1 + exp(-(v + 10*mV)/(5*mV))) - (D - 0.001)/1250)/ms : 1
-        dmT/dt = (1/(1 + exp(-(v + 59*mV)/(6.2*mV))) - mT)/(0.22*ms/(exp(-(v + 132*mV)/(16.7*mV)) + exp((v + 16.8*mV)/(18.2*mV))) + 0.13*ms) : 1
-        dhT/dt = (1/(1 + exp((v + 83*mV)/(4*mV))) - hT)/(8.2*ms + (56.6 + 0.27*exp((v + 115.2*mV)/(5*mV)))*ms/(1 + exp((v + 86*mV)/(3.2*mV)))) : 1
+        dmT/dt = (1/(1 + exp(-(v + 59*mV)/(6.2*mV))) - mT)/(0.22*ms/(exp(-(v + 132*mV)/(16.7*mV)) + exp((v +
+                    16.8*mV)/(18.2*mV))) + 0.13*ms) : 1
+        dhT/dt = (1/(1 + exp((v + 83*mV)/(4*mV))) - hT)/(8.2*ms + (56.6 + 0.27*exp((v + 115.2*mV)/(5*mV)))*ms/(1 + exp((v +
+                    86*mV)/(3.2*mV)))) : 1
         dmh/dt = (1/(1 + exp((v + 75*mV)/(5.5*mV))) - mh)/(1*ms/(exp(-14.59 - 0.086*v/mV) + exp(-1.87 + 0.0701*v/mV))) : 1
         until : second""",
         "v >= theta", "v = 30*mV; theta = 30*mV; until = t + 2.075*ms", ("I_e", "mV", 0, 60),
@@ -374,7 +395,8 @@ CASES = {
     ),
     "eif": Case(
         "cells",
-        "dv/dt = (v0 - v + 3.48*mV*exp((v + 59.9*mV)/(3.48*mV)) + I_e*10*mV/(uA/cm**2))/(10*ms) : volt (unless refractory)\nv0 = -65*mV : volt",
+        "dv/dt = (v0 - v + 3.48*mV*exp((v + 59.9*mV)/(3.48*mV)) + I_e*10*mV/(uA/cm**2))/(10*ms) : volt (unless
+                    refractory)\nv0 = -65*mV : volt",
         "v > -30*mV", "v = -68*mV", ("I_e", "uA/cm**2", 0, 3), {"v": "mV"}, 1.7, "euler", {"v": "-65*mV"},
     ),
     "qif": Case(
@@ -519,7 +541,8 @@ CASES = {
     ),
     "brunel_wang": Case(
         "pyramidal",
-        """dv/dt = (25*nS*(E_L - v) - (2.08*nS*se + gA + gN/(1 + exp(-0.062*v/mV)/3.57))*v + gG*(-70*mV - v))/(500*pF) : volt (unless refractory)
+        """dv/dt = (25*nS*(E_L - v) - (2.08*nS*se + gA + gN/(1 + exp(-0.062*v/mV)/3.57))*v + gG*(-70*mV - v))/(500*pF) :
+                    volt (unless refractory)
         dse/dt = -se/(2*ms) : 1
         dsA/dt = -sA/(2*ms) : 1
         ds_NMDA/dt = -s_NMDA/(100*ms) + 0.5/ms*x*(1 - s_NMDA) : 1
@@ -557,6 +580,68 @@ CASES = {
                  "dused/dt = -used/(100*ms) : 1 (event-driven)\ndu/dt = -u/(50*ms) : 1 (event-driven)"),
         ),
     ),
+    "stdp_additive": Case(
+        "cell",
+        """dv/dt = (v_rest - v - ge*v + gi*(-70*mV - v))/(20*ms) : volt
+        dge/dt = -ge/(5*ms) : 1
+        dgi/dt = -gi/(5*ms) : 1""",
+        "v > -54*mV", "v = -60*mV", ("v_rest", "mV", -70, -50), {"v": "mV"}, method="rk4", start={"v": "v_rest"},
+        wires=(
+            Wire("plastic", {"w_0": 0.5, "g_max": 0.3, "A_plus": 0.1, "A_minus": 0.00525, "tau_plus": 20.0, "tau_minus": 20.0},
+                 "ge_post += 0.3*w; P += 0.1; w = clip(w + M, 0, 1)",
+                 "w : 1\ndP/dt = -P/(20*ms) : 1 (event-driven)\ndM/dt = -M/(20*ms) : 1 (event-driven)",
+                 "M -= 0.00525; w = clip(w + P, 0, 1)", start={"w": 0.5}),
+            Wire("inhibitory", {"g": 0.5}, "gi_post += 0.5"),
+        ),
+    ),
+    "stdp_multiplicative": Case(
+        "cell",
+        """dv/dt = (10*nS*(E_L - v) - ge*v)/(200*pF) : volt
+        dge/dt = -ge/(5*ms) : siemens""",
+        "v > -54*mV", "v = -60*mV", ("E_L", "mV", -70, -50), {"v": "mV"}, method="exponential_euler", start={"v": "E_L"},
+        wires=(
+            Wire("plastic", {"w_0": 2.0, "c_p": 0.1, "c_d": 0.05, "tau": 20.0},
+                 "ge_post += w; P += 1; w = w*(1 - 0.05*M)",
+                 "w : siemens\ndP/dt = -P/(20*ms) : 1 (event-driven)\ndM/dt = -M/(20*ms) : 1 (event-driven)",
+                 "M += 1; w += 0.1*nS*P", start={"w": 2e-9}),
+        ),
+    ),
+    "stdp_triplet": Case(
+        "depressed",
+        """dv/dt = (v_rest - v + I)/(20*ms) : volt
+        dI/dt = -I/(5*ms) : volt""",
+        "v > -50*mV", "v = v_rest", ("v_rest", "mV", -70, -52), {"v": "mV"}, start={"v": "v_rest"},
+        wires=(
+            Wire("triplet", {"J": 20.0, "A_2_plus": 5e-4, "A_3_plus": 0.0062, "A_2_minus": 0.007, "A_3_minus": 2.3e-4},
+                 "I_post += 20*mV*w; w = w - o1*(7e-3 + 2.3e-4*r2); r1 = r1 + 1; r2 = r2 + 1",
+                 "w : 1\ndr1/dt = -r1/(16.8*ms) : 1 (event-driven)\ndr2/dt = -r2/(101*ms) : 1 (event-driven)\n"
+                 "do1/dt = -o1/(33.7*ms) : 1 (event-driven)\ndo2/dt = -o2/(125*ms) : 1 (event-driven)",
+                 "w = w + r1*(5e-4 + 6.2e-3*o2); o1 = o1 + 1; o2 = o2 + 1", start={"w": 1.0}),
+        ),
+    ),
+    "inhibitory_plasticity": Case(
+        "cells",
+        """dv/dt = (10*nS*(-60*mV - v) - ge*v + gi*(-80*mV - v) + I_e)/(200*pF) : volt (unless refractory)
+        dge/dt = -ge/(5*ms) : siemens
+        dgi/dt = -gi/(10*ms) : siemens""",
+        "v > -50*mV", "v = -60*mV", ("I_e", "pA", 100, 600), {"v": "mV"}, 5.0, "exponential_euler", {"v": "-60*mV"},
+        wires=(
+            Wire("excitatory", {"w": 2.0}, "ge_post += 2*nS"),
+            Wire("plastic", {"w_0": 1.0, "eta": 0.5, "target": 10.0, "tau": 20.0},
+                 "gi_post += 0.3*nS*w; P += 1; w = clip(w + (M - 2*10*Hz*20*ms)*0.5, 0, 100)",
+                 "w : 1\ndP/dt = -P/(20*ms) : 1 (event-driven)\ndM/dt = -M/(20*ms) : 1 (event-driven)",
+                 "M += 1; w = clip(w + P*0.5, 0, 100)", start={"w": 1.0}),
+        ),
+    ),
+    "gap_junction": Case(
+        "cells",
+        """dv/dt = (I_e - v + gap)/(10*ms) : 1
+        gap : 1""",
+        "v > 1", "v = 0", ("I_e", "1", 1.05, 1.4), {"v": "1"}, start={"v": "0.3"}, values={"v_0": 0.3},
+        wires=(
+            Wire("junction", {"g": 0.1, "beta": 0.2}, "v_post += 0.02", "gap_post = 0.1*(v_pre - v_post) : 1 (summed)", recurrent=True),
+        ),
+    ),
 }  # fmt: skip
 
 
@@ -573,3 +658,115 @@ def test_a_model_fires_and_ends_as_the_equations_of_its_source_do_in_brian2(name
     np.testing.assert_array_equal(found, expected)
     for local, value in reference.items():
         np.testing.assert_allclose(state[local], value, rtol=1e-8, atol=1e-9, err_msg=local)
+
+
+def interval(name: str, duration: float, dt: float, drive: Mapping[str, float]) -> NDArray:
+    """Return the intervals in ms between spikes of the file's only neuron at constant drive."""
+    model = eqsnn.load(MODELS / f"{name}.eqs")
+    run = eqsnn.simulate(model, duration, dt=dt * 1e-3, parameters=drive)
+    return np.diff(run.spike_times) * 1e3
+
+
+def test_the_theta_neuron_fires_every_pi_tau_over_the_root_of_its_drive():
+    for drive in (0.05, 0.5, 2.0):
+        found = interval("theta", 1.0, 0.01, {"I_e": drive})
+        np.testing.assert_allclose(found.mean(), math.pi * 10 / math.sqrt(drive), rtol=2e-3)
+
+
+def test_the_quadratic_neuron_takes_the_time_between_two_arctangents():
+    for drive in (4.5, 8.0, 20.0):
+        centre, width = -57.5, 15.0
+        k = math.sqrt(drive / width - 0.25)
+        low, high = ((v - centre) / width for v in (-80.0, 20.0))
+        expected = 10 / k * (math.atan(high / k) - math.atan(low / k))
+        found = interval("qif", 1.0, 0.005, {"D": drive})
+        np.testing.assert_allclose(found.mean(), expected, rtol=2e-3)
+
+
+def test_the_spike_response_neuron_waits_until_its_kernel_has_decayed_to_the_surplus():
+    found = interval("srm0", 0.6, 0.01, {"I_e": 250.0})[-5:]
+    np.testing.assert_allclose(found, 20 * math.log(15 / (25 - 20)), atol=0.02)
+
+
+def test_the_subthalamic_neuron_fires_three_times_a_second_without_input_as_published():
+    model = eqsnn.load(MODELS / "terman_rubin_stn.eqs")
+    assert eqsnn.simulate(model, 2.0, burn_in=1.0).rates()[0] == pytest.approx(3, abs=0.5)
+
+
+def test_the_squid_axon_rests_below_and_fires_above_the_published_onset():
+    for current, fires in ((6.0, False), (10.0, True)):
+        found = interval("hodgkin_huxley", 0.3, 0.02, {"I_e": current})
+        assert (len(found) > 15) == fires
+
+
+def test_morris_lecar_of_class_1_starts_where_its_steady_current_has_its_maximum():
+    def current(v: float) -> float:
+        m, w = (0.5 * (1 + math.tanh((v - a) / c)) for a, c in ((-1.2, 18), (12, 17.4)))
+        return 4 * m * (v - 120) + 8 * w * (v + 84) + 2 * (v + 60)
+
+    knee = -minimize_scalar(lambda v: -current(v), bounds=(-50, -15), method="bounded").fun
+    assert knee == pytest.approx(39.96, abs=0.05)  # Rinzel & Ermentrout: about 40
+    model = eqsnn.load(MODELS / "morris_lecar.eqs")
+    for surplus, fires in ((-0.5, False), (1.0, True)):
+        run = eqsnn.simulate(model, 2.0, burn_in=1.0, parameters={"class_1.I_e": knee + surplus})
+        assert (run.rates()[0] > 0) == fires
+
+
+def test_fluctuating_conductances_have_the_mean_spread_and_memory_of_their_source():
+    model = eqsnn.load(MODELS / "destexhe_point_conductance.eqs")
+    run = eqsnn.simulate(model, 1.0, trials=8, record=["quiet.g_e"], seed=1)
+    g = run.traces["quiet.g_e"]
+    assert g.mean() == pytest.approx(12.1, abs=0.15)
+    assert g.std() == pytest.approx(3.0, rel=0.05)
+    lag = 60  # steps of 0.05 ms: 3 ms
+    shared = np.mean((g[:, :-lag] - 12.1) * (g[:, lag:] - 12.1)) / 9
+    assert shared == pytest.approx(math.exp(-3 / 2.728), abs=0.05)
+
+
+def test_a_pulse_of_transmitter_opens_and_closes_channels_as_in_closed_form():
+    text = file_of("kinetic_synapses")
+    network = """
+network:
+    dt = 0.01*ms
+    start : source[1] with rate = 100000*Hz
+    cells : cell[1] with g_L = 10*nS
+    start -> cells : ampa with g = 3*nS
+"""
+    model = eqsnn.loads(
+        text[: text.index("\nnetwork:")].replace("refractory: 1*ms", "refractory: 100*ms") + network
+    )
+    g = eqsnn.simulate(model, 0.02, record=["cells.g_AMPA"]).traces["cells.g_AMPA"][0, :, 0]
+    rate = 1.1 + 0.19
+    peak = 3 * 1.1 / rate * (1 - math.exp(-rate))
+    assert g.max() == pytest.approx(peak, rel=2e-3)
+    top = int(g.argmax())
+    assert g[top + 500] / g[top] == pytest.approx(math.exp(-0.19 * 5), rel=2e-3)
+
+
+def test_escape_noise_fires_at_its_hazard():
+    model = eqsnn.load(MODELS / "gif.eqs")
+    values = {
+        "q_stc_1": 0.0,
+        "q_stc_2": 0.0,
+        "q_sfa_1": 0.0,
+        "q_sfa_2": 0.0,
+        "v_reset": -41.0,
+        "I_e": 3.7 * 26,
+    }
+    run = eqsnn.simulate(model, 5.0, trials=10, parameters=values, burn_in=0.2, seed=2)
+    hazard = math.exp((-41 + 39.6) / 1.4)  # in Hz, at the steady voltage of -41 mV
+    expected = 1 / (1 / hazard + 0.004)
+    assert run.rates().mean() == pytest.approx(expected, rel=0.25)
+
+
+def test_inhibitory_plasticity_brings_the_neurons_near_their_target_rate():
+    model = eqsnn.load(MODELS / "inhibitory_plasticity.eqs")
+    learning, fixed = (
+        eqsnn.simulate(
+            model, 20.0, burn_in=40.0, seed=3, parameters={"inhibition->cells.eta": eta}
+        ).rates()[-4:]
+        for eta in (0.5, 0.0)
+    )
+    # spikes avoid the inhibitory ones that the rule correlates them with, hence a little above 3 Hz
+    np.testing.assert_allclose(learning, 3.0, atol=2.5)
+    assert (fixed > 30).all()
