@@ -395,8 +395,8 @@ CASES = {
     ),
     "eif": Case(
         "cells",
-        "dv/dt = (v0 - v + 3.48*mV*exp((v + 59.9*mV)/(3.48*mV)) + I_e*10*mV/(uA/cm**2))/(10*ms) : volt (unless
-                    refractory)\nv0 = -65*mV : volt",
+        """dv/dt = (v0 - v + 3.48*mV*exp((v + 59.9*mV)/(3.48*mV)) + I_e*10*mV/(uA/cm**2))/(10*ms) : volt (unless refractory)
+        v0 = -65*mV : volt""",
         "v > -30*mV", "v = -68*mV", ("I_e", "uA/cm**2", 0, 3), {"v": "mV"}, 1.7, "euler", {"v": "-65*mV"},
     ),
     "qif": Case(
