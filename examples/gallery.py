@@ -11,6 +11,7 @@ from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
+from PIL import Image
 
 import eqsnn
 
@@ -120,6 +121,10 @@ def draw(name: str) -> None:
             axes.set(xlabel="time (s)", ylabel="neuron")
     figure.savefig(FOLDER / f"{name}.png")
     plt.close(figure)
+    # sixteen colours are enough for lines and letters, and halve the file
+    Image.open(FOLDER / f"{name}.png").convert("RGB").quantize(16).save(
+        FOLDER / f"{name}.png", optimize=True
+    )
 
 
 def page(names: list[str]) -> str:

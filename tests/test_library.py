@@ -585,7 +585,7 @@ CASES = {
         """dv/dt = (v_rest - v - ge*v + gi*(-70*mV - v))/(20*ms) : volt
         dge/dt = -ge/(5*ms) : 1
         dgi/dt = -gi/(5*ms) : 1""",
-        "v > -54*mV", "v = -60*mV", ("v_rest", "mV", -70, -50), {"v": "mV"}, method="rk4", start={"v": "v_rest"},
+        "v > -54*mV", "v = -60*mV", ("v_rest", "mV", -70, -50), {"v": "mV"}, method="exponential_euler", start={"v": "v_rest"},
         wires=(
             Wire("plastic", {"w_0": 0.5, "g_max": 0.3, "A_plus": 0.1, "A_minus": 0.00525, "tau_plus": 20.0, "tau_minus": 20.0},
                  "ge_post += 0.3*w; P += 0.1; w = clip(w + M, 0, 1)",
