@@ -98,7 +98,14 @@ def emit_statement(statement: Statement, names: Mapping[Symbol, str], constant: 
     """Return the line of torch source for one statement."""
     target = names[statement.target]
     if isinstance(statement, Assign):
-        return f"{target} = {spell(statement.expression, names)}"
+        value = spell(statement.expression, names)
+        # torch's functions take no plain numbers, and a later statement may apply one to this
+        number = statement.expression.is_number
+        return (
+            f"{target} = torch.full((1, 1), {value}, dtype=dtype)"
+            if number
+            else f"{target} = {value}"
+        )
     if isinstance(statement, Total):
         return f"{target} = {names[statement.source]}.sum(0, keepdim=True)"
     exists = f"exists[{statement.projection!r}]"

@@ -569,9 +569,17 @@ def test_an_update_that_is_no_step_of_some_length_is_refused():
         exact_program(model_from_text(text))
 
 
+# weights that postsynaptic spikes change: refused by name, as the only models of the collection
+PLASTIC = {"inhibitory_plasticity", "stdp_additive", "stdp_multiplicative", "stdp_triplet"}
+
+
 @pytest.mark.parametrize(
     "path", sorted((Path(__file__).parents[2] / "models").glob("*.eqs")), ids=lambda p: p.stem
 )
 def test_every_model_of_the_collection_has_an_exact_step(path):
+    if path.stem in PLASTIC:
+        with pytest.raises(ModelError, match="pathway `post` has no exact derivative"):
+            exact_program(read_model(path))
+        return
     program = exact_program(read_model(path))
     assert not any(given.name == "surrogate_width" for given in program.inputs)
