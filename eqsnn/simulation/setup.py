@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -140,10 +141,13 @@ def noise_of(seed: int, trials: int, first: int = 0) -> Noise:
 
 
 def times(first: int, n_steps: int, dt: float, dtype: torch.dtype) -> Tensor:
-    """Return t = n dt (ms) of each step, (time, 1, 1): a product, never an accumulated sum."""
-    return (
-        (torch.arange(first, first + n_steps, dtype=torch.float64) * dt).to(dtype).reshape(-1, 1, 1)
-    )
+    """Return t = n dt (ms) of each step, (time, 1, 1): a product rounded once, never an accumulated sum.
+
+    dt counts as the decimal number that it is written as, so that t meets `30*ms` in the same step as in the text.
+    """
+    exact = Fraction(repr(dt))
+    n = torch.arange(first, first + n_steps, dtype=torch.float64)
+    return (n * exact.numerator / exact.denominator).to(dtype).reshape(-1, 1, 1)
 
 
 def given_names(model: Model, available: Iterable[str]) -> list[str]:
