@@ -38,6 +38,10 @@ class EqsError(ModelError):
         return "\n".join(lines + [f"hint: {self.hint}"] * bool(self.hint))
 
 
+class Consequence(EqsError):
+    """A place that cannot be judged because of a mistake reported elsewhere; never shown beside it."""
+
+
 class EqsErrors(ModelError):
     """Several mistakes of one model file, in the order of its lines."""
 
@@ -57,6 +61,7 @@ def raise_all(errors: list[EqsError]) -> None:
     """Raise the collected mistakes, if there are any, in the order of the file."""
     if not errors:
         return
-    unique = list({str(error): error for error in errors}.values())
+    causes = [error for error in errors if not isinstance(error, Consequence)] or errors
+    unique = list({str(error): error for error in causes}.values())
     unique.sort(key=lambda error: (error.span.line, error.span.column))
     raise unique[0] if len(unique) == 1 else EqsErrors(tuple(unique))

@@ -122,6 +122,7 @@ class NeuronModel:
     update: tuple[Statement, ...] = ()  # executed every step after integration
     initial: tuple[Statement, ...] = ()  # executed once before the first step
     method: str | None = None  # integrator, None: automatic
+    method_span: Span | None = field(default=None, compare=False, repr=False)
     span: Span | None = field(default=None, compare=False, repr=False)
 
 
@@ -142,6 +143,7 @@ class SynapseModel:
     on_pre: tuple[Statement, ...] = ()
     initial: tuple[Statement, ...] = ()
     method: str | None = None
+    method_span: Span | None = field(default=None, compare=False, repr=False)
     span: Span | None = field(default=None, compare=False, repr=False)
 
 

@@ -3,7 +3,7 @@
 from sympy import Expr
 from sympy.logic.boolalg import Boolean
 
-from eqsnn.errors import EqsError
+from eqsnn.errors import Consequence, EqsError
 from eqsnn.language import syntax as s
 from eqsnn.language.blocks import METHODS, Draft, in_order
 from eqsnn.language.expressions import Names, condition_of, require, resolve, suggest, value_of
@@ -20,6 +20,7 @@ def check_neuron(draft: Draft) -> NeuronModel:
         {name: v.unit.dimension for name, v in draft.variables.items()},
         why_no_draws=NO_DRAWS,
         prefix="noise",
+        faulty=draft.faulty,
     )
     names.variables |= {"i": DIMENSIONLESS, "N": DIMENSIONLESS}
     equations = check_equations(draft, names)
@@ -44,6 +45,7 @@ def check_neuron(draft: Draft) -> NeuronModel:
         update=update,
         initial=initial,
         method=check_method(draft),
+        method_span=draft.settings["method"].span if "method" in draft.settings else None,
         span=draft.block.span,
     )
 
@@ -98,6 +100,8 @@ def check_statements(draft: Draft, keyword: str, names: Names) -> tuple[Statemen
 def _statement(draft: Draft, assignment: s.Assignment, names: Names, keyword: str) -> Statement:
     target = assignment.target
     variable = draft.variables.get(target)
+    if target in draft.faulty:
+        raise Consequence(assignment.span, f"`{target}` is declared by a faulty line")
     if variable is None:
         hint = suggest(target, set(draft.variables), "declare it first")
         raise EqsError(assignment.span, f"`{keyword}` writes the unknown name `{target}`", hint)
@@ -141,8 +145,12 @@ def check_initial(draft: Draft, names: Names) -> tuple[Statement, ...]:
         if v.role is Role.INPUT and name in names.variables
     }
     names.why_no_draws = "initial values are fixed; spread them by parameters with a distribution"
+    why = "its values come with the data, and there are none before the first step"
+    names.hidden |= dict.fromkeys(changing, why)
     statements = check_statements(draft, "initial", names)
     names.variables |= changing
+    for name in changing:
+        del names.hidden[name]
     return statements
 
 

@@ -38,11 +38,17 @@ def written_by(block: s.Block) -> set[str]:
     return targets
 
 
-def check_synapse(draft: Draft, pre: NeuronModel, post: NeuronModel) -> SynapseModel:
-    """Return the synapse model, checked for one pair of neuron models; mistakes are added to the draft."""
+def check_synapse(
+    draft: Draft, pre: NeuronModel, post: NeuronModel, faulty: set[str]
+) -> SynapseModel:
+    """Return the synapse model, checked for one pair of neuron models; mistakes are added to the draft.
+
+    faulty: names of the neurons, with `_pre` or `_post`, whose own lines are at fault.
+    """
     names = Names(
         {name: v.unit.dimension for name, v in draft.variables.items() if not v.summed},
         prefix="noise",
+        faulty=draft.faulty | faulty,
     )
     names.variables |= dict.fromkeys(("i", "j", "N_pre", "N_post"), DIMENSIONLESS)
     names.variables |= {f"{name}_pre": v.unit.dimension for name, v in pre.variables.items()}
@@ -75,6 +81,7 @@ def check_synapse(draft: Draft, pre: NeuronModel, post: NeuronModel) -> SynapseM
         if "initial" in draft.statements
         else check_statements(draft, "initial", local),
         method=check_method(draft),
+        method_span=draft.settings["method"].span if "method" in draft.settings else None,
         span=draft.block.span,
     )
 

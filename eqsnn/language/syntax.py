@@ -1,7 +1,7 @@
 """Syntax: the model file as frozen nodes, one for each rule of the grammar; the place is carried, never compared."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from eqsnn.errors import Span
 
@@ -53,6 +53,20 @@ class Binary(Node):
 
 
 Expression = Number | Name | Call | Unary | Binary
+
+
+def head_of(call: Call) -> Span:
+    """Return the place of a call's name alone."""
+    return replace(call.span, width=len(call.function))
+
+
+def parts_of(node: Expression) -> tuple[Expression, ...]:
+    """Return the expressions that an expression is made of."""
+    if isinstance(node, Call):
+        return node.arguments
+    if isinstance(node, Unary):
+        return (node.operand,)
+    return (node.left, node.right) if isinstance(node, Binary) else ()
 
 
 @dataclass(frozen=True, slots=True)

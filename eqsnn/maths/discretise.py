@@ -184,9 +184,10 @@ def method_for(build: Builder, block: Block, name: str, system: System, method: 
 def cannot_integrate(block: Block, name: str, system: System, refusal: NotApplicable) -> ModelError:
     """Return the error of a method that cannot integrate the equations of a block."""
     advice = f"write `method: {choose(system)[0]}`, or leave the line out for the automatic choice"
-    if block.span is None:
+    place = block.method_span or block.span
+    if place is None:
         return ModelError(f"{name}: {refusal}; {advice}")
-    return EqsError(block.span, f"`{block.name}`: {refusal}", advice)
+    return EqsError(place, f"`{block.name}`: {refusal}", advice)
 
 
 def _update(build: Builder, name: str, active: Symbol | None) -> None:
