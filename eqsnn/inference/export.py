@@ -1,13 +1,14 @@
 """fitted_text: the model file with fitted values written in; its neuron and synapse blocks stay as they are."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from eqsnn.language import syntax as s
 from eqsnn.language.parse import parse
-from eqsnn.language.syntax import write_expression
+from eqsnn.language.syntax import write_network_line
 from eqsnn.simulation.network import SpikingModel
 
 VALUES_FILE = "fitted.npz"
@@ -34,21 +35,13 @@ def fitted_text(
         if isinstance(line, s.ProjectionLine)
     }
     for projection in definition.projections.values():
+        if projection.link:
+            continue
         source = by_name[projection.pre, projection.post, projection.synapse]
-        clauses = (
-            ("if", source.condition),
-            ("probability", source.probability),
-            ("delay", source.delay),
-        )
-        line = f"    {projection.pre} -> {projection.post} : {projection.synapse}" + _with(
-            projection.name, parameters, units
-        )
-        lines.append(
-            line
-            + "".join(
-                f" {keyword} {write_expression(e)}" for keyword, e in clauses if e is not None
-            )
-        )
+        given = _with(projection.name, parameters, units)
+        lines.append(f"    {write_network_line(replace(source, overrides=()))}{given}")
+    links = (line for n in syntax.networks for line in n.lines if isinstance(line, s.Link))
+    lines += [f"    {write_network_line(line)}" for line in links]
     title = f"# Fitted by eqsnn; learned: {', '.join(learned)}."
     return "\n".join([title, *before, *lines, *after]).rstrip() + "\n"
 

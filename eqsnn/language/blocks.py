@@ -9,18 +9,32 @@ from sympy import Expr
 from eqsnn.errors import EqsError, Span
 from eqsnn.language import syntax as s
 from eqsnn.language.builtins import BUILTINS, CONSTANTS, DISTRIBUTIONS, DRAWS, RESERVED
-from eqsnn.language.expressions import suggest, suggest_unit
+from eqsnn.language.expressions import UserFunction, suggest, suggest_unit
 from eqsnn.language.functions import symbol
 from eqsnn.language.model import Role, Value, Variable
 from eqsnn.language.slips import misspelt_keyword
 from eqsnn.language.units import Unit, UnknownUnit, parse_unit, unit_table
 from eqsnn.language.values import check_value, resolve_centre
 
-METHODS = ("euler", "exponential_euler", "exact", "linear", "rk2", "midpoint", "rk4", "heun")
+METHODS = (
+    *(
+        "euler",
+        "exponential_euler",
+        "exact",
+        "linear",
+        "rk2",
+        "midpoint",
+        "rk4",
+        "heun",
+        "milstein",
+    ),
+)
 FLAGS = {
-    "ode": ("unless refractory",),
+    "ode": ("unless refractory", "event-driven", "clock-driven"),
     "definition": ("constant over dt", "shared", "summed"),
-    "declaration": ("input", "shared", "per population", "constant", "unless refractory"),
+    "declaration": (
+        *("input", "shared", "per population", "constant", "unless refractory", "linked"),
+    ),
 }
 
 
@@ -34,6 +48,9 @@ class Draft:
     odes: dict[str, s.Ode] = field(default_factory=dict)
     definitions: dict[str, s.Definition] = field(default_factory=dict)
     statements: dict[str, s.Statements] = field(default_factory=dict)
+    several: list[s.Statements] = field(default_factory=list)  # on_pre, on_post, every, on EVENT
+    events: dict[str, s.Event] = field(default_factory=dict)
+    functions: Mapping[str, UserFunction] = field(default_factory=dict)
     settings: dict[str, s.Setting] = field(default_factory=dict)
     faulty: set[str] = field(default_factory=set)  # names whose own line is at fault
 
@@ -46,20 +63,30 @@ class Draft:
             return None
 
 
-def draft(block: s.Block, written_by_synapses: Iterable[str]) -> Draft:
+SEVERAL = ("on_pre", "on_post", "every", "on")
+
+
+def draft(
+    block: s.Block, written_by_synapses: Iterable[str], functions: Mapping[str, UserFunction]
+) -> Draft:
     """Declare every name of a block. `written_by_synapses`: names that synapses of the file write in neurons."""
-    result = Draft(block)
+    result = Draft(block, functions=functions)
     for line in block.lines:
         result.attempt(_declare, result, line)
         name = line.state if isinstance(line, s.Ode) else getattr(line, "name", "")
-        if name and name not in result.variables:
+        if (
+            name
+            and name not in result.variables
+            and isinstance(line, s.Ode | s.Definition | s.Declaration)
+        ):
             result.faulty.add(name)
-    written = {a.target for statements in result.statements.values() for a in statements.statements}
+    lists = (*result.statements.values(), *result.several)
+    written = {a.target for statements in lists for a in statements.statements}
     if block.kind == "neuron":
         written |= set(written_by_synapses)
     for name, variable in result.variables.items():
         bare = variable.role is Role.PARAMETER and variable.value is None
-        if bare and name in written:
+        if bare and (name in written or variable.linked):
             result.variables[name] = replace(variable, role=Role.VARIABLE)
     declared = dict(result.variables)
     for name, variable in declared.items():
@@ -72,6 +99,21 @@ def draft(block: s.Block, written_by_synapses: Iterable[str]) -> Draft:
 
 
 def _declare(result: Draft, line: s.Line) -> None:
+    assert not isinstance(line, s.Use), "written out before"
+    if isinstance(line, s.Statements) and line.keyword in SEVERAL:
+        same = (line.keyword, line.name, line.event)
+        if line.keyword != "every" and same in (
+            (o.keyword, o.name, o.event) for o in result.several
+        ):
+            raise EqsError(line.span, f"`{line.keyword}` is given twice", "keep one, or name them")
+        result.several.append(line)
+        return
+    if isinstance(line, s.Event):
+        if line.name in result.events or line.name == "spike":
+            taken = "is the threshold's" if line.name == "spike" else "is declared twice"
+            raise EqsError(line.span, f"event `{line.name}` {taken}", "choose another name")
+        result.events[line.name] = line
+        return
     if isinstance(line, s.Setting | s.Statements):
         table: dict = result.settings if isinstance(line, s.Setting) else result.statements
         if line.keyword in table:
@@ -85,10 +127,17 @@ def _declare(result: Draft, line: s.Line) -> None:
         variable = Variable(
             name,
             Role.STATE,
-            _unit(line.unit),
+            checked_unit(line.unit),
             frozen_when_refractory="unless refractory" in flags,
+            event_driven="event-driven" in flags,
             span=line.span,
         )
+        if variable.event_driven and result.block.kind != "synapse":
+            raise EqsError(
+                line.span,
+                f"`{name}` is event-driven, but a neuron's equations hold all the time",
+                "remove the flag; it is for equations of synapses",
+            )
         result.odes[name] = line
     elif isinstance(line, s.Definition):
         flags = _flags(result, line.flags, "definition")
@@ -101,7 +150,7 @@ def _declare(result: Draft, line: s.Line) -> None:
         variable = Variable(
             name,
             Role.SUBEXPRESSION,
-            _unit(line.unit),
+            checked_unit(line.unit),
             shared="shared" in flags,
             constant_over_dt="constant over dt" in flags,
             summed="summed" in flags,
@@ -122,12 +171,19 @@ def _declaration(result: Draft, line: s.Declaration) -> Variable:
             f"`{line.name}` is an input, so its values come with the data",
             "remove the value or the flag",
         )
+    if "linked" in flags and (line.value is not None or result.block.kind != "neuron"):
+        raise EqsError(
+            line.span,
+            f"`{line.name}` is linked, so its values come from another population",
+            "declare it in a neuron, without a value",
+        )
     variable = Variable(
         line.name,
         Role.INPUT if is_input else Role.PARAMETER,
-        _unit(line.unit, line.name, result.block.kind),
+        checked_unit(line.unit, line.name, result.block.kind),
         shared="shared" in flags or "per population" in flags,
         frozen_when_refractory="unless refractory" in flags,
+        linked="linked" in flags,
         span=line.span,
     )
     if line.value is None:
@@ -142,18 +198,7 @@ def _check_name(result: Draft, name: str, span: Span) -> None:
         first = result.variables[name].span
         where = "" if first is None else f" (first in line {first.line})"
         raise EqsError(span, f"`{name}` is declared twice{where}", "rename or remove one of them")
-    if name in RESERVED or name.startswith("xi_"):
-        raise EqsError(
-            span,
-            f"`{name}` is reserved for {RESERVED.get(name, 'white noise')}",
-            "choose another name",
-        )
-    if name in BUILTINS or name in DRAWS or name in DISTRIBUTIONS:
-        raise EqsError(span, f"`{name}` is a function of the language", "choose another name")
-    if name in CONSTANTS or name in ("True", "False"):
-        raise EqsError(span, f"`{name}` is a constant of the language", "choose another name")
-    if name in unit_table():
-        raise EqsError(span, f"`{name}` is a unit", "choose another name")
+    check_free(name, span, result.functions)
     if name.endswith(("_pre", "_post")) and not (
         result.block.kind == "synapse" and name.endswith("_post")
     ):
@@ -164,8 +209,27 @@ def _check_name(result: Draft, name: str, span: Span) -> None:
         )
 
 
-def _unit(unit: s.UnitText, name: str = "", kind: str = "") -> Unit:
-    """Return a unit as written. `name`, `kind`: of a declaration and its block, for what was meant otherwise."""
+def check_free(name: str, span: Span, functions: Iterable[str]) -> None:
+    """Raise EqsError if the language itself, or a function of the file, has a name."""
+    if name in RESERVED or name.startswith("xi_"):
+        raise EqsError(
+            span,
+            f"`{name}` is reserved for {RESERVED.get(name, 'white noise')}",
+            "choose another name",
+        )
+    if name in functions or name in BUILTINS or name in DRAWS or name in DISTRIBUTIONS:
+        raise EqsError(span, f"`{name}` is a function of the language", "choose another name")
+    if name in CONSTANTS or name in ("True", "False"):
+        raise EqsError(span, f"`{name}` is a constant of the language", "choose another name")
+    if name in unit_table():
+        raise EqsError(span, f"`{name}` is a unit", "choose another name")
+
+
+def checked_unit(unit: s.UnitText, name: str = "", kind: str = "") -> Unit:
+    """Return the unit that a text names. Raises EqsError.
+
+    `name`, `kind`: of a declaration and its block, for what was meant otherwise.
+    """
     try:
         return parse_unit(unit.text)
     except UnknownUnit as error:

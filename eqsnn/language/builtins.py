@@ -19,6 +19,7 @@ class UnitRule(Enum):
     SIGN = "any unit in, none out"
     WHERE = "a condition, then two values of one unit"
     CONDITION = "a condition or a number without unit"
+    STEPS = "two times, giving a whole number of steps"
 
 
 class Builtin(NamedTuple):
@@ -35,6 +36,11 @@ def _log10(x: sympy.Expr) -> sympy.Expr:
 
 def _ceil(x: sympy.Expr) -> sympy.Expr:
     return -f.Floor(-x)
+
+
+def _timestep(time: sympy.Expr, step: sympy.Expr) -> sympy.Expr:
+    """Brian2's rounding: what is less than a thousandth of a step short counts as whole."""
+    return f.Floor((time + step / 1000) / step)
 
 
 def _exprel(x: sympy.Expr) -> sympy.Expr:
@@ -68,6 +74,7 @@ BUILTINS = {
     "clip": Builtin(f.clip, 3, UnitRule.SAME),
     "min": Builtin(f.minimum, 2, UnitRule.SAME),
     "max": Builtin(f.maximum, 2, UnitRule.SAME),
+    "timestep": Builtin(_timestep, 2, UnitRule.STEPS),
     "where": Builtin(f.Where, 3, UnitRule.WHERE),
 }
 
@@ -115,6 +122,11 @@ RESERVED = {
     "N": "the size of a population",
     "N_pre": "the size of the presynaptic population",
     "N_post": "the size of the postsynaptic population",
+    "N_incoming": "the number of synapses of a postsynaptic neuron",
+    "N_outgoing": "the number of synapses of a presynaptic neuron",
+    "t_in_timesteps": "the number of steps so far",
+    "lastspike": "the time of the last spike",
+    "not_refractory": "the state of not being refractory",
     "xi": "white noise",
     "spike": "the spikes of a population",
     "margin": "the distance to threshold",

@@ -16,6 +16,7 @@ from eqsnn.language.builtins import BUILTINS, CONSTANTS, DRAWS, UnitRule
 from eqsnn.language.functions import PoissonQuantile, Where, symbol, truncate
 from eqsnn.language.model import Noise, NoiseKind
 from eqsnn.language.units import (
+    BOOLEAN,
     DIMENSIONLESS,
     TIME,
     Dimension,
@@ -76,6 +77,15 @@ class Typed:
     is_literal: bool = False  # numbers only: a hint about a missing unit is worth giving
 
 
+@dataclass(frozen=True, slots=True)
+class UserFunction:
+    """A `function` of the file: its arguments with their dimensions, and its value over their symbols."""
+
+    arguments: tuple[tuple[str, Dimension], ...]
+    value: Expr
+    dimension: Dimension
+
+
 @dataclass(slots=True)
 class Names:
     """What an expression may refer to, and the draws it makes.
@@ -92,6 +102,7 @@ class Names:
     prefix: str = "noise"
     faulty: set[str] = field(default_factory=set)  # declared by lines that are themselves at fault
     hidden: dict[str, str] = field(default_factory=dict)  # names of other places, and what to do
+    functions: Mapping[str, UserFunction] = field(default_factory=dict)
 
 
 def resolve(node: s.Expression, names: Names) -> Typed:
@@ -105,7 +116,9 @@ def resolve(node: s.Expression, names: Names) -> Typed:
 
 
 def value_of(node: s.Expression, names: Names, expected: Dimension, what: str) -> Expr:
-    """Return the expression if it is a value of the expected dimension."""
+    """Return the expression if it is a value of the expected dimension; of a condition, 1 where it holds, else 0."""
+    if expected == BOOLEAN:
+        return Where(condition_of(node, names, what), Integer(1), Integer(0))
     typed = resolve(node, names)
     require(typed, expected, node.span, what)
     return typed.expression  # type: ignore[return-value]
@@ -243,10 +256,14 @@ def _finite(typed: Typed, node: s.Expression) -> Typed:
 
 def _name(node: s.Name, names: Names) -> Typed:
     name = node.text
+    if names.variables.get(name) == BOOLEAN:
+        return Typed(symbol(name) > Rational(1, 2), None)
     if name in names.variables:
         return Typed(symbol(name), names.variables[name])
     if name in ("t", "dt"):
         return Typed(symbol(name), TIME)
+    if name == "t_in_timesteps":
+        return Typed(BUILTINS["timestep"].build(symbol("t"), symbol("dt")), DIMENSIONLESS)
     if name == "xi" or name.startswith("xi_"):
         return _white_noise(node, names)
     if name in CONSTANTS:
@@ -261,12 +278,17 @@ def _name(node: s.Name, names: Names) -> Typed:
         )
     if name in BUILTINS or name in DRAWS:
         raise EqsError(node.span, f"`{name}` is a function", f"call it: `{name}(...)`")
+    raise _unknown_name(node, names)
+
+
+def _unknown_name(node: s.Name, names: Names) -> EqsError:
+    name = node.text
     if name in names.faulty:
-        raise Consequence(node.span, f"`{name}` is declared by a faulty line", "correct that line")
+        return Consequence(node.span, f"`{name}` is declared by a faulty line", "correct that line")
     if name in names.hidden:
-        raise EqsError(node.span, f"`{name}` cannot be used here", names.hidden[name])
+        return EqsError(node.span, f"`{name}` cannot be used here", names.hidden[name])
     hint = _near_name(name, names)
-    raise EqsError(node.span, f"unknown name `{name}`", hint)
+    return EqsError(node.span, f"unknown name `{name}`", hint)
 
 
 def _near_name(name: str, names: Names) -> str:
@@ -443,17 +465,11 @@ def _digits(number: Expr) -> float:
 def _call(node: s.Call, names: Names) -> Typed:
     if node.function in DRAWS:
         return _draw(node, names)
+    if node.function in names.functions:
+        return _inline(node, names)
     builtin = BUILTINS.get(node.function)
     if builtin is None:
-        known = {*BUILTINS, *DRAWS}
-        if node.function in names.variables or node.function in unit_table():
-            raise EqsError(
-                s.head_of(node), f"`{node.function}` is not a function", "write `*` for a product"
-            )
-        hint = suggest(node.function, known, f"the functions are {', '.join(sorted(known))}")
-        if node.function.lower() in MEANT:
-            hint = f"write {MEANT[node.function.lower()]}"
-        raise EqsError(s.head_of(node), f"unknown function `{node.function}`", hint)
+        raise _unknown_function(node, names)
     if len(node.arguments) != builtin.arity:
         raise EqsError(
             s.head_of(node),
@@ -481,6 +497,38 @@ def _call(node: s.Call, names: Names) -> Typed:
     )
 
 
+def _inline(node: s.Call, names: Names) -> Typed:
+    """Write a function of the file out."""
+    function = names.functions[node.function]
+    if len(node.arguments) != len(function.arguments):
+        expected = ", ".join(name for name, _ in function.arguments)
+        raise EqsError(
+            node.span,
+            f"`{node.function}` takes {_count(len(function.arguments))}, not {len(node.arguments)}",
+            f"write `{node.function}({expected})`",
+        )
+    values = {
+        symbol(name): value_of(part, names, dimension, f"argument `{name}` of `{node.function}`")
+        for part, (name, dimension) in zip(node.arguments, function.arguments, strict=True)
+    }
+    value = function.value.xreplace(values)
+    if function.dimension == BOOLEAN:
+        return Typed(value > Rational(1, 2), None)
+    return Typed(value, function.dimension)
+
+
+def _unknown_function(node: s.Call, names: Names) -> EqsError:
+    known = {*BUILTINS, *DRAWS, *names.functions}
+    if node.function in names.variables or node.function in unit_table():
+        return EqsError(
+            s.head_of(node), f"`{node.function}` is not a function", "write `*` for a product"
+        )
+    hint = suggest(node.function, known, f"the functions are {', '.join(sorted(known))}")
+    if node.function.lower() in MEANT:
+        hint = f"write {MEANT[node.function.lower()]}"
+    return EqsError(s.head_of(node), f"unknown function `{node.function}`", hint)
+
+
 def _example(function: str, arity: int) -> str:
     return f"write `{function}({', '.join('abc'[:arity])})`"
 
@@ -497,6 +545,10 @@ def _dimension_of_call(node: s.Call, arguments: list[Typed], rule: UnitRule) -> 
     if rule is UnitRule.ROOT:
         return raise_to(first, Fraction(1, 2))
     if rule is UnitRule.SIGN:
+        return DIMENSIONLESS
+    if rule is UnitRule.STEPS:
+        for argument, part in zip(arguments, node.arguments, strict=True):
+            require(argument, TIME, part.span, f"an argument of `{node.function}`")
         return DIMENSIONLESS
     for argument, part in zip(arguments, node.arguments, strict=True):
         if argument.dimension != DIMENSIONLESS:

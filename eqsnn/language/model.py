@@ -66,6 +66,10 @@ class Variable:
     frozen_when_refractory: bool = False  # flag `(unless refractory)`
     constant_over_dt: bool = False  # a subexpression evaluated once at the start of each step
     summed: bool = False  # synapses: `x_post = ... (summed)`
+    event_driven: bool = (
+        False  # synapses: advanced by the solution of its equation, from event to event
+    )
+    linked: bool = False  # filled by another population, through a `link` of the network block
     value: Value | None = (
         None  # of a parameter; None: to be given by the network block or the caller
     )
@@ -74,11 +78,46 @@ class Variable:
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """`target = expression`, executed in order; `+=` and its kin are already written out."""
+    """`target = expression`, executed in order; `+=` and its kin are already written out.
+
+    A temporary target exists within its list of statements only.
+    """
 
     target: str
     expression: Expr
+    temporary: bool = False
     span: Span | None = field(default=None, compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Regular:
+    """`every period:` statements at the start of step 0 and every `period` (ms) from there; None: of every step."""
+
+    period: float | None
+    statements: tuple[Statement, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """`event name: condition` and, after the resets, what `on name:` does; refractory neurons have events, too."""
+
+    name: str
+    condition: Boolean
+    statements: tuple[Statement, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Pathway:
+    """`on_pre name at event:` of a synapse: what an event that arrives from one of its two neurons does.
+
+    `name` is `pre` or `post` where the file gives none. An empty `event` is the spike. A target `x_pre` or `x_post`
+    is a variable of a neuron.
+    """
+
+    name: str
+    side: str  # where the event comes from: pre or post
+    event: str
+    statements: tuple[Statement, ...]
 
 
 class NoiseKind(Enum):
@@ -120,6 +159,9 @@ class NeuronModel:
         None  # a time, or a condition that keeps the neuron refractory
     )
     update: tuple[Statement, ...] = ()  # executed every step after integration
+    background: tuple[Statement, ...] = ()  # executed every step, where arriving spikes act
+    every: tuple[Regular, ...] = ()  # executed at the start of some steps
+    events: Mapping[str, Event] = field(default_factory=dict)
     initial: tuple[Statement, ...] = ()  # executed once before the first step
     method: str | None = None  # integrator, None: automatic
     method_span: Span | None = field(default=None, compare=False, repr=False)
@@ -131,7 +173,7 @@ class SynapseModel:
     """One `synapse` block: expressions over its own names and `<name>_pre`, `<name>_post` (also i, j, t, dt).
 
     `summed` maps a variable of the postsynaptic neuron model to the expression summed over its synapses at the start
-    of every step. `on_pre` runs when a presynaptic spike arrives; a target `x_post` writes the postsynaptic variable.
+    of every step. `pathways` say what arriving spikes and events do, in the order of the file.
     """
 
     name: str
@@ -140,11 +182,16 @@ class SynapseModel:
     subexpressions: Mapping[str, Expr]
     summed: Mapping[str, Expr]
     noise: tuple[Noise, ...] = ()
-    on_pre: tuple[Statement, ...] = ()
+    pathways: tuple[Pathway, ...] = ()
     initial: tuple[Statement, ...] = ()
     method: str | None = None
     method_span: Span | None = field(default=None, compare=False, repr=False)
     span: Span | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def on_pre(self) -> tuple[Statement, ...]:
+        """The statements of the pathway `pre`."""
+        return next((p.statements for p in self.pathways if p.name == "pre"), ())
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,11 +208,25 @@ class Population:
 
 
 @dataclass(frozen=True, slots=True)
-class Projection:
-    """`pre -> post : synapse [with w = ...] [if condition] [probability p] [delay d]`.
+class Targets:
+    """`to expression for iterator in range(...)`: the postsynaptic neurons that a presynaptic one reaches.
 
-    `condition` is a Boolean over i, j, N_pre, N_post, or None for all pairs. `name` is `pre->post`, followed by
-    `:synapse` where the same pair of populations is joined more than once.
+    `values`: start, stop and step of the iterator over i, N_pre, N_post; None: one target. Numbers that are no
+    neuron's are left out.
+    """
+
+    expression: Expr
+    iterator: str = ""
+    values: tuple[Expr, Expr, Expr] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Projection:
+    """`pre -> post : synapse` and its clauses.
+
+    `condition`, `probability` and delays (ms) may be expressions over i, j, N_pre, N_post (and the iterator of
+    `targets`). `name` is `pre->post`, followed by `:synapse` where the same pair of populations is joined more than once.
+    `pairs`: the existing synapses, if the file lists them.
     """
 
     name: str
@@ -174,8 +235,12 @@ class Projection:
     synapse: str
     values: Mapping[str, Value] = field(default_factory=dict)
     condition: Boolean | None = None
-    probability: float = 1.0
-    delay: float = 0.0  # ms; applies to everything that is read from the presynaptic side
+    probability: float | Expr = 1.0
+    delay: float | Expr = 0.0  # of the pathway `pre`, and of sums over presynaptic values
+    delays: Mapping[str, float | Expr] = field(default_factory=dict)  # of the other pathways
+    targets: Targets | None = None
+    pairs: tuple[tuple[int, int], ...] | None = None
+    link: bool = False  # made by a `link` line: its target reads the source without the sum's delay of a step
     span: Span | None = field(default=None, compare=False, repr=False)
 
 

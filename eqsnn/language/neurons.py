@@ -1,16 +1,27 @@
 """A neuron block, checked: equations, threshold, reset, refractoriness, statements."""
 
-from sympy import Expr
+from collections.abc import Callable
+
+from sympy import Expr, Integer
 from sympy.logic.boolalg import Boolean
 
 from eqsnn.errors import Consequence, EqsError
 from eqsnn.language import syntax as s
-from eqsnn.language.blocks import METHODS, Draft, in_order
-from eqsnn.language.expressions import Names, condition_of, require, resolve, suggest, value_of
-from eqsnn.language.functions import symbol
-from eqsnn.language.model import NeuronModel, Role, Statement
-from eqsnn.language.units import DIMENSIONLESS, TIME, Dimension, divide
+from eqsnn.language.blocks import METHODS, Draft, check_free, in_order
+from eqsnn.language.expressions import (
+    Names,
+    condition_of,
+    number_of,
+    require,
+    resolve,
+    suggest,
+    value_of,
+)
+from eqsnn.language.functions import Floor, Where, symbol
+from eqsnn.language.model import Event, NeuronModel, Regular, Role, Statement
+from eqsnn.language.units import BOOLEAN, DIMENSIONLESS, TIME, Dimension, divide
 
+SPIKING = {"lastspike": TIME, "not_refractory": BOOLEAN}  # what every spiking neuron has
 NO_DRAWS = "give the random value a name in a subexpression `(constant over dt)`, and use that"
 
 
@@ -21,14 +32,20 @@ def check_neuron(draft: Draft) -> NeuronModel:
         why_no_draws=NO_DRAWS,
         prefix="noise",
         faulty=draft.faulty,
+        functions=draft.functions,
     )
     names.variables |= {"i": DIMENSIONLESS, "N": DIMENSIONLESS}
+    if "threshold" in draft.settings:
+        names.variables |= SPIKING
     equations = check_equations(draft, names)
     subexpressions = check_definitions(draft, names)
     names.draws = True
     threshold = _threshold(draft, names)
     reset = check_statements(draft, "reset", names)
     update = check_statements(draft, "update", names)
+    background = check_statements(draft, "background", names)
+    every = _regular(draft, names)
+    events = _events(draft, names)
     names.draws = False
     refractory = _refractory(draft, names)
     initial = check_initial(draft, names)
@@ -43,6 +60,9 @@ def check_neuron(draft: Draft) -> NeuronModel:
         reset=reset,
         refractory=refractory,
         update=update,
+        background=background,
+        every=every,
+        events=events,
         initial=initial,
         method=check_method(draft),
         method_span=draft.settings["method"].span if "method" in draft.settings else None,
@@ -86,15 +106,83 @@ def check_definitions(draft: Draft, names: Names) -> dict[str, Expr]:
 
 
 def check_statements(draft: Draft, keyword: str, names: Names) -> tuple[Statement, ...]:
-    """Return the statements of `reset`, `update` or `initial` as plain assignments."""
+    """Return the statements of `reset`, `update`, `initial` or `background` as plain assignments."""
     block = draft.statements.get(keyword)
-    if block is None:
-        return ()
-    checked = [
-        draft.attempt(_statement, draft, assignment, names, keyword)
-        for assignment in block.statements
-    ]
+    return () if block is None else check_list(draft, block, names, _statement)
+
+
+CheckStatement = Callable[[Draft, s.Assignment, Names, str], Statement]
+
+
+def check_list(
+    draft: Draft, block: s.Statements, names: Names, check: CheckStatement
+) -> tuple[Statement, ...]:
+    """Return a list of statements, each checked by `check`; temporaries exist until its end."""
+    temporary: set[str] = set()
+    checked = []
+    for n, assignment in enumerate(block.statements):
+        target, rest = assignment.target, block.statements[n + 1 :]
+        if target in temporary or _is_temporary(draft, assignment, names, rest):
+            checked.append(draft.attempt(_temporary, assignment, names))
+            temporary.add(target)
+        else:
+            checked.append(draft.attempt(check, draft, assignment, names, block.keyword))
+    for name in temporary:
+        names.variables.pop(name, None)
     return tuple(statement for statement in checked if isinstance(statement, Statement))
+
+
+def _is_temporary(
+    draft: Draft, assignment: s.Assignment, names: Names, rest: tuple[s.Assignment, ...]
+) -> bool:
+    """Whether a statement makes a name of its own: unknown so far, and read by a later statement of the list."""
+    target = assignment.target
+    if assignment.operator != "=" or target in names.variables or target in draft.variables:
+        return False
+    return any(target in s.names_in(later.expression) for later in rest)
+
+
+def _temporary(assignment: s.Assignment, names: Names) -> Statement:
+    check_free(assignment.target, assignment.span, names.functions)
+    typed = resolve(assignment.expression, names)
+    value = typed.expression
+    if typed.dimension is None:
+        value = Where(typed.expression, Integer(1), Integer(0))
+    names.variables[assignment.target] = BOOLEAN if typed.dimension is None else typed.dimension
+    return Statement(assignment.target, value, True, assignment.span)  # type: ignore[arg-type]
+
+
+def _regular(draft: Draft, names: Names) -> tuple[Regular, ...]:
+    found = []
+    for block in draft.several:
+        if block.keyword == "every":
+            period = None if block.period is None else draft.attempt(_period, block.period)
+            found.append(Regular(period, check_list(draft, block, names, _statement)))  # type: ignore[arg-type]
+    return tuple(found)
+
+
+def _period(node: s.Expression) -> float:
+    period = number_of(node, TIME, "the period of `every`")
+    if period <= 0:
+        raise EqsError(node.span, "a period must be positive", "write a time such as `10*ms`")
+    return period
+
+
+def _events(draft: Draft, names: Names) -> dict[str, Event]:
+    bodies = {block.event: block for block in draft.several if block.keyword == "on"}
+    for event, block in bodies.items():
+        if event not in draft.events:
+            hint = suggest(event, set(draft.events), f"declare it with `event {event}: condition`")
+            if event == "spike":
+                hint = "what happens at a spike is written after `reset:`"
+            draft.errors.append(EqsError(block.span, f"there is no event `{event}`", hint))
+    events = {}
+    for name, event in draft.events.items():
+        condition = draft.attempt(condition_of, event.condition, names, f"event `{name}`")
+        body = check_list(draft, bodies[name], names, _statement) if name in bodies else ()
+        if condition is not None:
+            events[name] = Event(name, condition, body)  # type: ignore[arg-type]
+    return events
 
 
 def _statement(draft: Draft, assignment: s.Assignment, names: Names, keyword: str) -> Statement:
@@ -105,7 +193,7 @@ def _statement(draft: Draft, assignment: s.Assignment, names: Names, keyword: st
     if variable is None:
         hint = suggest(target, set(draft.variables), "declare it first")
         raise EqsError(assignment.span, f"`{keyword}` writes the unknown name `{target}`", hint)
-    if variable.role not in (Role.STATE, Role.VARIABLE):
+    if variable.role not in (Role.STATE, Role.VARIABLE) or variable.linked:
         hint = "only states (d.../dt) and variables declared without a value can change"
         raise EqsError(
             assignment.span,
@@ -122,19 +210,37 @@ def _article(role: Role) -> str:
 def write_out(assignment: s.Assignment, names: Names, dimension: Dimension) -> Statement:
     """Return `x += e` as `x = x + e`, units checked."""
     target = symbol(assignment.target)
+    if dimension == BOOLEAN and assignment.operator != "=":
+        message = f"`{assignment.target}` is boolean: `{assignment.operator}` has no meaning"
+        raise EqsError(assignment.span, message, f"write `{assignment.target} = condition`")
     if assignment.operator in ("=", "+=", "-="):
         value = value_of(
             assignment.expression, names, dimension, f"what is assigned to `{assignment.target}`"
         )
         full = {"=": value, "+=": target + value, "-=": target - value}[assignment.operator]
+        return Statement(assignment.target, full, span=assignment.span)
+    typed = resolve(assignment.expression, names)
+    node, by = assignment.expression, f"what `{assignment.target}` is changed by"
+    if assignment.operator == "%=":
+        require(typed, dimension, node.span, by)
     else:
-        typed = resolve(assignment.expression, names)
-        require(
-            typed, DIMENSIONLESS, assignment.expression.span, f"a factor of `{assignment.target}`"
+        require(typed, DIMENSIONLESS, node.span, by)
+    if assignment.operator == "**=" and dimension != DIMENSIONLESS:
+        message = f"`{assignment.target}` has a unit, and a power would have another"
+        raise EqsError(
+            assignment.span, message, "divide by the unit first, and multiply at the end"
         )
-        factor: Expr = typed.expression  # type: ignore[assignment]
-        full = target * factor if assignment.operator == "*=" else target / factor
-    return Statement(assignment.target, full, assignment.span)
+    full = RATIO[assignment.operator](target, typed.expression)
+    return Statement(assignment.target, full, span=assignment.span)
+
+
+RATIO: dict[str, Callable[[Expr, Expr], Expr]] = {
+    "*=": lambda x, y: x * y,
+    "/=": lambda x, y: x / y,
+    "//=": lambda x, y: Floor(x / y),
+    "%=": lambda x, y: x - y * Floor(x / y),
+    "**=": lambda x, y: x**y,
+}
 
 
 def check_initial(draft: Draft, names: Names) -> tuple[Statement, ...]:
@@ -144,6 +250,7 @@ def check_initial(draft: Draft, names: Names) -> tuple[Statement, ...]:
         for name, v in draft.variables.items()
         if v.role is Role.INPUT and name in names.variables
     }
+    changing |= {name: names.variables.pop(name) for name in SPIKING if name in names.variables}
     names.why_no_draws = "initial values are fixed; spread them by parameters with a distribution"
     why = "its values come with the data, and there are none before the first step"
     names.hidden |= dict.fromkeys(changing, why)

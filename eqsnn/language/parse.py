@@ -30,6 +30,7 @@ from eqsnn.language.syntax_errors import (
 )
 
 GRAMMAR = Path(__file__).with_name("grammar.lark")
+HYPHENATED = {"event driven": "event-driven", "clock driven": "clock-driven"}
 
 
 class _Indentation(Indenter):
@@ -144,8 +145,8 @@ class _Build(Transformer):
         return Span(self.path, meta.line, meta.column, max(1, end - meta.column), text)
 
     def start(self, meta: Meta, children: list) -> s.Syntax:
-        blocks, networks = _split(children, s.Block, s.NetworkBlock)
-        return s.Syntax(self.path, self.text, blocks, networks)
+        parts = _split(children, s.Block, s.NetworkBlock, s.Function, s.Include)
+        return s.Syntax(self.path, self.text, *parts)
 
     def _block(self, kind: str, children: list) -> s.Block:
         return s.Block(self.span(children[0]), kind, str(children[0]), tuple(children[1:]))
@@ -155,6 +156,30 @@ class _Build(Transformer):
 
     def synapse(self, meta: Meta, children: list) -> s.Block:
         return self._block("synapse", children)
+
+    def equations(self, meta: Meta, children: list) -> s.Block:
+        return self._block("equations", children)
+
+    def function(self, meta: Meta, children: list) -> s.Function:
+        name, *arguments, expression, unit = children
+        given = tuple(argument for argument in arguments if argument is not None)
+        return s.Function(self.span(name), str(name), given, expression, unit)
+
+    def argument(self, meta: Meta, children: list) -> tuple[str, s.UnitText]:
+        return str(children[0]), children[1]
+
+    def include(self, meta: Meta, children: list) -> s.Include:
+        return s.Include(self.span(children[1]), str(children[1])[1:-1])
+
+    def use(self, meta: Meta, children: list) -> s.Use:
+        _, name, *exchanges = children
+        return s.Use(self.span(name), str(name), tuple(e for e in exchanges if e is not None))
+
+    def exchange(self, meta: Meta, children: list) -> tuple[str, s.Expression]:
+        return str(children[0]), children[1]
+
+    def event(self, meta: Meta, children: list) -> s.Event:
+        return s.Event(self.span(children[1]), str(children[1]), children[2])
 
     def network(self, meta: Meta, children: list) -> s.NetworkBlock:
         return s.NetworkBlock(self.span(children[0]), tuple(children[1:]))
@@ -192,7 +217,8 @@ class _Build(Transformer):
         return tuple(children)
 
     def flag(self, meta: Meta, children: list) -> s.Flag:
-        return s.Flag(self.span(meta), " ".join(children))
+        text = " ".join(child for child in children if child is not None)
+        return s.Flag(self.span(meta), HYPHENATED.get(text, text))
 
     def _setting(self, children: list) -> s.Setting:
         return s.Setting(self.span(children[0]), str(children[0]), children[1])
@@ -220,8 +246,29 @@ class _Build(Transformer):
     def initial(self, meta: Meta, children: list) -> s.Statements:
         return self._statements(children)
 
-    def on_pre(self, meta: Meta, children: list) -> s.Statements:
+    def background(self, meta: Meta, children: list) -> s.Statements:
         return self._statements(children)
+
+    def on_event(self, meta: Meta, children: list) -> s.Statements:
+        keyword, event, *rest = children
+        return replace(self._statements([keyword, *rest]), event=str(event))
+
+    def every(self, meta: Meta, children: list) -> s.Statements:
+        keyword, period, *rest = children
+        each_step = isinstance(period, s.Name) and period.text == "step"
+        return replace(self._statements([keyword, *rest]), period=None if each_step else period)
+
+    def _pathway(self, children: list) -> s.Statements:
+        keyword, name, event, *rest = children
+        return replace(
+            self._statements([keyword, *rest]), name=str(name or ""), event=str(event or "")
+        )
+
+    def on_pre(self, meta: Meta, children: list) -> s.Statements:
+        return self._pathway(children)
+
+    def on_post(self, meta: Meta, children: list) -> s.Statements:
+        return self._pathway(children)
 
     def statement(self, meta: Meta, children: list) -> s.Assignment:
         target, operator, expression = children
@@ -255,12 +302,26 @@ class _Build(Transformer):
         pre, post, synapse, *clauses = children
         span = self.span(pre)
         found: dict[str, Any] = {}
+        delays: dict[str, s.Expression] = {}
         for keyword, value in clauses:
-            if keyword in found:
-                word = {"condition": "if", "overrides": "with"}.get(keyword, keyword)
-                place = value[0].span if isinstance(value, tuple) else value.span
+            if keyword in found or (keyword == "delay" and value[0] in delays):
+                word = {"condition": "if", "overrides": "with", "targets": "to"}.get(
+                    keyword, keyword
+                )
+                place = (
+                    value[0].span
+                    if keyword == "overrides"
+                    else value.span
+                    if keyword != "delay"
+                    else value[1].span
+                )
                 raise EqsError(place, f"`{word}` is given twice", "keep one")
-            found[keyword] = value
+            if keyword == "delay":
+                delays |= dict([value])
+            else:
+                found[keyword] = value
+        if delays:
+            found["delays"] = tuple(delays.items())
         return s.ProjectionLine(span, str(pre), str(post), str(synapse), **found)
 
     def overrides(self, meta: Meta, children: list) -> tuple[str, tuple[s.Override, ...]]:
@@ -275,8 +336,21 @@ class _Build(Transformer):
     def probability(self, meta: Meta, children: list) -> tuple[str, s.Expression]:
         return "probability", children[0]
 
-    def delay(self, meta: Meta, children: list) -> tuple[str, s.Expression]:
-        return "delay", children[0]
+    def delay(self, meta: Meta, children: list) -> tuple[str, tuple[str, s.Expression]]:
+        pathway, expression = children
+        return "delay", (str(pathway or ""), expression)
+
+    def targets(self, meta: Meta, children: list) -> tuple[str, s.Targets]:
+        expression, iterator, *values = children
+        return "targets", s.Targets(self.span(meta), expression, str(iterator or ""), *values)
+
+    def pairs(self, meta: Meta, children: list) -> tuple[str, s.File]:
+        return "pairs", s.File(self.span(children[0]), str(children[0])[1:-1])
+
+    def link(self, meta: Meta, children: list) -> s.Link:
+        _, population, variable, source, read, *index = children
+        names = (str(name) for name in (population, variable, source, read))
+        return s.Link(self.span(population), *names, *index)
 
     def unit(self, meta: Meta, children: list) -> s.UnitText:
         return s.UnitText(self.span(meta), "".join(map(str, children)))

@@ -2,7 +2,17 @@
 
 from collections.abc import Iterator
 
-from eqsnn.language.model import Distribution, Model, NeuronModel, Role, SynapseModel, Value
+from sympy import Expr
+
+from eqsnn.language.model import (
+    Distribution,
+    Model,
+    NeuronModel,
+    Role,
+    Statement,
+    SynapseModel,
+    Value,
+)
 
 
 def format_model(model: Model) -> str:
@@ -35,8 +45,18 @@ def _lines(model: Model) -> Iterator[str]:
         yield from (f"    {name}{format_value(value)}" for name, value in population.values.items())
     for projection in model.projections.values():
         clauses = f", if {projection.condition}" if projection.condition is not None else ""
-        clauses += f", probability {projection.probability:g}" if projection.probability < 1 else ""
-        clauses += f", delay {projection.delay:g} ms" if projection.delay else ""
+        if isinstance(projection.probability, Expr) or projection.probability < 1:
+            clauses += f", probability {_number(projection.probability)}"
+        if projection.delay != 0:
+            clauses += f", delay {_number(projection.delay)} ms"
+        for pathway, delay in projection.delays.items():
+            clauses += f", delay of {pathway} {_number(delay)} ms"
+        if projection.targets is not None:
+            to = projection.targets
+            clauses += f", to {to.expression}"
+            clauses += f" for {to.iterator} in {to.values}" if to.values is not None else ""
+        if projection.pairs is not None:
+            clauses += f", {len(projection.pairs)} listed synapses"
         yield f"  {projection.name}: {projection.synapse}{clauses}"
         yield from (f"    {name}{format_value(value)}" for name, value in projection.values.items())
 
@@ -52,20 +72,31 @@ def _block(block: NeuronModel | SynapseModel) -> Iterator[str]:
         yield from (
             f"  {name}_post = sum of {expression}" for name, expression in block.summed.items()
         )
-        yield from (
-            f"  on_pre: {statement.target} = {statement.expression}" for statement in block.on_pre
-        )
+        for pathway in block.pathways:
+            event = f" at {pathway.event}" if pathway.event else ""
+            yield from _statements(f"on_{pathway.side} {pathway.name}{event}", pathway.statements)
         return
     if block.threshold is not None:
         yield f"  threshold: {block.threshold}"
-    yield from (
-        f"  reset: {statement.target} = {statement.expression}" for statement in block.reset
-    )
+    yield from _statements("reset", block.reset)
     if block.refractory is not None:
         yield f"  refractory: {block.refractory}"
-    yield from (
-        f"  update: {statement.target} = {statement.expression}" for statement in block.update
-    )
+    yield from _statements("update", block.update)
+    yield from _statements("background", block.background)
+    for regular in block.every:
+        period = "step" if regular.period is None else f"{regular.period:g} ms"
+        yield from _statements(f"every {period}", regular.statements)
+    for event in block.events.values():
+        yield f"  event {event.name}: {event.condition}"
+        yield from _statements(f"on {event.name}", event.statements)
+
+
+def _statements(keyword: str, statements: tuple[Statement, ...]) -> Iterator[str]:
+    yield from (f"  {keyword}: {s.target} = {s.expression}" for s in statements)
+
+
+def _number(value: float | Expr) -> str:
+    return str(value) if isinstance(value, Expr) else f"{value:g}"
 
 
 def variables_of(model: Model, role: Role) -> list[str]:

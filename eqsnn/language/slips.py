@@ -223,8 +223,8 @@ STATEMENT_BLOCK = re.compile(
     r"^\s*(?:reset|update|initial|background|on_pre|on_post|on\s|every\s)[^:]*:"
 )
 KEYWORDS = {
-    "neuron": ("threshold", "reset", "refractory", "method", "update", "initial"),
-    "synapse": ("method", "initial", "on_pre"),
+    "neuron": ("threshold", "reset", "refractory", "method", "update", "initial", "background"),
+    "synapse": ("method", "initial", "on_pre", "on_post"),
 }
 HABITUAL = {"on_spike": "reset", "on_reset": "reset", "spike": "threshold", "refrac": "refractory"}
 

@@ -1,23 +1,30 @@
 """A synapse block, checked against the neurons it joins."""
 
+from functools import partial
+
 from eqsnn.errors import EqsError
 from eqsnn.language import syntax as s
 from eqsnn.language.blocks import Draft
 from eqsnn.language.expressions import Names, suggest, value_of
-from eqsnn.language.model import NeuronModel, Role, Statement, SynapseModel, Variable
+from eqsnn.language.model import NeuronModel, Pathway, Role, Statement, SynapseModel, Variable
 from eqsnn.language.neurons import (
+    SPIKING,
     check_definitions,
     check_equations,
     check_initial,
+    check_list,
     check_method,
     check_statements,
     write_out,
 )
 from eqsnn.language.units import DIMENSIONLESS
 
+PATHWAYS = {"on_pre": "pre", "on_post": "post"}  # the side that the events come from
+COUNTS = ("N_pre", "N_post", "N_incoming", "N_outgoing")
+
 
 def written_by(block: s.Block) -> set[str]:
-    """Return the postsynaptic variables that a synapse block may write."""
+    """Return the variables of neurons that a synapse block may write."""
     own = {
         line.name
         for line in block.lines
@@ -31,11 +38,13 @@ def written_by(block: s.Block) -> set[str]:
         if isinstance(line, s.Definition) and line.name.endswith("_post")
     }
     for line in block.lines:
-        if isinstance(line, s.Statements) and line.keyword == "on_pre":
-            targets |= {
-                a.target.removesuffix("_post") for a in line.statements if a.target not in own
-            }
+        if isinstance(line, s.Statements) and line.keyword in PATHWAYS:
+            targets |= {_local(a.target) for a in line.statements if a.target not in own}
     return targets
+
+
+def _local(target: str) -> str:
+    return target.removesuffix("_post").removesuffix("_pre")
 
 
 def check_synapse(
@@ -49,10 +58,13 @@ def check_synapse(
         {name: v.unit.dimension for name, v in draft.variables.items() if not v.summed},
         prefix="noise",
         faulty=draft.faulty | faulty,
+        functions=draft.functions,
     )
-    names.variables |= dict.fromkeys(("i", "j", "N_pre", "N_post"), DIMENSIONLESS)
-    names.variables |= {f"{name}_pre": v.unit.dimension for name, v in pre.variables.items()}
-    names.variables |= {f"{name}_post": v.unit.dimension for name, v in post.variables.items()}
+    names.variables |= dict.fromkeys(("i", "j", *COUNTS), DIMENSIONLESS)
+    for side, neuron in (("pre", pre), ("post", post)):
+        names.variables |= {f"{n}_{side}": v.unit.dimension for n, v in neuron.variables.items()}
+        if neuron.threshold is not None:
+            names.variables |= {f"{name}_{side}": d for name, d in SPIKING.items()}
     equations = check_equations(draft, names)
     subexpressions = check_definitions(draft, names)
     summed = {}
@@ -63,11 +75,13 @@ def check_synapse(
             if value is not None:
                 summed[name.removesuffix("_post")] = value
     names.draws = True
-    on_pre = _on_pre(draft, names, pre, post)
+    pathways = _pathways(draft, names, pre, post)
     names.draws = False
+    _check_solvers(draft)
     local = Names(
         {n: d for n, d in names.variables.items() if not n.endswith(("_pre", "_post"))},
         prefix="noise",
+        functions=draft.functions,
     )
     return SynapseModel(
         name=draft.block.name,
@@ -76,7 +90,7 @@ def check_synapse(
         subexpressions=subexpressions,
         summed=summed,
         noise=tuple(names.noise),
-        on_pre=on_pre,
+        pathways=pathways,
         initial=check_initial(draft, local)
         if "initial" in draft.statements
         else check_statements(draft, "initial", local),
@@ -84,6 +98,23 @@ def check_synapse(
         method_span=draft.settings["method"].span if "method" in draft.settings else None,
         span=draft.block.span,
     )
+
+
+def _check_solvers(draft: Draft) -> None:
+    """An event-driven equation is advanced by itself: it may not look at what changes between events."""
+    states = {name: v for name, v in draft.variables.items() if v.role is Role.STATE}
+    for name, ode in draft.odes.items():
+        variable = states.get(name)
+        if variable is None:
+            continue
+        for other in sorted(s.names_in(ode.rate) & states.keys() - {name}):
+            if states[other].event_driven != variable.event_driven:
+                one, two = (name, other) if variable.event_driven else (other, name)
+                message = (
+                    f"`{one}` is event-driven, but `{two}` is not, and one depends on the other"
+                )
+                hint = "mark both (event-driven), or none"
+                draft.errors.append(EqsError(ode.span, message, hint))
 
 
 def _summed(
@@ -105,54 +136,78 @@ def _summed(
     return value_of(definition.expression, names, variable.unit.dimension, f"`{variable.name}`")
 
 
-def _on_pre(
+def _pathways(
     draft: Draft, names: Names, pre: NeuronModel, post: NeuronModel
-) -> tuple[Statement, ...]:
-    block = draft.statements.get("on_pre")
-    if block is None:
-        return ()
-    if pre.threshold is None:
-        message = f"`on_pre` waits for spikes, but neuron `{pre.name}` has no threshold"
-        draft.errors.append(EqsError(block.span, message, f"add a threshold to `{pre.name}`"))
-    checked = [
-        draft.attempt(_arrival, draft, assignment, names, post) for assignment in block.statements
-    ]
-    return tuple(statement for statement in checked if isinstance(statement, Statement))
+) -> tuple[Pathway, ...]:
+    neurons = {"pre": pre, "post": post}
+    found: dict[str, Pathway] = {}
+    for block in draft.several:
+        if block.keyword not in PATHWAYS:
+            continue
+        side = PATHWAYS[block.keyword]
+        name = block.name or side
+        if name in found or (block.name in PATHWAYS.values() and block.name != side):
+            message = f"there is a second pathway `{name}`"
+            draft.errors.append(EqsError(block.span, message, "choose another name"))
+        _check_event(draft, block, neurons[side])
+        check = partial(_arrival, neurons=neurons)
+        found[name] = Pathway(name, side, block.event, check_list(draft, block, names, check))
+    return tuple(found.values())
 
 
-def _arrival(draft: Draft, assignment: s.Assignment, names: Names, post: NeuronModel) -> Statement:
+def _check_event(draft: Draft, block: s.Statements, neuron: NeuronModel) -> None:
+    if block.event in ("", "spike"):
+        if neuron.threshold is None:
+            message = (
+                f"`{block.keyword}` waits for spikes, but neuron `{neuron.name}` has no threshold"
+            )
+            hint = f"add a threshold to `{neuron.name}`"
+            draft.errors.append(EqsError(block.span, message, hint))
+    elif block.event not in neuron.events:
+        hint = suggest(
+            block.event,
+            set(neuron.events),
+            f"declare it there with `event {block.event}: condition`",
+        )
+        message = f"neuron `{neuron.name}` has no event `{block.event}`"
+        draft.errors.append(EqsError(block.span, message, hint))
+
+
+def _arrival(
+    draft: Draft,
+    assignment: s.Assignment,
+    names: Names,
+    keyword: str,
+    neurons: dict[str, NeuronModel],
+) -> Statement:
     target = assignment.target
     own = draft.variables.get(target)
     if own is not None:
         if own.role not in (Role.STATE, Role.VARIABLE):
             raise EqsError(
                 assignment.span,
-                f"`on_pre` cannot write `{target}`: it is a {own.role.value}",
+                f"`{keyword}` cannot write `{target}`: it is a {own.role.value}",
                 "only states and variables without a value can change",
             )
         return write_out(assignment, names, own.unit.dimension)
-    if target.endswith("_pre"):
-        raise EqsError(
-            assignment.span,
-            f"`on_pre` cannot write the presynaptic `{target}`",
-            "write it in the neuron's `reset`",
-        )
-    local = target.removesuffix("_post")
-    variable = post.variables.get(local)
+    side = "pre" if target.endswith("_pre") else "post"
+    local, neuron = target.removesuffix(f"_{side}"), neurons[side]
+    variable = neuron.variables.get(local)
     if variable is None:
-        known = {*draft.variables, *(f"{name}_post" for name in post.variables)}
+        known = {*draft.variables}
+        known |= {f"{name}_{end}" for end, n in neurons.items() for name in n.variables}
         raise EqsError(
             assignment.span,
-            f"`on_pre` writes the unknown name `{target}`",
+            f"`{keyword}` writes the unknown name `{target}`",
             suggest(target, known, "declare it first"),
         )
-    if variable.role not in (Role.STATE, Role.VARIABLE):
+    if variable.role not in (Role.STATE, Role.VARIABLE) or variable.linked:
         raise EqsError(
             assignment.span,
-            f"`on_pre` cannot write `{local}` of neuron `{post.name}`: it is a {variable.role.value}",
+            f"`{keyword}` cannot write `{local}` of neuron `{neuron.name}`: it is a {variable.role.value}",
             "only states and variables without a value can change",
         )
     full = s.Assignment(
-        assignment.span, f"{local}_post", assignment.operator, assignment.expression
+        assignment.span, f"{local}_{side}", assignment.operator, assignment.expression
     )
     return write_out(full, names, variable.unit.dimension)

@@ -1,6 +1,6 @@
 """Syntax: the model file as frozen nodes, one for each rule of the grammar; the place is carried, never compared."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from eqsnn.errors import Span
@@ -133,10 +133,13 @@ class Assignment(Node):
 
 @dataclass(frozen=True, slots=True)
 class Statements(Node):
-    """`reset:`, `update:`, `initial:` or `on_pre:` with its statements."""
+    """`reset:`, `update:`, `initial:`, `background:`, `on EVENT:`, `every PERIOD:`, `on_pre NAME at EVENT:`, ..."""
 
     keyword: str
     statements: tuple[Assignment, ...]
+    name: str = ""  # of a pathway
+    event: str = ""
+    period: Expression | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,12 +150,28 @@ class Setting(Node):
     expression: Expression
 
 
-Line = Ode | Definition | Declaration | Statements | Setting
+@dataclass(frozen=True, slots=True)
+class Event(Node):
+    """`event name: condition`."""
+
+    name: str
+    condition: Expression
+
+
+@dataclass(frozen=True, slots=True)
+class Use(Node):
+    """`use equations with name = expression, ...`."""
+
+    equations: str
+    exchanges: tuple[tuple[str, Expression], ...]
+
+
+Line = Ode | Definition | Declaration | Statements | Setting | Event | Use
 
 
 @dataclass(frozen=True, slots=True)
 class Block(Node):
-    """A `neuron` or `synapse` block."""
+    """A `neuron`, `synapse` or `equations` block."""
 
     kind: str
     name: str
@@ -195,7 +214,38 @@ class ProjectionLine(Node):
     overrides: tuple[Override, ...] = ()
     condition: Expression | None = None
     probability: Expression | None = None
-    delay: Expression | None = None
+    delays: tuple[
+        tuple[str, Expression], ...
+    ] = ()  # of the pathways; "": all that come from the presynaptic side
+    targets: "Targets | None" = None
+    pairs: "File | None" = None
+
+
+@dataclass(frozen=True, slots=True)
+class Targets(Node):
+    """`to expression for name in range`: which postsynaptic neurons a presynaptic one reaches."""
+
+    expression: Expression
+    iterator: str = ""
+    values: Expression | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class File(Node):
+    """The name of a file in quotes."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Link(Node):
+    """`link population.variable = source.variable[index]`."""
+
+    population: str
+    variable: str
+    source: str
+    read: str
+    index: Expression | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,7 +255,24 @@ class ValuesLine(Node):
     file: str
 
 
-NetworkLine = TimeStep | PopulationLine | ProjectionLine | ValuesLine
+NetworkLine = TimeStep | PopulationLine | ProjectionLine | ValuesLine | Link
+
+
+@dataclass(frozen=True, slots=True)
+class Function(Node):
+    """`function name(argument : unit, ...) = expression : unit`."""
+
+    name: str
+    arguments: tuple[tuple[str, UnitText], ...]
+    expression: Expression
+    unit: UnitText
+
+
+@dataclass(frozen=True, slots=True)
+class Include(Node):
+    """`include "file.eqs"`."""
+
+    file: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,6 +290,8 @@ class Syntax:
     text: str = field(repr=False, compare=False)
     blocks: tuple[Block, ...]
     networks: tuple[NetworkBlock, ...]
+    functions: tuple[Function, ...] = ()
+    includes: tuple[Include, ...] = ()
 
 
 BINDING = {
@@ -262,12 +331,45 @@ def write_expression(node: Expression, within: int = 0) -> str:
     return f"({text})" if binding < within else text
 
 
+def names_in(node: Expression) -> set[str]:
+    """Return the names that an expression refers to, functions left out."""
+    if isinstance(node, Name):
+        return {node.text}
+    if isinstance(node, Call):
+        return {name for argument in node.arguments for name in names_in(argument)}
+    if isinstance(node, Unary):
+        return names_in(node.operand)
+    if isinstance(node, Binary):
+        return names_in(node.left) | names_in(node.right)
+    return set()
+
+
+def exchange_names(node: Expression, names: Mapping[str, Expression]) -> Expression:
+    """Return an expression with names exchanged for other expressions."""
+    if isinstance(node, Name):
+        return names.get(node.text, node)
+    if isinstance(node, Call):
+        return replace(node, arguments=tuple(exchange_names(a, names) for a in node.arguments))
+    if isinstance(node, Unary):
+        return replace(node, operand=exchange_names(node.operand, names))
+    if isinstance(node, Binary):
+        left, right = (exchange_names(side, names) for side in (node.left, node.right))
+        return replace(node, left=left, right=right)
+    return node
+
+
 def format_syntax(syntax: Syntax) -> str:
     """Write a parsed file back as text that parses to the same Syntax."""
     return "\n".join(_lines(syntax)) + "\n"
 
 
 def _lines(syntax: Syntax) -> Iterator[str]:
+    for include in syntax.includes:
+        yield f'include "{include.file}"'
+    for function in syntax.functions:
+        arguments = ", ".join(f"{name} : {unit.text}" for name, unit in function.arguments)
+        body = write_expression(function.expression)
+        yield f"function {function.name}({arguments}) = {body} : {function.unit.text}"
     for block in syntax.blocks:
         yield f"{block.kind} {block.name}:"
         for line in block.lines:
@@ -275,7 +377,7 @@ def _lines(syntax: Syntax) -> Iterator[str]:
         yield ""
     for network in syntax.networks:
         yield "network:"
-        yield from ("    " + _write_network_line(line) for line in network.lines)
+        yield from ("    " + write_network_line(line) for line in network.lines)
 
 
 def _write_line(line: Line) -> list[str]:
@@ -285,13 +387,27 @@ def _write_line(line: Line) -> list[str]:
         body = [
             f"    {s.target} {s.operator} {write_expression(s.expression)}" for s in line.statements
         ]
-        return [f"{line.keyword}:", *body]
+        return [f"{_write_heading(line)}:", *body]
+    if isinstance(line, Event):
+        return [f"event {line.name}: {write_expression(line.condition)}"]
+    if isinstance(line, Use):
+        exchanges = ", ".join(f"{name} = {write_expression(e)}" for name, e in line.exchanges)
+        return [f"use {line.equations}" + (f" with {exchanges}" if exchanges else "")]
     flags = f" ({', '.join(flag.text for flag in line.flags)})" if line.flags else ""
     if isinstance(line, Ode):
         return [f"d{line.state}/dt = {write_expression(line.rate)} : {line.unit.text}{flags}"]
     if isinstance(line, Definition):
         return [f"{line.name} = {write_expression(line.expression)} : {line.unit.text}{flags}"]
     return [f"{line.name} : {line.unit.text}{flags}{_write_given(line.value)}"]
+
+
+def _write_heading(line: Statements) -> str:
+    if line.keyword == "every":
+        return f"every {'step' if line.period is None else write_expression(line.period)}"
+    if line.keyword == "on":
+        return f"on {line.event}"
+    name = f" {line.name}" if line.name else ""
+    return f"{line.keyword}{name}" + (f" at {line.event}" if line.event else "")
 
 
 def _write_given(value: Given | None) -> str:
@@ -303,7 +419,8 @@ def _write_given(value: Given | None) -> str:
     return text
 
 
-def _write_network_line(line: NetworkLine) -> str:
+def write_network_line(line: NetworkLine) -> str:
+    """Write one line of the network block."""
     if isinstance(line, ValuesLine):
         return f'values: "{line.file}"'
     if isinstance(line, TimeStep):
@@ -311,15 +428,30 @@ def _write_network_line(line: NetworkLine) -> str:
     if isinstance(line, PopulationLine):
         size = "" if line.size is None else f"[{line.size}]"
         return f"{line.name} : {line.neuron}{size}{_write_overrides(line.overrides)}"
+    if isinstance(line, Link):
+        index = "" if line.index is None else f"[{write_expression(line.index)}]"
+        return f"link {line.population}.{line.variable} = {line.source}.{line.read}{index}"
     text = f"{line.pre} -> {line.post} : {line.synapse}{_write_overrides(line.overrides)}"
-    for keyword, clause in (
-        ("if", line.condition),
-        ("probability", line.probability),
-        ("delay", line.delay),
-    ):
+    return text + "".join(f" {clause}" for clause in _write_clauses(line))
+
+
+def _write_clauses(line: ProjectionLine) -> Iterator[str]:
+    if line.targets is not None:
+        to = f"to {write_expression(line.targets.expression)}"
+        if line.targets.values is not None:
+            to += f" for {line.targets.iterator} in {write_expression(line.targets.values)}"
+        yield to
+    if line.pairs is not None:
+        yield f'pairs "{line.pairs.name}"'
+    for keyword, clause in (("if", line.condition), ("probability", line.probability)):
         if clause is not None:
-            text += f" {keyword} {write_expression(clause)}"
-    return text
+            yield f"{keyword} {write_expression(clause)}"
+    for name, delay in line.delays:
+        yield (
+            f"delay {name} {write_expression(delay)}"
+            if name
+            else f"delay {write_expression(delay)}"
+        )
 
 
 def _write_overrides(overrides: tuple[Override, ...]) -> str:

@@ -27,6 +27,7 @@ COHERENT = (
     Fraction(1),
 )
 DIMENSIONLESS: Dimension = (Fraction(0),) * len(BASES)
+BOOLEAN: Dimension = ()  # of a condition that has a name
 TIME: Dimension = tuple(Fraction(base == "second") for base in BASES)
 
 LONG_NAMES = (
@@ -194,7 +195,11 @@ _TOKEN = re.compile(
 
 
 def parse_unit(text: str) -> Unit:
-    """Return the unit written as `text`, e.g. `mV`, `nS/ms`, `amp/metre**2`, `1`. Raises UnknownUnit."""
+    """Return the unit written as `text`, e.g. `mV`, `nS/ms`, `amp/metre**2`, `1`, `boolean`. Raises UnknownUnit."""
+    if text == "boolean":
+        return Unit(text, BOOLEAN, 1.0)
+    if text == "integer":
+        return Unit(text, DIMENSIONLESS, 1.0)
     tokens = [match.group().strip() for match in _TOKEN.finditer(text)]
     dimension, factor, rest = _product(tokens)
     if rest or "".join(tokens) != re.sub(r"\s", "", text):

@@ -4,17 +4,21 @@ import math
 from collections.abc import Mapping
 from dataclasses import replace
 
+import sympy
+
 from eqsnn.errors import EqsError
 from eqsnn.language import syntax as s
 from eqsnn.language.builtins import BUILTINS, CENTRED, CONSTANTS, DISTRIBUTIONS
-from eqsnn.language.expressions import number_of, suggest
+from eqsnn.language.expressions import Names, condition_of, number_of, suggest
 from eqsnn.language.model import Distribution, Role, Value, Variable
-from eqsnn.language.units import DIMENSIONLESS, unit_table
+from eqsnn.language.units import BOOLEAN, DIMENSIONLESS, unit_table
 
 
 def check_value(given: s.Given, variable: Variable) -> Value:
     """Return the value of a parameter in coherent units. Raises EqsError."""
     expression = given.expression
+    if variable.unit.dimension == BOOLEAN:
+        return _truth(given, variable)
     drawn = isinstance(expression, s.Call) and expression.function not in BUILTINS
     if not given.learned and not drawn:
         number = number_of(expression, variable.unit.dimension, f"the value of `{variable.name}`")
@@ -34,6 +38,20 @@ def check_value(given: s.Given, variable: Variable) -> Value:
             f"add the range that makes sense, as in `~ {s.write_expression(expression)} in [low, high]`",
         )
     return Value(distribution, given.learned, low, high, given.span)
+
+
+def _truth(given: s.Given, variable: Variable) -> Value:
+    if given.learned:
+        raise EqsError(
+            given.span,
+            f"`{variable.name}` is boolean, and nothing between true and false can be learned",
+            "write `= True` or `= False`",
+        )
+    what = f"the value of `{variable.name}`"
+    holds = condition_of(given.expression, Names({}), what)
+    if holds not in (sympy.true, sympy.false):
+        raise EqsError(given.span, f"{what} must be a constant", "write `= True` or `= False`")
+    return Value(float(holds is sympy.true), span=given.span)
 
 
 def _distribution(call: s.Call, variable: Variable) -> tuple[Distribution, float, float]:

@@ -11,6 +11,7 @@ from eqsnn.language.model import Model, NeuronModel, Noise, NoiseKind, Role, Syn
 from eqsnn.maths.integrators import DT, TIME
 from eqsnn.maths.program import NETWORK, Assign, Delay, Gather, Input, Kind, Space, Statement
 
+LASTSPIKE = symbol("lastspike")
 Names = dict[Symbol, Expr]
 Block = NeuronModel | SynapseModel
 
@@ -116,6 +117,8 @@ class Builder:
                 current[symbol(variable.name)] = self.read(
                     f"{name}.{variable.name}", name, kind, variable.shared
                 )
+        if name in self.model.populations and mentions(self.model, name, "lastspike"):
+            current[LASTSPIKE] = self.read(f"{name}.lastspike", name, Kind.STATE)
         for noise in block.noise:
             current[noise.symbol] = self._draw(name, noise)
         current |= indices(self, name, block)
@@ -155,7 +158,7 @@ def summed_into(model: Model, population: str) -> set[str]:
 
 def indices(build: Builder, name: str, block: Block) -> Names:
     """Bind i and N (a synapse: i, j, N_pre, N_post) where the block mentions them."""
-    space, used = build.spaces[name], _mentioned(block)
+    space, used = build.spaces[name], mentioned(block)
     bound: Names = {}
     for local, population in (
         {"i": space.pre, "j": space.post} if space.is_projection else {"i": name}
@@ -171,17 +174,38 @@ def indices(build: Builder, name: str, block: Block) -> Names:
     ).items():
         if symbol(local) in used:
             bound[symbol(local)] = build.read(f"{population}.N", NETWORK, Kind.SETTING)
+    if space.is_projection:
+        for local, population in {"N_incoming": space.post, "N_outgoing": space.pre}.items():
+            if symbol(local) in used:
+                count = build.read(f"{name}.{local}", population, Kind.SETTING)
+                bound[symbol(local)] = build.gather(name, count, from_post=local == "N_incoming")
     return bound
 
 
-def _mentioned(block: Block) -> set[Symbol]:
+def mentions(model: Model, population: str, local: str) -> bool:
+    """Whether a population or one of its synapses refers to a name of the population."""
+    if symbol(local) in mentioned(model.neuron_of(population)):
+        return True
+    return any(
+        symbol(f"{local}_{side}") in mentioned(model.synapse_of(projection.name))
+        for projection in model.projections.values()
+        for side, end in (("pre", projection.pre), ("post", projection.post))
+        if end == population
+    )
+
+
+def mentioned(block: Block) -> set[Symbol]:
+    """Return every symbol that a block refers to."""
     expressions: list[Expr | Boolean] = [*block.equations.values(), *block.subexpressions.values()]
     statements = [*block.initial]
     if isinstance(block, NeuronModel):
-        statements += [*block.reset, *block.update]
+        statements += [*block.reset, *block.update, *block.background]
+        statements += [s for regular in block.every for s in regular.statements]
+        statements += [s for event in block.events.values() for s in event.statements]
+        expressions += [event.condition for event in block.events.values()]
         expressions += [e for e in (block.threshold, block.refractory) if e is not None]
     else:
-        statements += block.on_pre
+        statements += [s for pathway in block.pathways for s in pathway.statements]
         expressions += block.summed.values()
     expressions += [statement.expression for statement in statements]
     return {s for e in expressions for s in e.free_symbols}  # type: ignore[misc]

@@ -1,23 +1,28 @@
 """discretise: Model -> Program of one time step, in the order of a Brian2 step.
 
-Values held over the step, sums over synapses (of values at its start), integration (frozen where refractory),
-`update` statements, thresholds, arriving spikes, resets.
+Values held over the step, `every` statements, sums over synapses (of values at their start), integration (frozen where
+refractory), `update` statements, thresholds, events, what arrives from presynaptic neurons, `background`, what arrives
+from postsynaptic neurons, resets, what events do.
 """
+
+from collections.abc import Iterable, Mapping, Set
 
 import sympy
 from sympy import Expr, Integer, Rational, Symbol
+from sympy.logic.boolalg import Boolean
 
 from eqsnn.errors import EqsError, ModelError
 from eqsnn.language.functions import Detach, Floor, Mix, Spike, Where, absolute, symbol
-from eqsnn.language.model import Model, NeuronModel, Role
-from eqsnn.maths.build import Block, Builder, Names, Scope
-from eqsnn.maths.integrators import ALIASES, DT, INTEGRATORS, NotApplicable, System, choose
+from eqsnn.language.model import Event, Model, NeuronModel, Role, Statement
+from eqsnn.maths.build import LASTSPIKE, Block, Builder, Names, Scope, mentions
+from eqsnn.maths.integrators import ALIASES, DT, INTEGRATORS, TIME, NotApplicable, System, choose
 from eqsnn.maths.margin import margin_of, reset_distance
 from eqsnn.maths.program import NETWORK, Assign, Kind, Program
-from eqsnn.maths.projections import HALF, deliver, pairwise, sum_over_synapses
+from eqsnn.maths.projections import HALF, deliver, follow_links, pairwise, sum_over_synapses
 
 SURROGATE_WIDTH = "surrogate_width"  # relative to the distance from reset to threshold
 LONG_AGO = 1.0e6  # steps since the last spike of a neuron that never fired
+LONG_AGO_MS = -1.0e7  # and when that was; Brian2 has the same -1e4 s
 
 
 def discretise(
@@ -42,30 +47,39 @@ def discretise(
         build.enter(name)
     for name in model.populations:
         hold_over_dt(build, name)
+        _every(build, name)
     for projection in model.projections.values():
         sum_over_synapses(build, projection)
     active = {name: _activity(build, name) for name in model.populations}
     for name in model.populations:
+        _bind_activity(build, name, active[name])
         output_start_of_step(build, name)
+        follow_links(build, name)
         _integrate(build, name, active[name], method)
         _update(build, name, active[name])
     for name in model.projections:
-        _integrate(build, name, None, method)
+        _integrate_synapses(build, name, method)
     spikes = {name: _threshold(build, name, active[name]) for name in model.populations}
-    for projection in model.projections.values():
-        spike = spikes[projection.pre]
-        if spike is not None:
-            deliver(
-                build,
-                projection,
-                spike,
-                _still_active(active[projection.post], spikes[projection.post]),
-            )
+    still = {name: _still_active(active[name], spikes[name]) for name in model.populations}
+    for name in model.populations:
+        _bind_activity(build, name, still[name])
+    events = {
+        (name, event.name): _event(build, name, event)
+        for name in model.populations
+        for event in model.neuron_of(name).events.values()
+    }
+    arriving = spikes | events
+    _deliver_all(build, "pre", arriving, still)
+    for name in model.populations:
+        _background(build, name, still[name])
+    _deliver_all(build, "post", arriving, still)
     fired = {
         name: _reset(build, name, spike, detach_reset)
         for name, spike in spikes.items()
         if spike is not None
     }
+    for (name, event), happened in events.items():
+        _respond(build, name, model.neuron_of(name).events[event], happened)
     _close(build, fired)
     return Program(
         spaces=build.spaces,
@@ -87,6 +101,69 @@ def hold_over_dt(build: Builder, name: str) -> None:
             scope.current[symbol(local)] = build.assign(
                 f"{name}.{local}", name, scope.resolve(definition)
             )
+
+
+def _every(build: Builder, name: str) -> None:
+    """Run what happens at the start of some steps; what is frozen while refractory keeps last step's state."""
+    neuron, scope = build.model.neuron_of(name), build.scopes[name]
+    if not neuron.every:
+        return
+    before = _activity_before(build, name)
+    _bind_activity(build, name, before)
+    number = Floor(TIME / DT + HALF)
+    for regular in neuron.every:
+        due: Boolean = sympy.true
+        if regular.period is not None:
+            steps = max(1, round(regular.period / build.model.dt))
+            due = number - steps * Floor(number / steps) < HALF
+        changed = Scope(name, dict(scope.current), scope.subexpressions)
+        _execute(build, name, regular.statements, changed, before, "regular")
+        for local in _written(regular.statements):
+            value = Where(due, changed.current[local], scope.current[local])
+            scope.current[local] = build.assign(f"{name}.{local}.regular", name, value)
+
+
+def _execute(
+    build: Builder,
+    name: str,
+    statements: Iterable[Statement],
+    scope: Scope,
+    active: Expr | None,
+    label: str,
+) -> None:
+    """Execute statements of a neuron in order; what is frozen while refractory is written where `active`."""
+    variables = build.model.neuron_of(name).variables
+    for statement in statements:
+        target = symbol(statement.target)
+        value = scope.resolve(statement.expression)
+        known = variables.get(statement.target)
+        if known is not None and known.frozen_when_refractory and active is not None:
+            value = Where(active > HALF, value, scope.current[target])
+        scope.current[target] = build.assign(f"{name}.{statement.target}.{label}", name, value)
+
+
+def _written(statements: Iterable[Statement]) -> list[Symbol]:
+    return [symbol(n) for n in dict.fromkeys(s.target for s in statements if not s.temporary)]
+
+
+def _activity_before(build: Builder, name: str) -> Expr | None:
+    """Return the activity at the end of the step before."""
+    neuron = build.model.neuron_of(name)
+    if neuron.refractory is None:
+        return None
+    if not isinstance(neuron.refractory, Expr):
+        return build.read(f"{name}.was_active", name, Kind.STATE)
+    since = build.read(f"{name}.steps_since_spike", name, Kind.STATE)
+    period = build.scopes[name].resolve(neuron.refractory)
+    return Where(since >= Floor((period + DT / 1000) / DT), Integer(1), Integer(0))
+
+
+def _bind_activity(build: Builder, name: str, active: Expr | None) -> None:
+    if mentions(build.model, name, "not_refractory"):
+        value = (
+            Integer(1) if active is None else build.assign(f"{name}.not_refractory", name, active)
+        )
+        build.scopes[name].current[symbol("not_refractory")] = value
 
 
 def _activity(build: Builder, name: str) -> Symbol | None:
@@ -127,16 +204,40 @@ def output_start_of_step(build: Builder, name: str) -> None:
             )
 
 
-def _integrate(build: Builder, name: str, active: Symbol | None, method: str | None) -> None:
+def _integrate_synapses(build: Builder, name: str, method: str | None) -> None:
+    """Advance synaptic states. An event-driven one follows the solution of its equation in every step.
+
+    In Brian2 it is advanced when an event arrives, by the time since the last one: the same at every event. Its initial
+    value holds at the first event's time 0, hence no advance in the first step.
+    """
+    variables, scope = build.model.synapse_of(name).variables, build.scopes[name]
+    driven = [symbol(x) for x in build.block(name).equations if variables[x].event_driven]
+    before = {x: scope.current[x] for x in driven}
+    _integrate(build, name, None, method, skipped=set(driven))
+    if driven:
+        _integrate(build, name, None, "exact", skipped=scope.current.keys() - before.keys())
+    for x in driven:
+        value = Where(TIME > DT / 2, scope.current[x], before[x])
+        scope.current[x] = build.assign(f"{name}.{x}.advanced", name, value)
+
+
+def _integrate(
+    build: Builder,
+    name: str,
+    active: Symbol | None,
+    method: str | None,
+    *,
+    skipped: Set[Symbol] = frozenset(),
+) -> None:
     block = build.block(name)
-    if not block.equations:
+    states = [symbol(x) for x in block.equations if symbol(x) not in skipped]
+    if not states:
         return
     scope = build.scopes[name]
     white = tuple(noise.symbol for noise in block.noise if noise.white)
-    states = [symbol(x) for x in block.equations]
     held = {s: value for s, value in scope.current.items() if s not in (*states, *white)}
     opened = Scope(name, held, scope.subexpressions)
-    rates = {symbol(x): opened.resolve(rate) for x, rate in block.equations.items()}
+    rates = {x: opened.resolve(block.equations[x.name]) for x in states}
     if name in build.model.projections:
         rates = {x: gathered(build, name, rate, (*states, *white)) for x, rate in rates.items()}
     outside = {s: scope.current[s] for s in (*states, *white)}
@@ -192,12 +293,18 @@ def cannot_integrate(block: Block, name: str, system: System, refusal: NotApplic
 
 def _update(build: Builder, name: str, active: Symbol | None) -> None:
     neuron, scope = build.model.neuron_of(name), build.scopes[name]
-    for statement in neuron.update:
-        target = symbol(statement.target)
-        value = scope.resolve(statement.expression)
-        if neuron.variables[statement.target].frozen_when_refractory and active is not None:
-            value = Where(active > HALF, value, scope.current[target])
-        scope.current[target] = build.assign(f"{name}.{statement.target}.updated", name, value)
+    _execute(build, name, neuron.update, scope, active, "updated")
+
+
+def _background(build: Builder, name: str, active: Expr | None) -> None:
+    _execute(
+        build,
+        name,
+        build.model.neuron_of(name).background,
+        build.scopes[name],
+        active,
+        "background",
+    )
 
 
 def _threshold(build: Builder, name: str, active: Symbol | None) -> Symbol | None:
@@ -220,7 +327,50 @@ def _threshold(build: Builder, name: str, active: Symbol | None) -> Symbol | Non
         f"{name}.margin": above,
         f"{name}.threshold_to_reset": scale,
     }
+    if LASTSPIKE in scope.current:
+        latest = Where(spike > HALF, TIME, scope.current[LASTSPIKE])
+        scope.current[LASTSPIKE] = build.assign(f"{name}.lastspike.latest", name, latest)
     return spike
+
+
+def _event(build: Builder, name: str, event: Event) -> Symbol:
+    """Return 1 where the condition of an event holds, differentiated as a spike is."""
+    scope = build.scopes[name]
+    margin, strict = margin_of(event.condition)
+    distance = scope.resolve(reset_distance(margin, event.statements))
+    above = build.assign(f"{name}.{event.name}.margin", name, scope.resolve(margin))
+    scale = build.assign(f"{name}.{event.name}.distance", name, Detach(absolute(distance)))
+    width = build.read(SURROGATE_WIDTH, NETWORK, Kind.SETTING)
+    happens = Spike(above, scale * width, Integer(strict))
+    happened = build.assign(f"{name}.event.{event.name}", name, happens)
+    build.outputs[f"{name}.event.{event.name}"] = happened
+    return happened
+
+
+def _respond(build: Builder, name: str, event: Event, happened: Symbol) -> None:
+    """Execute what `on event:` says where the event happened; refractoriness does not matter."""
+    scope = build.scopes[name]
+    after = Scope(name, dict(scope.current), scope.subexpressions)
+    _execute(build, name, event.statements, after, None, event.name)
+    for local in _written(event.statements):
+        value = Mix(happened, after.current[local], scope.current[local])
+        scope.current[local] = build.assign(f"{name}.{local}.{event.name}", name, value)
+
+
+def _deliver_all(
+    build: Builder,
+    side: str,
+    events: Mapping[str | tuple[str, str], Symbol | None],
+    active: Mapping[str, Expr | None],
+) -> None:
+    """Run the pathways of one side, of all projections in the order of the file."""
+    for projection in build.model.projections.values():
+        end = projection.pre if side == "pre" else projection.post
+        for pathway in build.model.synapse_of(projection.name).pathways:
+            key = end if pathway.event in ("", "spike") else (end, pathway.event)
+            event = events[key] if pathway.side == side else None
+            if event is not None:
+                deliver(build, projection, pathway, event, active)
 
 
 def _reset(build: Builder, name: str, spike: Symbol, detach: bool) -> Symbol:
@@ -231,10 +381,10 @@ def _reset(build: Builder, name: str, spike: Symbol, detach: bool) -> Symbol:
     fired = Scope(name, dict(scope.current), scope.subexpressions)
     for statement in neuron.reset:
         fired.current[symbol(statement.target)] = fired.resolve(statement.expression)
-    for local in dict.fromkeys(statement.target for statement in neuron.reset):
-        old, new = scope.current[symbol(local)], fired.current[symbol(local)]
+    for local in _written(neuron.reset):
+        old, new = scope.current[local], fired.current[local]
         value = Where(by > HALF, new, old) if detach else Mix(by, new, old)
-        scope.current[symbol(local)] = build.assign(f"{name}.{local}.reset", name, value)
+        scope.current[local] = build.assign(f"{name}.{local}.reset", name, value)
     return by
 
 

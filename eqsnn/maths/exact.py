@@ -31,7 +31,7 @@ from sympy.logic.boolalg import Boolean
 
 from eqsnn.language.functions import Where, clip, symbol
 from eqsnn.language.model import Model, Projection
-from eqsnn.maths.build import Builder, Names, Scope
+from eqsnn.maths.build import Builder, Names, Scope, mentions
 from eqsnn.maths.crossing import EARLY, LATE, OFFSET, ONE, ZERO, Neurons, beginning, cross, present
 from eqsnn.maths.discretise import hold_over_dt, output_start_of_step
 from eqsnn.maths.flow import flow_of
@@ -65,6 +65,7 @@ def exact(model: Model, *, method: str | None = None, delays: Iterable[str] = ()
     by a state, `update` statements that are not steps of length dt; and for a delay parameter below one step or of
     synapses whose own variables are written by spikes.
     """
+    _refuse_what_has_no_crossing(model)
     build = Builder(model)
     build.read("t", NETWORK, Kind.DRIVE)
     build.read("dt", NETWORK, Kind.SETTING)
@@ -96,6 +97,36 @@ def exact(model: Model, *, method: str | None = None, delays: Iterable[str] = ()
         delays=tuple(build.delays),
         notes=tuple(dict.fromkeys(build.notes)),
     )
+
+
+def _refuse_what_has_no_crossing(model: Model) -> None:
+    advice = "use the surrogate gradient for this model"
+    for name in model.populations:
+        neuron = model.neuron_of(name)
+        parts = {
+            "`event`": neuron.events,
+            "`every`": neuron.every,
+            "`background`": neuron.background,
+        }
+        parts["`lastspike`"] = mentions(model, name, "lastspike")
+        parts["`not_refractory`"] = mentions(model, name, "not_refractory")
+        for part, used in parts.items():
+            if used:
+                message = f"`{neuron.name}`: {part} has no exact derivative by spike times"
+                raise refusal(neuron, message, advice)
+    for projection in model.projections.values():
+        synapse = model.synapse_of(projection.name)
+        others = [
+            p.name for p in synapse.pathways if p.name != "pre" or p.event not in ("", "spike")
+        ]
+        if others:
+            message = (
+                f"`{synapse.name}`: pathway `{others[0]}` has no exact derivative by spike times"
+            )
+            raise refusal(synapse, message, advice)
+        if isinstance(projection.delay, Expr) or projection.link:
+            message = f"`{projection.name}`: a link or a delay that varies has no exact derivative"
+            raise refusal(projection, message, advice)
 
 
 def _taps(build: Builder, projection: Projection, learned: bool) -> Taps:

@@ -1,7 +1,6 @@
 """From a model to what a kernel runs on: sizes, synapses, settings, initial states, drives, noise."""
 
 import math
-import zlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -13,11 +12,11 @@ from torch import Tensor
 from eqsnn.backends.kernel import Noise
 from eqsnn.backends.pytorch import compile_once
 from eqsnn.errors import InputError
-from eqsnn.language.functions import Where, symbol
 from eqsnn.language.model import Model, Role
-from eqsnn.maths.discretise import LONG_AGO
+from eqsnn.maths.connect import connection_settings, existing_pairs
+from eqsnn.maths.discretise import LONG_AGO, LONG_AGO_MS
 from eqsnn.maths.initial import initial_state
-from eqsnn.maths.program import NETWORK, Assign, Gather, Input, Kind, Program, Space
+from eqsnn.maths.program import NETWORK, Kind, Program
 from eqsnn.simulation.parameters import sizes_of
 from eqsnn.simulation.recording import Recording
 
@@ -56,17 +55,10 @@ def synapses_of(model: Model) -> dict[str, Tensor]:
 
     A probability is drawn from the projection's name, so that a model file means the same network every time.
     """
-    found = {}
-    for projection in model.projections.values():
-        pre, post = sizes_of(model, projection.name)
-        exists = np.ones((pre, post), dtype=bool)
-        if projection.condition is not None:
-            exists &= _evaluate_condition(model, projection.name)
-        if projection.probability < 1:
-            rng = np.random.default_rng(zlib.crc32(projection.name.encode()))
-            exists &= rng.random((pre, post)) < projection.probability
-        found[projection.name] = torch.from_numpy(exists).unsqueeze(-1)
-    return found
+    return {
+        name: torch.from_numpy(existing_pairs(model, name)).unsqueeze(-1)
+        for name in model.projections
+    }
 
 
 def existing(name: str, shape: tuple[int, ...], synapses: Mapping[str, Tensor]) -> Tensor:
@@ -75,37 +67,6 @@ def existing(name: str, shape: tuple[int, ...], synapses: Mapping[str, Tensor]) 
     if pairs is None or len(shape) != 2 or math.prod(shape) == 1:
         return torch.ones(shape, dtype=torch.bool)
     return pairs[..., 0]
-
-
-def _evaluate_condition(model: Model, name: str) -> np.ndarray:
-    """Evaluate `if` over all pairs through the backend, the one place that spells expressions."""
-    projection = model.projections[name]
-    pre, post = sizes_of(model, name)
-    ends = {"i": symbol("(pre).i"), "j": symbol("(post).i")}
-    spaces = {
-        "(pre)": Space("(pre)"),
-        "(post)": Space("(post)"),
-        name: Space(name, "(pre)", "(post)"),
-    }
-    inputs = tuple(Input(s, str(s)[:-2], Kind.SETTING) for s in ends.values())
-    inputs += tuple(Input(symbol(n), NETWORK, Kind.SETTING) for n in ("N_pre", "N_post"))
-    gathers = tuple(
-        Gather(symbol(local), name, s, from_post=local == "j") for local, s in ends.items()
-    )
-    holds = Assign(
-        symbol("holds"), name, Where(projection.condition, symbol("i") * 0 + 1, symbol("i") * 0)
-    )
-    program = Program(spaces, inputs, (*gathers, holds), {}, {"holds": holds.target})
-    given = {
-        "(pre).i": _indices(pre),
-        "(post).i": _indices(post),
-        "N_pre": float(pre),
-        "N_post": float(post),
-    }
-    result = compile_once(program)(given, {}, torch.float64)["holds"]
-    return np.broadcast_to(
-        torch.as_tensor(result).reshape(*np.shape(result)[:2]).numpy() > 0.5, (pre, post)
-    )
 
 
 def _indices(n: int) -> Tensor:
@@ -118,6 +79,8 @@ def settings_of(model: Model) -> dict[str, Tensor | float]:
     for name in model.populations:
         (size,) = sizes_of(model, name)
         settings |= {f"{name}.i": _indices(size), f"{name}.N": float(size)}
+    for name, values in connection_settings(model).items():
+        settings[name] = torch.from_numpy(values).unsqueeze(-1)
     return settings
 
 
@@ -152,6 +115,8 @@ def initial_states(
         shape = (*sizes_of(model, given.space), lanes)
         if name in found:
             value = torch.as_tensor(found[name], dtype=dtype)
+        elif name.endswith(".lastspike"):
+            value = torch.tensor(LONG_AGO_MS, dtype=dtype)
         elif name.endswith("steps_since_spike"):
             value = torch.tensor(LONG_AGO, dtype=dtype)
         elif name.rsplit(".", 1)[-1].startswith(
