@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 
 import sympy
-from sympy import Expr, Integer, Rational
+from sympy import Basic, Expr, Integer, Rational
 from sympy.logic.boolalg import Boolean
 
 from eqsnn.errors import Consequence, EqsError, Span
@@ -15,6 +15,7 @@ from eqsnn.language import syntax as s
 from eqsnn.language.builtins import BUILTINS, CONSTANTS, DRAWS, UnitRule
 from eqsnn.language.functions import PoissonQuantile, Where, symbol, truncate
 from eqsnn.language.model import Noise, NoiseKind
+from eqsnn.language.size import LARGEST, size_of, too_large
 from eqsnn.language.units import (
     BOOLEAN,
     DIMENSIONLESS,
@@ -101,6 +102,7 @@ class Names:
     noise: list[Noise] = field(default_factory=list)
     prefix: str = "noise"
     faulty: set[str] = field(default_factory=set)  # declared by lines that are themselves at fault
+    sizes: dict[Basic, int] = field(default_factory=dict)  # of expressions, remembered
     hidden: dict[str, str] = field(default_factory=dict)  # names of other places, and what to do
     functions: Mapping[str, UserFunction] = field(default_factory=dict)
 
@@ -152,18 +154,22 @@ def number_of(node: s.Expression, expected: Dimension, what: str) -> float:
 
 def _only_numbers(node: s.Expression, what: str) -> None:
     """Raise EqsError for a name that is no unit and no constant."""
-    if isinstance(node, s.Name) and node.text not in (*CONSTANTS, *unit_table()):
-        if suggest_unit(node.text):
-            raise EqsError(node.span, f"unknown name `{node.text}`", suggest_unit(node.text))
-        hint = "write the number"
-        if what.startswith("the value of"):
-            hint += (
-                f"; what is computed from other values is {what.split('of ')[1][:-1]} = ... : unit`"
-            )
-        message = f"{what} must be a number, so it cannot depend on `{node.text}`"
-        raise EqsError(node.span, message, hint)
-    for part in s.parts_of(node):
-        _only_numbers(part, what)
+    waiting = [node]
+    while waiting:
+        part = waiting.pop()
+        waiting += reversed(s.parts_of(part))
+        if isinstance(part, s.Name) and part.text not in (*CONSTANTS, *unit_table()):
+            raise _no_number(part, what)
+
+
+def _no_number(node: s.Name, what: str) -> EqsError:
+    if suggest_unit(node.text):
+        return EqsError(node.span, f"unknown name `{node.text}`", suggest_unit(node.text))
+    hint = "write the number"
+    if what.startswith("the value of"):
+        hint += f"; what is computed from other values is {what.split('of ')[1][:-1]} = ... : unit`"
+    message = f"{what} must be a number, so it cannot depend on `{node.text}`"
+    return EqsError(node.span, message, hint)
 
 
 def require(typed: Typed, expected: Dimension, span: Span, what: str) -> None:
@@ -230,8 +236,8 @@ def _resolve(node: s.Expression, names: Names) -> Typed:
     if isinstance(node, s.Unary):
         return _unary(node, names)
     if isinstance(node, s.Call):
-        return _finite(_call(node, names), node)
-    return _finite(_binary(node, names), node)
+        return _finite(_call(node, names), node, names)
+    return _finite(_binary(node, names), node, names)
 
 
 def _number(node: s.Number) -> Typed:
@@ -243,8 +249,21 @@ def _number(node: s.Number) -> Typed:
     return Typed(Rational(node.text), DIMENSIONLESS, is_literal=True)
 
 
-def _finite(typed: Typed, node: s.Expression) -> Typed:
-    """Refuse a constant that is infinite or not real, where it arises."""
+def _refuse_beyond_floats(typed: Typed, node: s.Expression) -> None:
+    """Refuse a function of constants that no float holds: functions of it would take for ever."""
+    if abs(typed.expression.evalf(15)) > 10**LARGEST_NUMBER:
+        raise EqsError(
+            node.span, f"a number of more than {LARGEST_NUMBER} digits", "write a smaller one"
+        )
+
+
+def _finite(typed: Typed, node: s.Expression, names: Names) -> Typed:
+    """Refuse a constant that is infinite or not real, and what is too large, where it arises."""
+    size = size_of(typed.expression, names.sizes)
+    if size > LARGEST:
+        raise too_large(size, node.span)
+    if typed.is_literal and isinstance(node, s.Call) and typed.dimension is not None:
+        _refuse_beyond_floats(typed, node)
     if typed.dimension is not None and typed.expression.has(*NOT_FINITE):
         raise EqsError(
             node.span,

@@ -1,6 +1,6 @@
 """A neuron block, checked: equations, threshold, reset, refractoriness, statements."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 
 from sympy import Expr, Integer
 from sympy.logic.boolalg import Boolean
@@ -19,6 +19,7 @@ from eqsnn.language.expressions import (
 )
 from eqsnn.language.functions import Floor, Where, symbol
 from eqsnn.language.model import Event, NeuronModel, Regular, Role, Statement
+from eqsnn.language.size import refuse_what_grows
 from eqsnn.language.units import BOOLEAN, DIMENSIONLESS, TIME, Dimension, divide
 
 SPIKING = {"lastspike": TIME, "not_refractory": BOOLEAN}  # what every spiking neuron has
@@ -50,6 +51,9 @@ def check_neuron(draft: Draft) -> NeuronModel:
     refractory = _refractory(draft, names)
     initial = check_initial(draft, names)
     _check_events(draft)
+    check_sizes(
+        draft, equations, subexpressions, [threshold, refractory], (*reset, *update, *background)
+    )
     return NeuronModel(
         name=draft.block.name,
         variables=draft.variables,
@@ -68,6 +72,29 @@ def check_neuron(draft: Draft) -> NeuronModel:
         method_span=draft.settings["method"].span if "method" in draft.settings else None,
         span=draft.block.span,
     )
+
+
+def check_sizes(
+    draft: Draft,
+    equations: Mapping[str, Expr],
+    subexpressions: Mapping[str, Expr],
+    settings: Iterable[Expr | Boolean | None],
+    statements: Iterable[Statement],
+) -> None:
+    """Refuse expressions that are too large once subexpressions are written out."""
+    written_out = {
+        n: e for n, e in subexpressions.items() if not draft.variables[n].constant_over_dt
+    }
+    held = [
+        (e, draft.definitions[n].expression.span)
+        for n, e in subexpressions.items()
+        if n not in written_out
+    ]
+    spans = {name: definition.expression.span for name, definition in draft.definitions.items()}
+    others = [(rate, draft.odes[x].rate.span) for x, rate in equations.items()] + held
+    others += [(e, draft.block.span) for e in settings if e is not None]
+    others += [(a.expression, a.span or draft.block.span) for a in statements]
+    draft.attempt(refuse_what_grows, written_out, spans, others)
 
 
 def check_equations(draft: Draft, names: Names) -> dict[str, Expr]:

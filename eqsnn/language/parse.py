@@ -84,6 +84,7 @@ def read_model_text(path: str | Path) -> str:
 
 def parse(text: str, path: str = "<model>") -> s.Syntax:
     """Return the Syntax of a model file. Raises EqsError at the first place that does not follow the grammar."""
+    text = text.removeprefix("\ufeff")  # a byte order mark
     lines = text.splitlines() or [""]
     refuse_what_is_no_model(text, path, lines)
     # every line ends, and text at the top level closes the last block
@@ -101,12 +102,20 @@ def parse(text: str, path: str = "<model>") -> s.Syntax:
     try:
         return _Build(path, text, lines).transform(tree)
     except VisitError as error:
+        if isinstance(error.orig_exc, RecursionError):
+            raise _too_deep(path, lines) from None
         raise error.orig_exc from None
     except RecursionError:
-        span = Span(path, 1, 1, 1, lines[0])
-        raise EqsError(
-            span, "an expression is too long or too deeply nested", "split it into subexpressions"
-        ) from None
+        raise _too_deep(path, lines) from None
+
+
+def _too_deep(path: str, lines: list[str]) -> EqsError:
+    """The expression is most likely in the longest line."""
+    number = max(range(len(lines)), key=lambda n: len(lines[n]))
+    span = Span(path, number + 1, 1, 1, lines[number])
+    return EqsError(
+        span, "an expression is too long or too deeply nested", "split it into subexpressions"
+    )
 
 
 def _found(error: UnexpectedInput) -> Found:

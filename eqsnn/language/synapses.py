@@ -14,6 +14,7 @@ from eqsnn.language.neurons import (
     check_initial,
     check_list,
     check_method,
+    check_sizes,
     check_statements,
     write_out,
 )
@@ -78,6 +79,8 @@ def check_synapse(
     pathways = _pathways(draft, names, pre, post)
     names.draws = False
     _check_solvers(draft)
+    statements = [a for pathway in pathways for a in pathway.statements]
+    check_sizes(draft, equations, subexpressions, summed.values(), statements)
     local = Names(
         {n: d for n, d in names.variables.items() if not n.endswith(("_pre", "_post"))},
         prefix="noise",
