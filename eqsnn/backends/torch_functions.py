@@ -100,8 +100,10 @@ def poisson_quantile(u: Tensor, rate: Tensor | float) -> Tensor:
     return torch.where(mean > 500.0, normal, count)
 
 
-def couple(weight: Tensor, source: Tensor, transposed: bool) -> Tensor:
-    """Weighted sum over one side of the synapses: weight (pre, post, lane), source (pre or post, lane)."""
+def couple(weight: Tensor, source: Tensor | float, transposed: bool) -> Tensor:
+    """Weighted sum over one side of the synapses: weight (pre, post, lane), source (pre or post, lane), or a number."""
+    if not isinstance(source, Tensor):
+        source = torch.full((weight.shape[1 if transposed else 0], 1), source, dtype=weight.dtype)
     if weight.shape[2] == 1:
         matrix = weight[:, :, 0]
         return (matrix if transposed else matrix.t()) @ source.expand(

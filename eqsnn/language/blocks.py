@@ -100,66 +100,76 @@ def draft(
 
 def _declare(result: Draft, line: s.Line) -> None:
     assert not isinstance(line, s.Use), "written out before"
-    if isinstance(line, s.Statements) and line.keyword in SEVERAL:
-        same = (line.keyword, line.name, line.event)
-        if line.keyword != "every" and same in (
-            (o.keyword, o.name, o.event) for o in result.several
-        ):
-            raise EqsError(line.span, f"`{line.keyword}` is given twice", "keep one, or name them")
-        result.several.append(line)
+    if isinstance(line, s.Setting | s.Statements | s.Event):
+        _declare_event(result, line)
         return
+    name = line.state if isinstance(line, s.Ode) else line.name
+    _check_name(result, name, line.span)
+    if isinstance(line, s.Ode):
+        variable = _state(result, line)
+        result.odes[name] = line
+    elif isinstance(line, s.Definition):
+        variable = _subexpression(result, line)
+        result.definitions[name] = line
+    else:
+        variable = _declaration(result, line)
+    result.variables[name] = variable
+
+
+def _declare_event(result: Draft, line: s.Setting | s.Statements | s.Event) -> None:
     if isinstance(line, s.Event):
         if line.name in result.events or line.name == "spike":
             taken = "is the threshold's" if line.name == "spike" else "is declared twice"
             raise EqsError(line.span, f"event `{line.name}` {taken}", "choose another name")
         result.events[line.name] = line
         return
-    if isinstance(line, s.Setting | s.Statements):
-        table: dict = result.settings if isinstance(line, s.Setting) else result.statements
-        if line.keyword in table:
-            raise EqsError(line.span, f"`{line.keyword}` is given twice", "keep one")
-        table[line.keyword] = line
+    if isinstance(line, s.Statements) and line.keyword in SEVERAL:
+        known = {(o.keyword, o.name, o.event) for o in result.several if o.keyword != "every"}
+        if (line.keyword, line.name, line.event) in known:
+            raise EqsError(line.span, f"`{line.keyword}` is given twice", "keep one, or name them")
+        result.several.append(line)
         return
-    name = line.state if isinstance(line, s.Ode) else line.name
-    _check_name(result, name, line.span)
-    if isinstance(line, s.Ode):
-        flags = _flags(result, line.flags, "ode")
-        variable = Variable(
-            name,
-            Role.STATE,
-            checked_unit(line.unit),
-            frozen_when_refractory="unless refractory" in flags,
-            event_driven="event-driven" in flags,
-            span=line.span,
+    table: dict = result.settings if isinstance(line, s.Setting) else result.statements
+    if line.keyword in table:
+        raise EqsError(line.span, f"`{line.keyword}` is given twice", "keep one")
+    table[line.keyword] = line
+
+
+def _state(result: Draft, line: s.Ode) -> Variable:
+    flags = _flags(result, line.flags, "ode")
+    if "event-driven" in flags and result.block.kind != "synapse":
+        raise EqsError(
+            line.span,
+            f"`{line.state}` is event-driven, but a neuron's equations hold all the time",
+            "remove the flag; it is for equations of synapses",
         )
-        if variable.event_driven and result.block.kind != "synapse":
-            raise EqsError(
-                line.span,
-                f"`{name}` is event-driven, but a neuron's equations hold all the time",
-                "remove the flag; it is for equations of synapses",
-            )
-        result.odes[name] = line
-    elif isinstance(line, s.Definition):
-        flags = _flags(result, line.flags, "definition")
-        if "summed" in flags and (result.block.kind != "synapse" or not name.endswith("_post")):
-            raise EqsError(
-                line.span,
-                f"only `x_post = ... (summed)` in a synapse can be summed, not `{name}`",
-                "name the postsynaptic variable",
-            )
-        variable = Variable(
-            name,
-            Role.SUBEXPRESSION,
-            checked_unit(line.unit),
-            shared="shared" in flags,
-            constant_over_dt="constant over dt" in flags,
-            summed="summed" in flags,
-            span=line.span,
+    return Variable(
+        line.state,
+        Role.STATE,
+        checked_unit(line.unit),
+        frozen_when_refractory="unless refractory" in flags,
+        event_driven="event-driven" in flags,
+        span=line.span,
+    )
+
+
+def _subexpression(result: Draft, line: s.Definition) -> Variable:
+    flags = _flags(result, line.flags, "definition")
+    if "summed" in flags and (result.block.kind != "synapse" or not line.name.endswith("_post")):
+        raise EqsError(
+            line.span,
+            f"only `x_post = ... (summed)` in a synapse can be summed, not `{line.name}`",
+            "name the postsynaptic variable",
         )
-        result.definitions[name] = line
-    else:
-        variable = _declaration(result, line)
-    result.variables[name] = variable
+    return Variable(
+        line.name,
+        Role.SUBEXPRESSION,
+        checked_unit(line.unit),
+        shared="shared" in flags,
+        constant_over_dt="constant over dt" in flags,
+        summed="summed" in flags,
+        span=line.span,
+    )
 
 
 def _declaration(result: Draft, line: s.Declaration) -> Variable:

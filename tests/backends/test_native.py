@@ -41,6 +41,7 @@ from eqsnn.maths.surrogates import SURROGATES
 from eqsnn.simulation import setup
 from eqsnn.simulation.parameters import parameters_of
 from tests.maths.test_adjoint import DELAYED, MODELS, sized, states_of
+from tests.simulation.constructs import CONSTRUCTS
 
 ROOT = Path(__file__).parents[2]
 COMPILER = find_compiler(os.environ.get("CC"))
@@ -164,6 +165,14 @@ def test_delays_synaptic_states_gap_junctions_and_refractoriness_are_torchs(surr
     program = free_program(model, surrogate=surrogate)
     outputs = ["a.spike", "b.spike", "a.v", "b.v", "a.slow"]
     assert_native_is_torch(program, model, outputs, lanes=lanes, record=("a.v", "b.spike"))
+
+
+@pytest.mark.parametrize("lanes", [1, 5])
+def test_events_pathways_links_and_statements_of_every_kind_are_torchs(lanes):
+    model = model_from_text(CONSTRUCTS)
+    program = free_program(model)
+    outputs = ["cells.spike", *states_of(program, model)]
+    assert_native_is_torch(program, model, outputs, lanes=lanes, record=("cells.v", "cells.spike"))
 
 
 LINEAR_AND_NOT = {

@@ -13,6 +13,7 @@ from eqsnn.maths.simplify import select
 from eqsnn.maths.surrogates import SURROGATES
 from eqsnn.simulation import setup
 from eqsnn.simulation.parameters import parameters_of
+from tests.simulation.constructs import CONSTRUCTS
 
 MODELS = sorted((Path(__file__).parents[2] / "models").glob("*.eqs"))
 STEPS, LANES = 40, 2
@@ -155,6 +156,13 @@ def test_adjoint_crosses_delays_synaptic_states_gap_junctions_and_every_surrogat
     model = model_from_text(DELAYED)
     program = free_program(model, surrogate=surrogate, detach_reset=detach_reset)
     assert_adjoint_is_autograd(program, model, ["a.spike", "b.spike", "a.v", "b.v", "a.slow"])
+
+
+def test_adjoint_crosses_events_pathways_links_and_statements_of_every_kind():
+    model = model_from_text(CONSTRUCTS)
+    program = free_program(model)
+    states = [x for x in states_of(program, model) if not x.endswith(("flag", "count"))]
+    assert_adjoint_is_autograd(program, model, ["cells.spike", *states])
 
 
 @pytest.mark.parametrize("method", ["euler", "exponential_euler", "midpoint", "rk4", "exact"])
