@@ -262,14 +262,14 @@ def _finite(typed: Typed, node: s.Expression, names: Names) -> Typed:
     size = size_of(typed.expression, names.sizes)
     if size > LARGEST:
         raise too_large(size, node.span)
-    if typed.is_literal and isinstance(node, s.Call) and typed.dimension is not None:
-        _refuse_beyond_floats(typed, node)
     if typed.dimension is not None and typed.expression.has(*NOT_FINITE):
         raise EqsError(
             node.span,
             f"{_shown(node.span)} is not a finite real number",
             "check logarithms, roots and divisions of constants",
         )
+    if typed.is_literal and isinstance(node, s.Call) and typed.dimension is not None:
+        _refuse_beyond_floats(typed, node)
     return typed
 
 
