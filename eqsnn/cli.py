@@ -26,6 +26,7 @@ from eqsnn.inference.result import Fit, read_fit
 from eqsnn.inference.settings import Status
 from eqsnn.inference.stages import Forced, Free, GradientFree, Stage
 from eqsnn.losses import TERMS, parse_loss
+from eqsnn.maths.suspicions import suspicions
 from eqsnn.quantities import in_unit_of, seconds
 from eqsnn.report import plots
 from eqsnn.simulation.network import SpikingModel, load
@@ -96,11 +97,23 @@ def run_check(arguments: argparse.Namespace) -> int:
         if line.strip().startswith("note ")
     ]
     print(f"{arguments.model}: ok")
+    for suspicion in suspicions(definition):
+        print(suspicion)
     for name, population in model.definition.populations.items():
         size = "as many as the targets have" if population.size is None else str(population.size)
         print(f"  {name}: {population.neuron}, {size}")
     print("\n".join(f"  {note}" for note in notes))
     return 0
+
+
+def _warn(model: SpikingModel) -> None:
+    """Print what is suspicious about a model on standard error."""
+    definition = model.definition
+    if not model.is_sized:
+        known = sum(p.size or 0 for p in definition.populations.values())
+        definition = with_size(definition, known + 1)
+    for suspicion in suspicions(definition):
+        print(suspicion, file=sys.stderr)
 
 
 def _add_show(commands) -> None:
@@ -139,6 +152,7 @@ def _add_simulate(commands) -> None:
     command.add_argument("--seed", type=int, default=0)
     _add_backend(command)
     command.add_argument("--out", type=Path, required=True, metavar="FILE.npz")
+    command.add_argument("--quiet", action="store_true", help="no warnings about the model")
     command.set_defaults(run=run_simulate)
 
 
@@ -154,6 +168,8 @@ def _add_backend(command) -> None:
 def run_simulate(arguments: argparse.Namespace) -> int:
     """Simulate and write a recording."""
     model = load(arguments.model)
+    if not arguments.quiet:
+        _warn(model)
     inputs = None if arguments.input is None else load_inputs(arguments.input)
     if not model.is_sized and inputs is not None and inputs.n_units > 1:
         model = model.sized(inputs.n_units)
@@ -308,6 +324,8 @@ def run_fit(arguments: argparse.Namespace) -> int:
         parse_loss(arguments.loss, tau=tau)
     targets = load_targets(arguments.targets)
     model = load(arguments.model)
+    if not arguments.quiet:
+        _warn(model)
     fixed = _assignments(model, arguments.fix)
     model = model.with_values(fixed).learning(arguments.learn)
     stages, notes = _stages(arguments, model, targets, tau)

@@ -164,6 +164,7 @@ class NeuronModel:
     events: Mapping[str, Event] = field(default_factory=dict)
     initial: tuple[Statement, ...] = ()  # executed once before the first step
     method: str | None = None  # integrator, None: automatic
+    threshold_span: Span | None = field(default=None, compare=False, repr=False)
     method_span: Span | None = field(default=None, compare=False, repr=False)
     span: Span | None = field(default=None, compare=False, repr=False)
 

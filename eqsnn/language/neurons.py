@@ -69,6 +69,9 @@ def check_neuron(draft: Draft) -> NeuronModel:
         events=events,
         initial=initial,
         method=check_method(draft),
+        threshold_span=draft.settings["threshold"].expression.span
+        if "threshold" in draft.settings
+        else None,
         method_span=draft.settings["method"].span if "method" in draft.settings else None,
         span=draft.block.span,
     )
