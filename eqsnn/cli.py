@@ -29,6 +29,7 @@ from eqsnn.losses import TERMS, parse_loss
 from eqsnn.maths.suspicions import suspicions
 from eqsnn.quantities import in_unit_of, seconds
 from eqsnn.report import plots
+from eqsnn.report.explain import explain, format_explanation
 from eqsnn.simulation.network import SpikingModel, load
 from eqsnn.simulation.parameters import matching, parameters_of
 from eqsnn.simulation.recording import Recording, load_inputs, load_targets
@@ -80,6 +81,12 @@ def _parser() -> argparse.ArgumentParser:
 def _add_check(commands) -> None:
     command = commands.add_parser("check", help="report every mistake of a model file")
     command.add_argument("model", type=Path)
+    command.add_argument(
+        "--explain",
+        action="store_true",
+        help="equations written out, integrators, units, what spikes cannot tell, cost",
+    )
+    command.add_argument("--json", action="store_true", help="the explanation as JSON")
     command.set_defaults(run=run_check)
 
 
@@ -91,6 +98,13 @@ def run_check(arguments: argparse.Namespace) -> int:
         definition = with_size(
             definition, sum(p.size or 0 for p in definition.populations.values()) + 1
         )
+    if arguments.explain or arguments.json:
+        explanation = explain(definition)
+        text = json.dumps(explanation.to_dict(), indent=2) + "\n"
+        print(text if arguments.json else format_explanation(explanation), end="")
+        for suspicion in suspicions(definition):
+            print(suspicion, file=sys.stderr if arguments.json else sys.stdout)
+        return 0
     notes = [
         line.strip().removeprefix("note").strip()
         for line in STAGES["program"](definition).splitlines()
