@@ -34,6 +34,12 @@ LARGEST_EXPONENT = 64
 LARGEST_NUMBER = 300  # digits of a constant, before or behind the point; what a float holds
 LONGEST_QUOTE = 60  # characters of an expression that a message repeats
 NOISE_UNIT = "white noise has unit 1/sqrt(time): a term such as `sigma*sqrt(2/tau)*xi`, sigma in the unit of the state, fits"
+WHERE_KNOWN = {
+    "lastspike": "it is known in neurons with a threshold",
+    "not_refractory": "it is known in neurons with a threshold",
+    "N_incoming": "it is known in synapses",
+    "N_outgoing": "it is known in synapses",
+}
 MEANT = {  # functions of other languages
     "ln": "`log(x)`",
     "pow": "`x**y`",
@@ -211,7 +217,7 @@ def _missing_unit(typed: Typed, expected: Dimension) -> str:
         describe(divide(*pair))
         for pair in ((expected, typed.dimension), (typed.dimension, expected))
     )
-    if len(divisor) <= len(factor) or expected == DIMENSIONLESS:
+    if (len(divisor) <= len(factor) and factor != "[ms]") or expected == DIMENSIONLESS:
         return f"divide by a value in {divisor}, or use a value with the right unit"
     return f"multiply by a value in {factor}, or use a value with the right unit"
 
@@ -320,7 +326,9 @@ def _near_name(name: str, names: Names) -> str:
     if name in ("j", "N_pre", "N_post"):
         return "it is known in synapses and in what follows `if`"
     if names.variables.keys() <= {"i", "j", "N_pre", "N_post"}:
-        return "known here are i, j, N_pre and N_post"
+        return f"known here are {', '.join(sorted(names.variables))}"
+    if name in WHERE_KNOWN:
+        return WHERE_KNOWN[name]
     known = {*names.variables, *CONSTANTS, "t", "dt", "True", "False"}
     return suggest(name, known) or suggest_unit(name) or f"declare it, as in `{name} : 1 = 2`"
 

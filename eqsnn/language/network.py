@@ -42,6 +42,7 @@ class NetworkReader:
         self.files = files
         self.dt = DEFAULT_DT
         self.dt_line = 0  # where it is set
+        self.faulty_links: set[str] = set()  # variables of `link` lines that are at fault
         self.faulty: set[str] = set()  # populations whose own line is at fault
         self.populations: dict[str, Population] = {}
         self.projections: dict[str, Projection] = {}
@@ -68,6 +69,8 @@ class NetworkReader:
                         self.errors.append(error)
                         if isinstance(line, s.PopulationLine):
                             self.faulty.add(line.name)
+                        elif isinstance(line, s.Link):
+                            self.faulty_links.add(line.variable)
         self._require_links()
         if self.syntax.networks and not self.populations and not self.errors:
             span = self.syntax.networks[0].span
@@ -296,6 +299,7 @@ class NetworkReader:
                     p.link and p.post == population.name and p.name.endswith(f":{variable.name}")
                     for p in self.projections.values()
                 )
+                filled |= variable.name in self.faulty_links
                 if variable.linked and not filled and population.span is not None:
                     message = (
                         f"`{variable.name}` of population `{population.name}` is linked to nothing"

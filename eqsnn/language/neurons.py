@@ -105,6 +105,11 @@ def check_equations(draft: Draft, names: Names) -> dict[str, Expr]:
     names.white = True
     equations = {}
     for state, ode in draft.odes.items():
+        if state in draft.variables and draft.variables[state].unit.dimension == BOOLEAN:
+            message = f"`{state}` is boolean, so it has no derivative"
+            hint = "declare it as a variable that `reset` or `update` writes"
+            draft.errors.append(EqsError(ode.unit.span, message, hint))
+            continue
         expected = divide(draft.variables[state].unit.dimension, TIME)
         rate = (
             draft.attempt(value_of, ode.rate, names, expected, f"d{state}/dt")

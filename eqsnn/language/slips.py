@@ -87,6 +87,7 @@ CHARACTERS = (
 )  # fmt: skip
 
 EQUATIONS = (
+    _slip(r"^\s*event\s*(?P<at>:).*", "this event has no name", "write `event NAME: condition`", BLOCK),
     _slip(r"(?P<at>\\).*", "`\\` does not continue a line", "a line goes on inside parentheses, and after a comma"),
     _slip(r"^\s*(?P<name>\w+)(?P<at>'+)", "`{name}{at}` is not how a derivative is written", "write `d{name}/dt = ... : unit`", BLOCK),
     _slip(r"^\s*(?P<at>d\s+(?P<name>\w+)\s*/\s*dt)\b.*", "a space in `d{name}/dt`", "write `d{name}/dt`", BLOCK),
@@ -174,6 +175,8 @@ STATEMENT = (
 )  # fmt: skip
 
 CONNECTIONS = (
+    _slip(r"\bpairs\s+(?P<at>[^\"\s]+)", "the file name needs quotes", "write `pairs \"{at}\"`", NETWORK),
+    _slip(r"\bfor\s+(?P<name>\w+)\s+in\s*(?P<at>\[[^\]]*\])", "a list of numbers", "write `for {name} in range(start, stop)`", NETWORK),
     _slip(r"^\s*\w+\s*(?P<at>(?!->\s*\w)[-=<>]+)\s*" + NAME + r"\s*:\s*\w+.*", "`{at}` connects nothing",
           "write `pre -> post : synapse`", NETWORK),
     _slip(r"^\s*(?P<a>\w+)\s*->\s*(?P<b>\w+)\s*(?P<rest>(?:with|if|probability|delay)\b.*)?$", "no synapse model for `{a} -> {b}`",
@@ -201,6 +204,12 @@ CONNECTIONS = (
 )  # fmt: skip
 
 TOPS = (
+    _slip(r"^include\s+(?P<at>[^\"\s]+)", "the file name needs quotes", "write `include \"{at}\"`", TOP),
+    _slip(r"^function\s+(?P<name>\w+)\((?:[^)]*,)?\s*(?P<at>[A-Za-z_]\w*)\s*(?=[,)]).*", "argument `{at}` has no unit",
+          "write `function {name}({at} : unit, ...) = ... : unit`, or `: 1` for none", TOP),
+    _slip(r"^function\s+(?P<name>\w+)\([^)]*\)\s*(?P<at>:).*", "no `=` behind the arguments of `{name}`",
+          "write `function {name}(...) = ... : unit`", TOP),
+    _slip(r"^function\s[^=]*=[^:]*(?P<at>$)", "the function ends without a unit", "write `... : mV`, or `: 1` if it has none", TOP),
     _slip(r"^(?P<at>(?i:neurons?|neuron_?groups?|population|cells?))\s+(?P<name>\w+).*", "`{at}` begins no block",
           "write `neuron {name}:`", TOP),
     _slip(r"^(?P<at>(?i:synapses?))\s+(?P<name>\w+).*", "`{at}` begins no block", "write `synapse {name}:`", TOP),
@@ -225,6 +234,7 @@ STATEMENT_BLOCK = re.compile(
 KEYWORDS = {
     "neuron": ("threshold", "reset", "refractory", "method", "update", "initial", "background"),
     "synapse": ("method", "initial", "on_pre", "on_post"),
+    "equations": (),
 }
 HABITUAL = {"on_spike": "reset", "on_reset": "reset", "spike": "threshold", "refrac": "refractory"}
 
@@ -290,7 +300,7 @@ def misplaced_keyword(code: str, block: str) -> Told | None:
     home = next((kind for kind, words in KEYWORDS.items() if word in words), None)
     if home is None:
         return None
-    message = f"`{word}` belongs to a {home}, but this block is a {block}"
+    message = f"`{word}` belongs to a `{home}` block, but stands in `{block}`"
     return Told(match.start("word") + 1, len(word), message, f"put it into a `{home}` block")
 
 

@@ -20,6 +20,7 @@ IN_WORDS = {
     "COMMA": "`,`",
     "TILDE": "`~`",
     "SEMICOLON": "`;`",
+    "DOT": "`.`",
     "INCREASE": "`+=`",
     "_NL": "the end of the line",
     "NAME": "a name",

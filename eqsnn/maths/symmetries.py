@@ -169,7 +169,7 @@ class _Rules:
         if isinstance(neuron.refractory, Expr):
             yield _Rule(neuron.refractory.xreplace(names), None)
         elif neuron.refractory is not None:
-            yield from _of_conditions(neuron.refractory.xreplace(names))
+            yield from _of_conditions(neuron.refractory.xreplace(names))  # type: ignore[arg-type]
         regular = [a for every in neuron.every for a in every.statements]
         events = [a for event in neuron.events.values() for a in event.statements]
         lists = (neuron.initial, neuron.reset, neuron.update, neuron.background)
