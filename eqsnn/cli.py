@@ -27,8 +27,10 @@ from eqsnn.inference.result import Fit, read_fit
 from eqsnn.inference.settings import Status
 from eqsnn.inference.stages import Forced, Free, GradientFree, Stage
 from eqsnn.losses import TERMS, parse_loss
+from eqsnn.maths.suspicions import suspicions
 from eqsnn.quantities import in_unit_of, seconds
 from eqsnn.report import plots
+from eqsnn.report.explain import explain, format_explanation
 from eqsnn.simulation.network import SpikingModel, load
 from eqsnn.simulation.parameters import matching, parameters_of
 from eqsnn.simulation.recording import Recording, load_inputs, load_targets
@@ -81,6 +83,12 @@ def _parser() -> argparse.ArgumentParser:
 def _add_check(commands) -> None:
     command = commands.add_parser("check", help="report every mistake of a model file")
     command.add_argument("model", type=Path)
+    command.add_argument(
+        "--explain",
+        action="store_true",
+        help="equations written out, integrators, units, what spikes cannot tell, cost",
+    )
+    command.add_argument("--json", action="store_true", help="the explanation as JSON")
     command.set_defaults(run=run_check)
 
 
@@ -92,17 +100,36 @@ def run_check(arguments: argparse.Namespace) -> int:
         definition = with_size(
             definition, sum(p.size or 0 for p in definition.populations.values()) + 1
         )
+    if arguments.explain or arguments.json:
+        explanation = explain(definition)
+        text = json.dumps(explanation.to_dict(), indent=2) + "\n"
+        print(text if arguments.json else format_explanation(explanation), end="")
+        for suspicion in suspicions(definition):
+            print(suspicion, file=sys.stderr if arguments.json else sys.stdout)
+        return 0
     notes = [
         line.strip().removeprefix("note").strip()
         for line in STAGES["program"](definition).splitlines()
         if line.strip().startswith("note ")
     ]
     print(f"{arguments.model}: ok")
+    for suspicion in suspicions(definition):
+        print(suspicion)
     for name, population in model.definition.populations.items():
         size = "as many as the targets have" if population.size is None else str(population.size)
         print(f"  {name}: {population.neuron}, {size}")
     print("\n".join(f"  {note}" for note in notes))
     return 0
+
+
+def _warn(model: SpikingModel) -> None:
+    """Print what is suspicious about a model on standard error."""
+    definition = model.definition
+    if not model.is_sized:
+        known = sum(p.size or 0 for p in definition.populations.values())
+        definition = with_size(definition, known + 1)
+    for suspicion in suspicions(definition):
+        print(suspicion, file=sys.stderr)
 
 
 def _add_show(commands) -> None:
@@ -141,6 +168,7 @@ def _add_simulate(commands) -> None:
     command.add_argument("--seed", type=int, default=0)
     _add_backend(command)
     command.add_argument("--out", type=Path, required=True, metavar="FILE.npz")
+    command.add_argument("--quiet", action="store_true", help="no warnings about the model")
     command.set_defaults(run=run_simulate)
 
 
@@ -156,6 +184,8 @@ def _add_backend(command) -> None:
 def run_simulate(arguments: argparse.Namespace) -> int:
     """Simulate and write a recording."""
     model = load(arguments.model)
+    if not arguments.quiet:
+        _warn(model)
     inputs = None if arguments.input is None else load_inputs(arguments.input)
     if not model.is_sized and inputs is not None and inputs.n_units > 1:
         model = model.sized(inputs.n_units)
@@ -310,6 +340,8 @@ def run_fit(arguments: argparse.Namespace) -> int:
         parse_loss(arguments.loss, tau=tau)
     targets = load_targets(arguments.targets)
     model = load(arguments.model)
+    if not arguments.quiet:
+        _warn(model)
     fixed = _assignments(model, arguments.fix)
     model = model.with_values(fixed).learning(arguments.learn)
     stages, notes = _stages(arguments, model, targets, tau)

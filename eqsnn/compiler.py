@@ -29,6 +29,7 @@ from pathlib import Path
 from eqsnn.backends.c_adjoint import cut_adjoint
 from eqsnn.backends.c_layout import RUNTIME, Form
 from eqsnn.backends.compile_c import Compiler, find_compiler
+from eqsnn.backends.cost import Cost, cost
 from eqsnn.backends.density import DensityKernel
 from eqsnn.backends.emit_c import emit
 from eqsnn.backends.kernel import Kernel
@@ -180,6 +181,28 @@ def compile_program(program: Program, outputs: Iterable[str], backend: str = "au
     return reference
 
 
+def cost_of(model: Model) -> Cost:
+    """Return what a step of a fit costs; a population of unknown size counts as one neuron."""
+    kernel = _kernel(model)
+    unknown = {
+        f"{group}.{variable.name}"
+        for groups, block_of in (
+            (model.populations, model.neuron_of),
+            (model.projections, model.synapse_of),
+        )
+        for group, entry in groups.items()
+        for variable in block_of(group).variables.values()
+        if (value := entry.values.get(variable.name, variable.value)) is not None and value.learned
+    }
+    cut = cut_adjoint(kernel.step, kernel.raw_adjoint, kernel.differentiated, generated=True)
+    return cost(kernel.program, kernel.step, cut, unknown, _sizes(model))
+
+
+def _sizes(model: Model) -> dict[str, int]:
+    sizes = {name: population.size or 1 for name, population in model.populations.items()}
+    return sizes | {p.name: sizes[p.pre] * sizes[p.post] for p in model.projections.values()}
+
+
 def _syntax(model: Model) -> str:
     return format_syntax(parse(model.text, model.path))
 
@@ -205,10 +228,8 @@ def _torch(model: Model) -> str:
 def _c(model: Model) -> str:
     """The kernel of a fit on one vector of lanes; a population of unknown size is shown with one neuron."""
     kernel = _kernel(model)
-    sizes = {name: population.size or 1 for name, population in model.populations.items()}
-    sizes |= {p.name: sizes[p.pre] * sizes[p.post] for p in model.projections.values()}
     form = Form(
-        sizes=tuple(sorted(sizes.items())),
+        sizes=tuple(sorted(_sizes(model).items())),
         block=16,
         double=False,
         generated=True,

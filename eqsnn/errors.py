@@ -28,14 +28,34 @@ class EqsError(ModelError):
         self.hint = hint
 
     def __str__(self) -> str:
-        s = self.span
-        number = f"{s.line:>4} | "
-        lines = [
-            f"{s.path}:{s.line}:{s.column}: {self.message}",
-            number + s.text,
-            " " * (len(number) - 2) + "| " + " " * (s.column - 1) + "^" * max(1, s.width),
-        ]
-        return "\n".join(lines + [f"hint: {self.hint}"] * bool(self.hint))
+        return located(self.span, self.message, self.hint)
+
+
+def located(span: Span, message: str, hint: str) -> str:
+    """Return a message with its place, the line and a caret."""
+    number = f"{span.line:>4} | "
+    lines = [
+        f"{span.path}:{span.line}:{span.column}: {message}",
+        number + span.text,
+        " " * (len(number) - 2) + "| " + " " * (span.column - 1) + "^" * max(1, span.width),
+    ]
+    return "\n".join(lines + [f"hint: {hint}"] * bool(hint))
+
+
+@dataclass(frozen=True, slots=True)
+class Suspicion:
+    """What a model most likely does not mean; printed like an error, with the word `warning`."""
+
+    span: Span
+    message: str
+    hint: str
+
+    def __str__(self) -> str:
+        return located(self.span, f"warning: {self.message}", self.hint)
+
+
+class Consequence(EqsError):
+    """A place that cannot be judged because of a mistake reported elsewhere; never shown beside it."""
 
 
 class EqsErrors(ModelError):
@@ -57,6 +77,7 @@ def raise_all(errors: list[EqsError]) -> None:
     """Raise the collected mistakes, if there are any, in the order of the file."""
     if not errors:
         return
-    unique = list({str(error): error for error in errors}.values())
+    causes = [error for error in errors if not isinstance(error, Consequence)] or errors
+    unique = list({str(error): error for error in causes}.values())
     unique.sort(key=lambda error: (error.span.line, error.span.column))
     raise unique[0] if len(unique) == 1 else EqsErrors(tuple(unique))

@@ -1,5 +1,6 @@
 """One neuron or synapse block: its names, their roles and units, in one pass over the lines."""
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
@@ -8,9 +9,10 @@ from sympy import Expr
 from eqsnn.errors import EqsError, Span
 from eqsnn.language import syntax as s
 from eqsnn.language.builtins import BUILTINS, CONSTANTS, DISTRIBUTIONS, DRAWS, RESERVED
-from eqsnn.language.expressions import UserFunction, suggest
+from eqsnn.language.expressions import UserFunction, suggest, suggest_unit
 from eqsnn.language.functions import symbol
 from eqsnn.language.model import Role, Value, Variable
+from eqsnn.language.slips import misspelt_keyword
 from eqsnn.language.units import Unit, UnknownUnit, parse_unit, unit_table
 from eqsnn.language.values import check_value, resolve_centre
 
@@ -50,6 +52,7 @@ class Draft:
     events: dict[str, s.Event] = field(default_factory=dict)
     functions: Mapping[str, UserFunction] = field(default_factory=dict)
     settings: dict[str, s.Setting] = field(default_factory=dict)
+    faulty: set[str] = field(default_factory=set)  # names whose own line is at fault
 
     def attempt(self, action: Callable, *arguments: object) -> object | None:
         """Call `action`; keep its EqsError and go on."""
@@ -70,6 +73,13 @@ def draft(
     result = Draft(block, functions=functions)
     for line in block.lines:
         result.attempt(_declare, result, line)
+        name = line.state if isinstance(line, s.Ode) else getattr(line, "name", "")
+        if (
+            name
+            and name not in result.variables
+            and isinstance(line, s.Ode | s.Definition | s.Declaration)
+        ):
+            result.faulty.add(name)
     lists = (*result.statements.values(), *result.several)
     written = {a.target for statements in lists for a in statements.statements}
     if block.kind == "neuron":
@@ -180,7 +190,7 @@ def _declaration(result: Draft, line: s.Declaration) -> Variable:
     variable = Variable(
         line.name,
         Role.INPUT if is_input else Role.PARAMETER,
-        checked_unit(line.unit),
+        checked_unit(line.unit, line.name, result.block.kind),
         shared="shared" in flags or "per population" in flags,
         frozen_when_refractory="unless refractory" in flags,
         linked="linked" in flags,
@@ -225,15 +235,25 @@ def check_free(name: str, span: Span, functions: Iterable[str]) -> None:
         raise EqsError(span, f"`{name}` is a unit", "choose another name")
 
 
-def checked_unit(unit: s.UnitText) -> Unit:
-    """Return the unit that a text names. Raises EqsError."""
+def checked_unit(unit: s.UnitText, name: str = "", kind: str = "") -> Unit:
+    """Return the unit that a text names. Raises EqsError.
+
+    `name`, `kind`: of a declaration and its block, for what was meant otherwise.
+    """
     try:
         return parse_unit(unit.text)
     except UnknownUnit as error:
         wrong = str(error) or unit.text
-        hint = suggest(
+        told = misspelt_keyword(unit.span.text.split("#", 1)[0], kind)
+        if told is not None:
+            span = replace(unit.span, column=told.column, width=told.width)
+            raise EqsError(span, told.message, told.hint) from None
+        value = re.fullmatch(r"([\d.]+)(?:\*(.+))?", unit.text)
+        if value is not None:
+            hint = f"a unit follows `:` and a value `=`: write `{name or 'x'} : {value[2] or 1} = {unit.text}`"
+            raise EqsError(unit.span, f"`{unit.text}` is a value, not a unit", hint) from None
+        hint = suggest_unit(
             wrong,
-            set(unit_table()),
             "units are products of names such as mV, ms, nS, Hz; write `1` for none",
         )
         raise EqsError(unit.span, f"unknown unit `{wrong}`", hint) from None
@@ -242,6 +262,7 @@ def checked_unit(unit: s.UnitText) -> Unit:
 def _flags(result: Draft, flags: tuple[s.Flag, ...], kind: str) -> set[str]:
     """Return the flags of a line; a faulty one is noted, and the line goes on without it."""
     allowed = FLAGS[kind]
+    seen: set[str] = set()
     elsewhere = {flag for names in FLAGS.values() for flag in names}
     for flag in flags:
         if flag.text not in allowed:
@@ -253,6 +274,9 @@ def _flags(result: Draft, flags: tuple[s.Flag, ...], kind: str) -> set[str]:
             )
             hint = suggest(flag.text, set(allowed)) or f"allowed here: {', '.join(allowed)}"
             result.errors.append(EqsError(flag.span, message, hint))
+        elif flag.text in seen:
+            result.errors.append(EqsError(flag.span, f"`{flag.text}` is given twice", "keep one"))
+        seen.add(flag.text)
     return {flag.text for flag in flags}
 
 

@@ -44,6 +44,8 @@ def _timestep(time: sympy.Expr, step: sympy.Expr) -> sympy.Expr:
 
 
 def _exprel(x: sympy.Expr) -> sympy.Expr:
+    if x.is_number and x != 0:
+        return (sympy.exp(x) - 1) / x
     return f.Phi(sympy.Integer(1), x)
 
 

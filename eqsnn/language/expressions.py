@@ -1,19 +1,21 @@
 """Syntax of an expression -> sympy expression with its dimension; every unit and every name is checked here."""
 
 import difflib
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 
 import sympy
-from sympy import Expr, Integer, Rational
+from sympy import Basic, Expr, Integer, Rational
 from sympy.logic.boolalg import Boolean
 
-from eqsnn.errors import EqsError, Span
+from eqsnn.errors import Consequence, EqsError, Span
 from eqsnn.language import syntax as s
 from eqsnn.language.builtins import BUILTINS, CONSTANTS, DRAWS, UnitRule
 from eqsnn.language.functions import PoissonQuantile, Where, symbol, truncate
 from eqsnn.language.model import Noise, NoiseKind
+from eqsnn.language.size import LARGEST, size_of, too_large
 from eqsnn.language.units import (
     BOOLEAN,
     DIMENSIONLESS,
@@ -24,10 +26,43 @@ from eqsnn.language.units import (
     multiply,
     raise_to,
     scale_of,
+    spelt_otherwise,
     unit_table,
 )
 
 LARGEST_EXPONENT = 64
+LARGEST_NUMBER = 300  # digits of a constant, before or behind the point; what a float holds
+LONGEST_QUOTE = 60  # characters of an expression that a message repeats
+NOISE_UNIT = "white noise has unit 1/sqrt(time): a term such as `sigma*sqrt(2/tau)*xi`, sigma in the unit of the state, fits"
+WHERE_KNOWN = {
+    "lastspike": "it is known in neurons with a threshold",
+    "not_refractory": "it is known in neurons with a threshold",
+    "N_incoming": "it is known in synapses",
+    "N_outgoing": "it is known in synapses",
+}
+MEANT = {  # functions of other languages
+    "ln": "`log(x)`",
+    "pow": "`x**y`",
+    "power": "`x**y`",
+    "square": "`x**2`",
+    "maximum": "`max(a, b)`",
+    "minimum": "`min(a, b)`",
+    "fabs": "`abs(x)`",
+    "round": "`floor(x + 0.5)`",
+    "asin": "`arcsin(x)`",
+    "acos": "`arccos(x)`",
+    "atan": "`arctan(x)`",
+    "heaviside": "`int(x > 0)`",
+    "step": "`int(x > 0)`",
+    "relu": "`max(x, 0)`",
+    "logistic": "`sigmoid(x)`",
+    "expit": "`sigmoid(x)`",
+    "random": "`rand()`",
+    "gauss": "`randn()`",
+    "ifelse": "`where(condition, a, b)`",
+    "lognormal": "`exp(normal(m, s))`; `lognormal` is a distribution of parameters",
+}
+NOT_FINITE = (sympy.zoo, sympy.nan, sympy.oo, -sympy.oo, sympy.I)
 WHITE = raise_to(TIME, Fraction(-1, 2))
 
 COMPARISONS: Mapping[str, Callable] = {
@@ -72,6 +107,9 @@ class Names:
     why_no_draws: str = "a random value is drawn anew every step only where it is marked so"
     noise: list[Noise] = field(default_factory=list)
     prefix: str = "noise"
+    faulty: set[str] = field(default_factory=set)  # declared by lines that are themselves at fault
+    sizes: dict[Basic, int] = field(default_factory=dict)  # of expressions, remembered
+    hidden: dict[str, str] = field(default_factory=dict)  # names of other places, and what to do
     functions: Mapping[str, UserFunction] = field(default_factory=dict)
 
 
@@ -99,21 +137,45 @@ def condition_of(node: s.Expression, names: Names, what: str) -> Boolean:
     typed = resolve(node, names)
     if typed.dimension is not None:
         raise EqsError(
-            node.span, f"{what} must be a condition, but this is a value", "compare it: `v > v_th`"
+            node.span,
+            f"{what} must be a condition, but this is a value",
+            "compare it: `i != j`" if "`if`" in what else "compare it: `v > v_th`",
         )
     return typed.expression  # type: ignore[return-value]
 
 
 def number_of(node: s.Expression, expected: Dimension, what: str) -> float:
     """Return a constant in coherent units; only literals, units and constants may occur."""
+    _only_numbers(node, what)
     typed = resolve(node, Names({}))
     require(typed, expected, node.span, what)
     number = typed.expression
-    if not number.is_number or not number.is_real or not number.is_finite:
+    value = float(number) if number.is_number and number.is_real else math.inf
+    if not math.isfinite(value):
         raise EqsError(
             node.span, f"{what} must be a finite real number", "check for a division by zero"
         )
-    return float(number)
+    return value
+
+
+def _only_numbers(node: s.Expression, what: str) -> None:
+    """Raise EqsError for a name that is no unit and no constant."""
+    waiting = [node]
+    while waiting:
+        part = waiting.pop()
+        waiting += reversed(s.parts_of(part))
+        if isinstance(part, s.Name) and part.text not in (*CONSTANTS, *unit_table()):
+            raise _no_number(part, what)
+
+
+def _no_number(node: s.Name, what: str) -> EqsError:
+    if suggest_unit(node.text):
+        return EqsError(node.span, f"unknown name `{node.text}`", suggest_unit(node.text))
+    hint = "write the number"
+    if what.startswith("the value of"):
+        hint += f"; what is computed from other values is {what.split('of ')[1][:-1]} = ... : unit`"
+    message = f"{what} must be a number, so it cannot depend on `{node.text}`"
+    return EqsError(node.span, message, hint)
 
 
 def require(typed: Typed, expected: Dimension, span: Span, what: str) -> None:
@@ -124,21 +186,46 @@ def require(typed: Typed, expected: Dimension, span: Span, what: str) -> None:
         )
     if typed.dimension == expected or (typed.expression == 0 and typed.is_literal):
         return
-    hint = "multiply or divide by a value with the unit that is missing"
-    if typed.is_literal and typed.dimension == DIMENSIONLESS:
-        hint = f"write the unit, as in `10*{describe(expected).strip('[]')}`"
-    elif typed.dimension == multiply(expected, TIME) or typed.dimension == divide(expected, TIME):
-        hint = "a factor or divisor with the unit of time is missing or too much"
     raise EqsError(
         span,
-        f"{what} must have {_unit_words(expected)}, but this has {_unit_words(typed.dimension)}",
-        hint,
+        f"{what} must have {_unit_words(expected)}, but {_shown(span)} has {_unit_words(typed.dimension)}",
+        _missing_unit(typed, expected),
     )
+
+
+def _shown(span: Span) -> str:
+    text = span.text[span.column - 1 : span.column - 1 + span.width]
+    return f"`{text}`" if len(text) <= LONGEST_QUOTE else "this"
+
+
+def _has_white_noise(typed: Typed) -> bool:
+    names = {str(name) for name in typed.expression.free_symbols}
+    return any(name == "xi" or name.startswith("xi_") for name in names)
+
+
+def _missing_unit(typed: Typed, expected: Dimension) -> str:
+    assert typed.dimension is not None
+    if typed.is_literal and typed.dimension == DIMENSIONLESS:
+        return f"write the unit, as in `10*{describe(expected).strip('[]')}`"
+    if typed.expression.is_number and expected == DIMENSIONLESS:
+        return "write a number without unit"
+    if typed.expression.is_number and expected != DIMENSIONLESS:
+        return f"write a value in {describe(expected)}"
+    if _has_white_noise(typed):
+        return NOISE_UNIT
+    factor, divisor = (
+        describe(divide(*pair))
+        for pair in ((expected, typed.dimension), (typed.dimension, expected))
+    )
+    if (len(divisor) <= len(factor) and factor != "[ms]") or expected == DIMENSIONLESS:
+        return f"divide by a value in {divisor}, or use a value with the right unit"
+    return f"multiply by a value in {factor}, or use a value with the right unit"
 
 
 def suggest(name: str, known: list[str] | set[str], instead: str = "") -> str:
     """Return `did you mean ...?` for the nearest known name."""
-    near = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.6)
+    near = [other for other in sorted(known) if other.lower() == name.lower()]
+    near += difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.6)
     return f"did you mean `{near[0]}`?" if near else instead
 
 
@@ -149,14 +236,47 @@ def _unit_words(dimension: Dimension) -> str:
 
 def _resolve(node: s.Expression, names: Names) -> Typed:
     if isinstance(node, s.Number):
-        return Typed(Rational(node.text), DIMENSIONLESS, is_literal=True)
+        return _number(node)
     if isinstance(node, s.Name):
         return _name(node, names)
     if isinstance(node, s.Unary):
         return _unary(node, names)
     if isinstance(node, s.Call):
-        return _call(node, names)
-    return _binary(node, names)
+        return _finite(_call(node, names), node, names)
+    return _finite(_binary(node, names), node, names)
+
+
+def _number(node: s.Number) -> Typed:
+    digits, _, exponent = node.text.lower().partition("e")
+    if len(digits) > LARGEST_NUMBER or abs(int(exponent[:9] or 0)) > LARGEST_NUMBER:
+        raise EqsError(
+            node.span, f"a number of more than {LARGEST_NUMBER} digits", "write a smaller one"
+        )
+    return Typed(Rational(node.text), DIMENSIONLESS, is_literal=True)
+
+
+def _refuse_beyond_floats(typed: Typed, node: s.Expression) -> None:
+    """Refuse a function of constants that no float holds: functions of it would take for ever."""
+    if abs(typed.expression.evalf(15)) > 10**LARGEST_NUMBER:
+        raise EqsError(
+            node.span, f"a number of more than {LARGEST_NUMBER} digits", "write a smaller one"
+        )
+
+
+def _finite(typed: Typed, node: s.Expression, names: Names) -> Typed:
+    """Refuse a constant that is infinite or not real, and what is too large, where it arises."""
+    size = size_of(typed.expression, names.sizes)
+    if size > LARGEST:
+        raise too_large(size, node.span)
+    if typed.dimension is not None and typed.expression.has(*NOT_FINITE):
+        raise EqsError(
+            node.span,
+            f"{_shown(node.span)} is not a finite real number",
+            "check logarithms, roots and divisions of constants",
+        )
+    if typed.is_literal and isinstance(node, s.Call) and typed.dimension is not None:
+        _refuse_beyond_floats(typed, node)
+    return typed
 
 
 def _name(node: s.Name, names: Names) -> Typed:
@@ -183,13 +303,43 @@ def _name(node: s.Name, names: Names) -> Typed:
         )
     if name in BUILTINS or name in DRAWS:
         raise EqsError(node.span, f"`{name}` is a function", f"call it: `{name}(...)`")
-    known = {*names.variables, *BUILTINS, *CONSTANTS, "t", "dt"}
-    hint = (
-        suggest(name, known)
-        or suggest(name, set(unit_table()))
-        or "declare it, as in `" + name + " : 1 = 2`"
-    )
-    raise EqsError(node.span, f"unknown name `{name}`", hint)
+    raise _unknown_name(node, names)
+
+
+def _unknown_name(node: s.Name, names: Names) -> EqsError:
+    name = node.text
+    if name in names.faulty:
+        return Consequence(node.span, f"`{name}` is declared by a faulty line", "correct that line")
+    if name in names.hidden:
+        return EqsError(node.span, f"`{name}` cannot be used here", names.hidden[name])
+    hint = _near_name(name, names)
+    return EqsError(node.span, f"unknown name `{name}`", hint)
+
+
+def _near_name(name: str, names: Names) -> str:
+    ends = [f"{name}{end}" for end in ("_pre", "_post") if f"{name}{end}" in names.variables]
+    if ends:
+        return f"in a synapse, write `{'` or `'.join(ends)}` for the value of a neuron"
+    bare = name.removesuffix("_pre").removesuffix("_post")
+    if bare != name and bare in names.variables:
+        return f"`_pre` and `_post` are for synapses; write `{bare}`"
+    if name in ("j", "N_pre", "N_post"):
+        return "it is known in synapses and in what follows `if`"
+    if names.variables.keys() <= {"i", "j", "N_pre", "N_post"}:
+        return f"known here are {', '.join(sorted(names.variables))}"
+    if name in WHERE_KNOWN:
+        return WHERE_KNOWN[name]
+    known = {*names.variables, *CONSTANTS, "t", "dt", "True", "False"}
+    return suggest(name, known) or suggest_unit(name) or f"declare it, as in `{name} : 1 = 2`"
+
+
+def suggest_unit(name: str, instead: str = "") -> str:
+    """Return what unit was meant by a name that is none."""
+    meant = spelt_otherwise(name)
+    if meant:
+        return f"write `{meant}`"
+    # two letters resemble too many units
+    return suggest(name, set(unit_table()), instead) if len(name) > 2 else instead
 
 
 def _white_noise(node: s.Name, names: Names) -> Typed:
@@ -276,7 +426,12 @@ def _same_unit(node: s.Binary, left: Typed, right: Typed, *, zero_fits: bool) ->
         for zero, other in ((left, right), (right, left)):
             if zero.is_literal and zero.expression == 0 and other.dimension is not None:
                 return other.dimension
-    words = {"+": "added to", "-": "subtracted from"}.get(node.operator, "compared with")
+    words = {
+        "+": "added to",
+        "-": "subtracted from",
+        "//": "divided into whole parts by",
+        "%": "taken modulo",
+    }.get(node.operator, "compared with")
     first, second = (right, left) if node.operator in "+-" else (left, right)
     first_node, second_node = (
         (node.right, node.left) if node.operator in "+-" else (node.left, node.right)
@@ -299,10 +454,10 @@ def _unit_hint(first: Typed, second: Typed) -> str:
         ):
             return f"write the number's unit, as in `10*{describe(other.dimension).strip('[]')}`"
     assert first.dimension is not None and second.dimension is not None
+    if _has_white_noise(first) or _has_white_noise(second):
+        return NOISE_UNIT
     ratio = describe(divide(second.dimension, first.dimension))
-    return "both sides of a sum or comparison need one unit" + (
-        "" if ratio == "no unit" else f"; a factor {ratio} is missing"
-    )
+    return f"both sides of a sum or comparison need one unit: use another value, or multiply the first by one in {ratio}"
 
 
 def _power(node: s.Binary, base: Typed, exponent: Typed) -> Typed:
@@ -316,12 +471,22 @@ def _power(node: s.Binary, base: Typed, exponent: Typed) -> Typed:
     if e.is_number and (not e.is_real or abs(e) > LARGEST_EXPONENT):
         raise EqsError(node.right.span, f"an exponent beyond {LARGEST_EXPONENT}", "use `exp(...)`")
     assert base.dimension is not None
+    if b.is_Rational and e.is_Rational and _digits(b) * abs(e) > LARGEST_NUMBER:
+        raise EqsError(
+            node.span, f"a number of more than {LARGEST_NUMBER} digits", "write a smaller one"
+        )
     if base.dimension == DIMENSIONLESS:
         return Typed(b**e, DIMENSIONLESS, base.is_literal and exponent.is_literal)  # type: ignore[operator]
     if not e.is_Rational:
         message = f"`{s.write_expression(node.left)}` has unit {_with(base)}, so its exponent must be a constant number"
         raise EqsError(node.right.span, message, "divide the base by its unit first")
     return Typed(b**e, raise_to(base.dimension, Fraction(int(e.p), int(e.q))))  # type: ignore[operator,attr-defined]
+
+
+def _digits(number: Expr) -> float:
+    """Return about how many digits a rational number has, above or below the fraction bar."""
+    p, q = int(number.p), int(number.q)  # type: ignore[attr-defined]
+    return max(abs(p).bit_length() - 1, q.bit_length() - 1) * math.log10(2)
 
 
 def _call(node: s.Call, names: Names) -> Typed:
@@ -331,16 +496,10 @@ def _call(node: s.Call, names: Names) -> Typed:
         return _inline(node, names)
     builtin = BUILTINS.get(node.function)
     if builtin is None:
-        known = {*BUILTINS, *DRAWS, *names.functions}
-        if node.function in names.variables or node.function in unit_table():
-            raise EqsError(
-                node.span, f"`{node.function}` is not a function", "write `*` for a product"
-            )
-        hint = suggest(node.function, known, f"the functions are {', '.join(sorted(known))}")
-        raise EqsError(node.span, f"unknown function `{node.function}`", hint)
+        raise _unknown_function(node, names)
     if len(node.arguments) != builtin.arity:
         raise EqsError(
-            node.span,
+            s.head_of(node),
             f"`{node.function}` takes {_count(builtin.arity)}, not {len(node.arguments)}",
             _example(node.function, builtin.arity),
         )
@@ -383,6 +542,18 @@ def _inline(node: s.Call, names: Names) -> Typed:
     if function.dimension == BOOLEAN:
         return Typed(value > Rational(1, 2), None)
     return Typed(value, function.dimension)
+
+
+def _unknown_function(node: s.Call, names: Names) -> EqsError:
+    known = {*BUILTINS, *DRAWS, *names.functions}
+    if node.function in names.variables or node.function in unit_table():
+        return EqsError(
+            s.head_of(node), f"`{node.function}` is not a function", "write `*` for a product"
+        )
+    hint = suggest(node.function, known, f"the functions are {', '.join(sorted(known))}")
+    if node.function.lower() in MEANT:
+        hint = f"write {MEANT[node.function.lower()]}"
+    return EqsError(s.head_of(node), f"unknown function `{node.function}`", hint)
 
 
 def _example(function: str, arity: int) -> str:
@@ -431,10 +602,12 @@ def _common(node: s.Call, arguments: list[Typed], parts: tuple[s.Expression, ...
 def _draw(node: s.Call, names: Names) -> Typed:
     rule = DRAWS[node.function]
     if not names.draws:
-        raise EqsError(node.span, f"`{node.function}` is not allowed here", names.why_no_draws)
+        raise EqsError(
+            s.head_of(node), f"`{node.function}` is not allowed here", names.why_no_draws
+        )
     if len(node.arguments) != rule.arity:
         raise EqsError(
-            node.span,
+            s.head_of(node),
             f"`{node.function}` takes {_count(rule.arity)}, not {len(node.arguments)}",
             _example(node.function, rule.arity),
         )

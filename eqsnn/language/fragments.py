@@ -90,7 +90,7 @@ def _used(use: s.Use, fragments: Mapping[str, s.Block], within: tuple[str, ...])
     mentioned = set().union(*map(_mentioned, inner)) if inner else set()
     for exchanged, expression in use.exchanges:
         if exchanged not in mentioned:
-            hint = suggest(exchanged, mentioned)
+            hint = suggest(exchanged, mentioned, f"their names are {', '.join(sorted(mentioned))}")
             message = f"equations `{name}` have no name `{exchanged}`"
             raise EqsError(expression.span, message, hint)
     return [new for line in inner if (new := _exchanged(line, exchanges)) is not None]

@@ -164,6 +164,8 @@ class NeuronModel:
     events: Mapping[str, Event] = field(default_factory=dict)
     initial: tuple[Statement, ...] = ()  # executed once before the first step
     method: str | None = None  # integrator, None: automatic
+    threshold_span: Span | None = field(default=None, compare=False, repr=False)
+    method_span: Span | None = field(default=None, compare=False, repr=False)
     span: Span | None = field(default=None, compare=False, repr=False)
 
 
@@ -185,6 +187,7 @@ class SynapseModel:
     every: tuple[Regular, ...] = ()  # executed at the start of some steps
     initial: tuple[Statement, ...] = ()
     method: str | None = None
+    method_span: Span | None = field(default=None, compare=False, repr=False)
     span: Span | None = field(default=None, compare=False, repr=False)
 
     @property

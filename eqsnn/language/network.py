@@ -5,7 +5,7 @@ from pathlib import Path
 
 from numpy.typing import NDArray
 
-from eqsnn.errors import EqsError, ModelError
+from eqsnn.errors import Consequence, EqsError, ModelError
 from eqsnn.language import syntax as s
 from eqsnn.language.blocks import Draft
 from eqsnn.language.connections import Clauses, link_condition
@@ -41,6 +41,9 @@ class NetworkReader:
         self.syntax, self.errors, self.drafts, self.neurons = syntax, errors, drafts, neurons
         self.files = files
         self.dt = DEFAULT_DT
+        self.dt_line = 0  # where it is set
+        self.faulty_links: set[str] = set()  # variables of `link` lines that are at fault
+        self.faulty: set[str] = set()  # populations whose own line is at fault
         self.populations: dict[str, Population] = {}
         self.projections: dict[str, Projection] = {}
         self.synapses: dict[str, SynapseModel] = {}
@@ -64,6 +67,10 @@ class NetworkReader:
                         action(line)  # type: ignore[arg-type]
                     except EqsError as error:
                         self.errors.append(error)
+                        if isinstance(line, s.PopulationLine):
+                            self.faulty.add(line.name)
+                        elif isinstance(line, s.Link):
+                            self.faulty_links.add(line.variable)
         self._require_links()
         if self.syntax.networks and not self.populations and not self.errors:
             span = self.syntax.networks[0].span
@@ -76,9 +83,17 @@ class NetworkReader:
     def _default(self) -> None:
         own = [block for block in self.syntax.blocks if block.kind == "neuron"]
         if len(own) != 1:
-            message = f"{self.syntax.path}: {len(own)} neuron blocks and no network block"
-            if not self.errors:
-                raise ModelError(f"{message}; add `network:` with lines such as `cells : lif[10]`")
+            message = f"{len(own)} neuron blocks and no network block"
+            if not self.syntax.blocks:
+                if not self.errors:
+                    raise ModelError(
+                        f"{self.syntax.path}: {message}; write at least one `neuron NAME:`"
+                    )
+                return
+            block = (*own[1:], *self.syntax.blocks)[0]
+            name = own[0].name if own else "NEURON"
+            hint = f"add `network:` with lines such as `cells : {name}[10]`"
+            self.errors.append(EqsError(block.span, message, hint))
             return
         self.populations["cells"] = Population("cells", own[0].name, None, span=own[0].span)
         self._require_values("cells", own[0])
@@ -90,6 +105,10 @@ class NetworkReader:
                 f"`{line.name}` cannot be set in the network block",
                 "only `dt = ...` can; values of parameters follow `with`",
             )
+        if self.dt_line:
+            message = f"`dt` is set twice (first in line {self.dt_line})"
+            raise EqsError(line.span, message, "keep one")
+        self.dt_line = line.span.line
         self.dt = number_of(line.expression, TIME, "dt")
         if self.dt <= 0:
             raise EqsError(
@@ -120,7 +139,11 @@ class NetworkReader:
             raise EqsError(
                 line.span,
                 f"neuron model `{line.neuron}` {what}",
-                suggest(line.neuron, set(self.neurons), "define it with `neuron NAME:`"),
+                suggest(
+                    line.neuron,
+                    set(self.neurons),
+                    f"write `neuron {line.neuron}:`; there are {', '.join(self.neurons)}",
+                ),
             )
         values: dict[str, Value] = {}
         try:
@@ -140,7 +163,10 @@ class NetworkReader:
         for override in overrides:
             variable: Variable | None = variables.get(override.name)
             if variable is None:
-                hint = suggest(override.name, set(variables))
+                known = [n for n, v in variables.items() if v.role is Role.PARAMETER]
+                hint = suggest(
+                    override.name, known, f"its parameters are {', '.join(known) or 'none'}"
+                )
                 raise EqsError(override.span, f"{owner} has no parameter `{override.name}`", hint)
             if variable.role is not Role.PARAMETER:
                 raise EqsError(
@@ -172,6 +198,8 @@ class NetworkReader:
 
     def _projection(self, line: s.ProjectionLine) -> None:
         for end in (line.pre, line.post):
+            if end in self.faulty and end not in self.populations:
+                raise Consequence(line.span, f"population `{end}` is declared by a faulty line")
             if end not in self.populations:
                 hint = suggest(end, set(self.populations), "declare it with `name : neuron[size]`")
                 raise EqsError(line.span, f"there is no population `{end}`", hint)
@@ -182,11 +210,22 @@ class NetworkReader:
             raise EqsError(
                 line.span,
                 f"synapse model `{line.synapse}` {what}",
-                suggest(line.synapse, known, "define it with `synapse NAME:`"),
+                suggest(
+                    line.synapse,
+                    known,
+                    f"write `synapse {line.synapse}:`"
+                    + (f"; there are {', '.join(sorted(known))}" if known else ""),
+                ),
             )
         pre, post = (self.neurons[self.populations[end].neuron] for end in (line.pre, line.post))
         # checked for every pair of neuron models: `_pre` and `_post` mean something else each time
-        synapse = check_synapse(found, pre, post)
+        ends = (self.drafts[self.populations[end].neuron] for end in (line.pre, line.post))
+        faulty = {
+            f"{name}{end}"
+            for d, end in zip(ends, ("_pre", "_post"), strict=True)
+            for name in d.faulty
+        }
+        synapse = check_synapse(found, pre, post, faulty)
         self.synapses[line.synapse] = synapse
         values = self._values(line.overrides, dict(synapse.variables), f"synapse `{line.synapse}`")
         for variable in synapse.variables.values():
@@ -219,6 +258,8 @@ class NetworkReader:
     def _link(self, line: s.Link) -> None:
         ends = []
         for end, name in ((line.population, line.variable), (line.source, line.read)):
+            if end in self.faulty and end not in self.populations:
+                raise Consequence(line.span, f"population `{end}` is declared by a faulty line")
             if end not in self.populations:
                 hint = suggest(end, set(self.populations), "declare it with `name : neuron[size]`")
                 raise EqsError(line.span, f"there is no population `{end}`", hint)
@@ -258,6 +299,7 @@ class NetworkReader:
                     p.link and p.post == population.name and p.name.endswith(f":{variable.name}")
                     for p in self.projections.values()
                 )
+                filled |= variable.name in self.faulty_links
                 if variable.linked and not filled and population.span is not None:
                     message = (
                         f"`{variable.name}` of population `{population.name}` is linked to nothing"

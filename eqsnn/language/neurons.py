@@ -1,11 +1,11 @@
 """A neuron block, checked: equations, threshold, reset, refractoriness, statements."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 
 from sympy import Expr, Integer
 from sympy.logic.boolalg import Boolean
 
-from eqsnn.errors import EqsError
+from eqsnn.errors import Consequence, EqsError
 from eqsnn.language import syntax as s
 from eqsnn.language.blocks import METHODS, Draft, check_free, in_order
 from eqsnn.language.expressions import (
@@ -19,6 +19,7 @@ from eqsnn.language.expressions import (
 )
 from eqsnn.language.functions import Floor, Where, symbol
 from eqsnn.language.model import Event, NeuronModel, Regular, Role, Statement
+from eqsnn.language.size import refuse_what_grows
 from eqsnn.language.units import BOOLEAN, DIMENSIONLESS, TIME, Dimension, divide
 
 SPIKING = {"lastspike": TIME, "not_refractory": BOOLEAN}  # what every spiking neuron has
@@ -31,6 +32,7 @@ def check_neuron(draft: Draft) -> NeuronModel:
         {name: v.unit.dimension for name, v in draft.variables.items()},
         why_no_draws=NO_DRAWS,
         prefix="noise",
+        faulty=draft.faulty,
         functions=draft.functions,
     )
     names.variables |= {"i": DIMENSIONLESS, "N": DIMENSIONLESS}
@@ -49,6 +51,9 @@ def check_neuron(draft: Draft) -> NeuronModel:
     refractory = _refractory(draft, names)
     initial = check_initial(draft, names)
     _check_events(draft)
+    check_sizes(
+        draft, equations, subexpressions, [threshold, refractory], (*reset, *update, *background)
+    )
     return NeuronModel(
         name=draft.block.name,
         variables=draft.variables,
@@ -64,8 +69,35 @@ def check_neuron(draft: Draft) -> NeuronModel:
         events=events,
         initial=initial,
         method=check_method(draft),
+        threshold_span=draft.settings["threshold"].expression.span
+        if "threshold" in draft.settings
+        else None,
+        method_span=draft.settings["method"].span if "method" in draft.settings else None,
         span=draft.block.span,
     )
+
+
+def check_sizes(
+    draft: Draft,
+    equations: Mapping[str, Expr],
+    subexpressions: Mapping[str, Expr],
+    settings: Iterable[Expr | Boolean | None],
+    statements: Iterable[Statement],
+) -> None:
+    """Refuse expressions that are too large once subexpressions are written out."""
+    written_out = {
+        n: e for n, e in subexpressions.items() if not draft.variables[n].constant_over_dt
+    }
+    held = [
+        (e, draft.definitions[n].expression.span)
+        for n, e in subexpressions.items()
+        if n not in written_out
+    ]
+    spans = {name: definition.expression.span for name, definition in draft.definitions.items()}
+    others = [(rate, draft.odes[x].rate.span) for x, rate in equations.items()] + held
+    others += [(e, draft.block.span) for e in settings if e is not None]
+    others += [(a.expression, a.span or draft.block.span) for a in statements]
+    draft.attempt(refuse_what_grows, written_out, spans, others)
 
 
 def check_equations(draft: Draft, names: Names) -> dict[str, Expr]:
@@ -73,6 +105,11 @@ def check_equations(draft: Draft, names: Names) -> dict[str, Expr]:
     names.white = True
     equations = {}
     for state, ode in draft.odes.items():
+        if state in draft.variables and draft.variables[state].unit.dimension == BOOLEAN:
+            message = f"`{state}` is boolean, so it has no derivative"
+            hint = "declare it as a variable that `reset` or `update` writes"
+            draft.errors.append(EqsError(ode.unit.span, message, hint))
+            continue
         expected = divide(draft.variables[state].unit.dimension, TIME)
         rate = (
             draft.attempt(value_of, ode.rate, names, expected, f"d{state}/dt")
@@ -187,6 +224,8 @@ def _events(draft: Draft, names: Names) -> dict[str, Event]:
 def _statement(draft: Draft, assignment: s.Assignment, names: Names, keyword: str) -> Statement:
     target = assignment.target
     variable = draft.variables.get(target)
+    if target in draft.faulty:
+        raise Consequence(assignment.span, f"`{target}` is declared by a faulty line")
     if variable is None:
         hint = suggest(target, set(draft.variables), "declare it first")
         raise EqsError(assignment.span, f"`{keyword}` writes the unknown name `{target}`", hint)
@@ -249,8 +288,12 @@ def check_initial(draft: Draft, names: Names) -> tuple[Statement, ...]:
     }
     changing |= {name: names.variables.pop(name) for name in SPIKING if name in names.variables}
     names.why_no_draws = "initial values are fixed; spread them by parameters with a distribution"
+    why = "its values come with the data, and there are none before the first step"
+    names.hidden |= dict.fromkeys(changing, why)
     statements = check_statements(draft, "initial", names)
     names.variables |= changing
+    for name in changing:
+        del names.hidden[name]
     return statements
 
 

@@ -22,11 +22,15 @@ from lark.tree import Meta
 
 from eqsnn.errors import EqsError, ModelError, Span
 from eqsnn.language import syntax as s
+from eqsnn.language.syntax_errors import (
+    Found,
+    indentation_error,
+    refuse_what_is_no_model,
+    syntax_error,
+)
 
 GRAMMAR = Path(__file__).with_name("grammar.lark")
 HYPHENATED = {"event driven": "event-driven", "clock driven": "clock-driven"}
-DEEPEST = 100  # nested parentheses
-LONGEST = 200_000  # characters
 
 
 class _Indentation(Indenter):
@@ -80,15 +84,16 @@ def read_model_text(path: str | Path) -> str:
 
 def parse(text: str, path: str = "<model>") -> s.Syntax:
     """Return the Syntax of a model file. Raises EqsError at the first place that does not follow the grammar."""
+    text = text.removeprefix("\ufeff")  # a byte order mark
     lines = text.splitlines() or [""]
-    _refuse_what_is_not_a_model(text, path, lines)
+    refuse_what_is_no_model(text, path, lines)
     # every line ends, and text at the top level closes the last block
     try:
         tree = _parser().parse(text.replace("\r\n", "\n") + "\n")
     except UnexpectedInput as error:
-        raise _syntax_error(error, path, lines) from None
+        raise syntax_error(_found(error), path, lines) from None
     except DedentError:
-        raise _indentation_error(path, lines) from None
+        raise indentation_error(path, lines) from None
     except AssertionError:  # lark's Indenter asserts that parentheses balance
         span = Span(path, len(lines), len(lines[-1]) + 1, 1, lines[-1])
         raise EqsError(
@@ -97,178 +102,31 @@ def parse(text: str, path: str = "<model>") -> s.Syntax:
     try:
         return _Build(path, text, lines).transform(tree)
     except VisitError as error:
+        if isinstance(error.orig_exc, RecursionError):
+            raise _too_deep(path, lines) from None
         raise error.orig_exc from None
     except RecursionError:
-        span = Span(path, 1, 1, 1, lines[0])
-        raise EqsError(
-            span, "an expression is too long or too deeply nested", "split it into subexpressions"
-        ) from None
+        raise _too_deep(path, lines) from None
 
 
-def _refuse_what_is_not_a_model(text: str, path: str, lines: list[str]) -> None:
-    if not text.strip():
-        raise ModelError(f"{path}: the file is empty; write at least one `neuron NAME:` block")
-    if len(text) > LONGEST:
-        raise ModelError(
-            f"{path}: {len(text)} characters is too long for a model file (at most {LONGEST})"
-        )
-    depth = 0
-    for number, line in enumerate(lines, start=1):
-        code = line.split("#", 1)[0]
-        for column, character in enumerate(code, start=1):
-            depth += (character in "([") - (character in ")]")
-            if depth > DEEPEST:
-                span = Span(path, number, column, 1, line)
-                raise EqsError(
-                    span, f"more than {DEEPEST} nested parentheses", "split it into subexpressions"
-                )
-            if depth < 0:
-                span = Span(path, number, column, 1, line)
-                raise EqsError(span, f"`{character}` closes nothing", "remove it, or open it first")
-        indentation = code[: len(code) - len(code.lstrip())]
-        if "\t" in indentation and code.strip():
-            span = Span(path, number, 1, len(indentation), line)
-            raise EqsError(span, "a tab in the indentation", "indent with spaces only")
-    if depth > 0:
-        span = Span(path, len(lines), max(1, len(lines[-1])), 1, lines[-1])
-        raise EqsError(span, "the file ends inside parentheses or brackets", "close them")
+def _too_deep(path: str, lines: list[str]) -> EqsError:
+    """The expression is most likely in the longest line."""
+    number = max(range(len(lines)), key=lambda n: len(lines[n]))
+    span = Span(path, number + 1, 1, 1, lines[number])
+    return EqsError(
+        span, "an expression is too long or too deeply nested", "split it into subexpressions"
+    )
 
 
-PUNCTUATION = {
-    "COLON": "`:`",
-    "EQUAL": "`=`",
-    "LPAR": "`(`",
-    "RPAR": "`)`",
-    "LSQB": "`[`",
-    "RSQB": "`]`",
-    "COMMA": "`,`",
-    "TILDE": "`~`",
-    "_NL": "the end of the line",
-    "NAME": "a name",
-    "NUMBER": "a number",
-    "ODE": "`d.../dt`",
-    "_INDENT": "an indented block",
-    "COMPARE": "a comparison",
-    "__ANON_0": "`->`",
-}
-OPERATORS = {
-    "PLUS",
-    "MINUS",
-    "STAR",
-    "SLASH",
-    "POWER",
-    "FLOORDIV",
-    "PERCENT",
-    "COMPARE",
-    "AND",
-    "OR",
-}
-
-
-def _syntax_error(error: UnexpectedInput, path: str, lines: list[str]) -> EqsError:
+def _found(error: UnexpectedInput) -> Found:
+    """What the parser stumbled over, without lark's words for it."""
     if isinstance(error, UnexpectedCharacters):
-        span = _span_at(path, lines, error.line, error.column, 1)
-        found = span.text[span.column - 1 : span.column] or "end of file"
-        return EqsError(span, f"unexpected character `{found}`", _hint_for_character(found))
+        return Found(error.char, "", error.line, error.column, frozenset(error.allowed or ()))
     assert isinstance(error, UnexpectedToken)
     token = error.token
-    if token.type in ("$END", "_DEDENT") or not token.line:
-        span = _span_at(path, lines, len(lines), len(lines[-1]) + 1, 1)
-        return EqsError(span, "the file ends too early", f"expected {_expected(error.expected)}")
-    if token.type in ("_NL", "_INDENT"):
-        line = token.line
-        span = _span_at(path, lines, line, len(_code(lines, line)) + 1, 1)
-        if token.type == "_INDENT":
-            span = _span_at(path, lines, line + 1, 1, 1)
-            return EqsError(
-                span,
-                "this line is indented more than its block",
-                "give lines of one block one indentation",
-            )
-        return EqsError(
-            span, "the line ends too early", _hint_at_line_end(span.text, error.expected)
-        )
-    span = _span_at(path, lines, token.line or 1, token.column or 1, len(token.strip()))
-    return EqsError(span, f"unexpected `{token}`", _hint_for_token(token, span, error.expected))
-
-
-def _hint_for_character(character: str) -> str:
-    if character in "{}":
-        return "blocks are made by indentation, without braces"
-    if character in "'\"":
-        return "text in quotes has no meaning here; write the name itself"
-    if character == "&":
-        return "write `and`"
-    if character == "|":
-        return "write `or`"
-    if character == "!":
-        return "write `not`, or `!=` for unequal"
-    return "remove it"
-
-
-def _hint_at_line_end(text: str, expected: set[str]) -> str:
-    code = text.split("#", 1)[0]
-    if "COLON" in expected and "=" in code and ":" not in code:
-        return "an equation ends with its unit: write `... : mV`, or `: 1` if it has none"
-    if "COLON" in expected:
-        return "a block or entry needs `:` after its name"
-    if "_INDENT" in expected:
-        return "write the statements on the same line, or indented below"
-    return f"expected {_expected(expected)}"
-
-
-def _hint_for_token(token: Token, span: Span, expected: set[str]) -> str:
-    if token.type == "EQUAL" and "COMPARE" in expected:
-        return "compare with `==`; a value is assigned by the name at the start of the line"
-    if token.type == "COLON" and "?" in span.text:
-        return "write `where(condition, a, b)`"
-    if token.type in ("NAME", "NUMBER", "CALL") and expected & OPERATORS:
-        return "an operator is missing between the two values; write `*` for a product"
-    if token.type == "NETWORK" or (token.type == "NAME" and "NEURON" in expected):
-        return "a file consists of `neuron NAME:`, `synapse NAME:` and one `network:` block"
-    if token.type == "LPAR" and "_NL" in expected:
-        return "a function's parenthesis follows its name without a space, as in `exp(x)`; flags stand at the end of a line"
-    return f"expected {_expected(expected)}"
-
-
-def _expected(types: set[str]) -> str:
-    named = sorted(
-        {PUNCTUATION.get(t, f"`{t.lower()}`") for t in types if t not in OPERATORS} - {""}
-    )
-    if types & OPERATORS:
-        named.append("an operator")
-    return ", ".join(named[:8]) or "the end of the file"
-
-
-def _code(lines: list[str], line: int) -> str:
-    return lines[line - 1].split("#", 1)[0].rstrip() if line <= len(lines) else ""
-
-
-def _span_at(path: str, lines: list[str], line: int, column: int, width: int) -> Span:
-    line = min(max(line, 1), len(lines))
-    text = lines[line - 1]
-    return Span(path, line, max(1, min(column, len(text) + 1)), max(1, width), text)
-
-
-def _indentation_error(path: str, lines: list[str]) -> EqsError:
-    levels = [0]
-    for number, line in enumerate(lines, start=1):
-        code = line.split("#", 1)[0]
-        if not code.strip():
-            continue
-        indent = len(code) - len(code.lstrip())
-        if indent > levels[-1]:
-            levels.append(indent)
-        while indent < levels[-1]:
-            levels.pop()
-        if indent != levels[-1]:
-            span = Span(path, number, 1, max(1, indent), line)
-            return EqsError(
-                span, "this indentation matches no block above", "align the line with its block"
-            )
-    return EqsError(
-        Span(path, 1, 1, 1, lines[0]), "inconsistent indentation", "indent with spaces only"
-    )
+    kind = token.type if token.line else "$END"
+    expected = frozenset(error.accepts or error.expected)
+    return Found(str(token), kind, token.line or 0, token.column or 0, expected)
 
 
 def _split(children: list, *kinds: type) -> Iterator[tuple]:
@@ -440,6 +298,10 @@ class _Build(Transformer):
                 f"`{size}` is not a number of neurons",
                 "write a whole number from 1 on",
             )
+        if size is not None and len(size) > 9:
+            raise EqsError(
+                self.span(size), f"{size} neurons are too many", "write at most 999999999"
+            )
         count = None if size is None else int(size)
         return s.PopulationLine(
             self.span(name), str(name), str(neuron), count, overrides[1] if overrides else ()
@@ -452,7 +314,17 @@ class _Build(Transformer):
         delays: dict[str, s.Expression] = {}
         for keyword, value in clauses:
             if keyword in found or (keyword == "delay" and value[0] in delays):
-                raise EqsError(span, f"`{keyword}` is given twice", "keep one")
+                word = {"condition": "if", "overrides": "with", "targets": "to"}.get(
+                    keyword, keyword
+                )
+                place = (
+                    value[0].span
+                    if keyword == "overrides"
+                    else value.span
+                    if keyword != "delay"
+                    else value[1].span
+                )
+                raise EqsError(place, f"`{word}` is given twice", "keep one")
             if keyword == "delay":
                 delays |= dict([value])
             else:
@@ -551,12 +423,10 @@ class _Build(Transformer):
 
     def call(self, meta: Meta, children: list) -> s.Call:
         function, *arguments = children
-        return s.Call(
-            self.span(function), str(function), tuple(a for a in arguments if a is not None)
-        )
+        return s.Call(self.span(meta), str(function), tuple(a for a in arguments if a is not None))
 
     def group(self, meta: Meta, children: list) -> s.Expression:
-        return children[0]
+        return replace(children[0], span=self.span(meta))
 
 
 Parse = Callable[[str, str], s.Syntax]

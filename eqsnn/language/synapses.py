@@ -15,6 +15,7 @@ from eqsnn.language.neurons import (
     check_list,
     check_method,
     check_regular,
+    check_sizes,
     check_statements,
     write_out,
 )
@@ -48,11 +49,17 @@ def _local(target: str) -> str:
     return target.removesuffix("_post").removesuffix("_pre")
 
 
-def check_synapse(draft: Draft, pre: NeuronModel, post: NeuronModel) -> SynapseModel:
-    """Return the synapse model, checked for one pair of neuron models; mistakes are added to the draft."""
+def check_synapse(
+    draft: Draft, pre: NeuronModel, post: NeuronModel, faulty: set[str]
+) -> SynapseModel:
+    """Return the synapse model, checked for one pair of neuron models; mistakes are added to the draft.
+
+    faulty: names of the neurons, with `_pre` or `_post`, whose own lines are at fault.
+    """
     names = Names(
         {name: v.unit.dimension for name, v in draft.variables.items() if not v.summed},
         prefix="noise",
+        faulty=draft.faulty | faulty,
         functions=draft.functions,
     )
     names.variables |= dict.fromkeys(("i", "j", *COUNTS), DIMENSIONLESS)
@@ -73,6 +80,8 @@ def check_synapse(draft: Draft, pre: NeuronModel, post: NeuronModel) -> SynapseM
     pathways = _pathways(draft, names, pre, post)
     names.draws = False
     _check_solvers(draft)
+    statements = [a for pathway in pathways for a in pathway.statements]
+    check_sizes(draft, equations, subexpressions, summed.values(), statements)
     local = Names(
         {n: d for n, d in names.variables.items() if not n.endswith(("_pre", "_post"))},
         prefix="noise",
@@ -91,6 +100,7 @@ def check_synapse(draft: Draft, pre: NeuronModel, post: NeuronModel) -> SynapseM
         if "initial" in draft.statements
         else check_statements(draft, "initial", local),
         method=check_method(draft),
+        method_span=draft.settings["method"].span if "method" in draft.settings else None,
         span=draft.block.span,
     )
 

@@ -55,6 +55,20 @@ class Binary(Node):
 Expression = Number | Name | Call | Unary | Binary
 
 
+def head_of(call: Call) -> Span:
+    """Return the place of a call's name alone."""
+    return replace(call.span, width=len(call.function))
+
+
+def parts_of(node: Expression) -> tuple[Expression, ...]:
+    """Return the expressions that an expression is made of."""
+    if isinstance(node, Call):
+        return node.arguments
+    if isinstance(node, Unary):
+        return (node.operand,)
+    return (node.left, node.right) if isinstance(node, Binary) else ()
+
+
 @dataclass(frozen=True, slots=True)
 class UnitText(Node):
     """A unit as written."""

@@ -84,6 +84,41 @@ class Unit:
     scale: float
 
 
+# what people write for units that have another name here; single letters are left to variables
+OTHERWISE = {
+    "V": "volt", "s": "second", "A": "amp", "S": "siemens", "F": "farad", "m": "metre", "M": "molar", "K": "kelvin",
+    "g": "gram", "sec": "second", "secs": "second", "msec": "ms", "usec": "us", "hz": "Hz", "mv": "mV", "Mohms": "Mohm",
+    "C": "coulomb", "J": "joule", "W": "watt",
+}  # fmt: skip
+LETTERS = {
+    "volt": "V",
+    "second": "s",
+    "amp": "A",
+    "ampere": "A",
+    "siemens": "S",
+    "farad": "F",
+    "hertz": "Hz",
+    "molar": "M",
+}
+PREFIX_WORDS = {
+    "milli": "m", "micro": "u", "nano": "n", "pico": "p", "femto": "f", "kilo": "k", "mega": "M", "giga": "G", "centi": "c",
+}  # fmt: skip
+
+
+def spelt_otherwise(name: str) -> str:
+    """Return the unit that is meant by `V`, `seconds` or `millivolts`, or nothing."""
+    if name in OTHERWISE:
+        return OTHERWISE[name]
+    word = name.lower()
+    prefix = next((p for p in PREFIX_WORDS if word.startswith(p)), "")
+    rest = word.removeprefix(prefix)
+    for base in (rest, rest.removesuffix("s")):
+        if base in LONG_NAMES and (base != name):
+            short = PREFIX_WORDS.get(prefix, "") + LETTERS.get(base, base)
+            return short if short in unit_table() else PREFIX_WORDS.get(prefix, "") + base
+    return ""
+
+
 class UnknownUnit(Exception):
     """A name that is no unit; `suggestions` are units that resemble it."""
 
@@ -247,13 +282,26 @@ PREFERRED = (
 )
 
 
+@cache
+def _quotients() -> tuple[str, ...]:
+    """Units such as `ms/mV`, for dimensions that have no usual name of their own."""
+    simple = [name for name in PREFERRED if name.isalpha()]
+    squares = (f"{name}**2" for name in simple)
+    return (*squares, *(f"{a}/{b}" for a in simple for b in simple if a != b))
+
+
+@cache
 def describe(dimension: Dimension) -> str:
     """Name a dimension by a usual unit, for messages: `mV`, `1/ms`, or a product of SI units."""
     if dimension == DIMENSIONLESS:
         return "no unit"
-    for name in PREFERRED:
+    for name in (*PREFERRED, *_quotients()):
         if parse_unit(name).dimension == dimension:
             return f"[{name}]"
+    if any(exponent.denominator > 1 for exponent in dimension):
+        rest = describe(multiply(dimension, raise_to(TIME, Fraction(1, 2)))).strip("[]")
+        if "second" not in rest:
+            return f"[{'1' if rest == 'no unit' else rest}/sqrt(ms)]"
     symbols = ("kilogram", "metre", "second", "amp", "kelvin", "mole", "candela")
     parts = [s if e == 1 else f"{s}**{e}" for s, e in zip(symbols, dimension, strict=True) if e]
     return f"[{'*'.join(parts)}]"

@@ -8,7 +8,7 @@ import sympy
 
 from eqsnn.errors import EqsError
 from eqsnn.language import syntax as s
-from eqsnn.language.builtins import CENTRED, CONSTANTS, DISTRIBUTIONS
+from eqsnn.language.builtins import BUILTINS, CENTRED, CONSTANTS, DISTRIBUTIONS
 from eqsnn.language.expressions import Names, condition_of, number_of, suggest
 from eqsnn.language.model import Distribution, Role, Value, Variable
 from eqsnn.language.units import BOOLEAN, DIMENSIONLESS, unit_table
@@ -19,9 +19,8 @@ def check_value(given: s.Given, variable: Variable) -> Value:
     expression = given.expression
     if variable.unit.dimension == BOOLEAN:
         return _truth(given, variable)
-    if not given.learned and not (
-        isinstance(expression, s.Call) and expression.function in DISTRIBUTIONS
-    ):
+    drawn = isinstance(expression, s.Call) and expression.function not in BUILTINS
+    if not given.learned and not drawn:
         number = number_of(expression, variable.unit.dimension, f"the value of `{variable.name}`")
         return Value(number, span=given.span)
     assert isinstance(expression, s.Call), "the grammar admits a call only"
@@ -61,11 +60,11 @@ def _distribution(call: s.Call, variable: Variable) -> tuple[Distribution, float
         hint = suggest(
             call.function, set(DISTRIBUTIONS), f"the distributions are {', '.join(DISTRIBUTIONS)}"
         )
-        raise EqsError(call.span, f"unknown distribution `{call.function}`", hint)
+        raise EqsError(s.head_of(call), f"unknown distribution `{call.function}`", hint)
     if len(call.arguments) != len(rule.arguments):
         wanted = f"{call.function}({', '.join(rule.arguments)})"
         raise EqsError(
-            call.span,
+            s.head_of(call),
             f"`{call.function}` takes {len(rule.arguments)} arguments, not {len(call.arguments)}",
             f"write `{wanted}`",
         )
@@ -207,6 +206,10 @@ def _typical(value: Value) -> float:
     return (first + last) / 2 if value.given.name == "uniform" else first
 
 
+def _support(distribution: Distribution) -> str:
+    return "between its limits" if distribution.name == "uniform" else "above 0"
+
+
 def _bounds(
     bounds: tuple[s.Expression, s.Expression],
     variable: Variable,
@@ -227,7 +230,7 @@ def _bounds(
         raise EqsError(
             bounds[0].span,
             f"the bounds of `{variable.name}` go beyond its distribution",
-            "a value there can never be drawn",
+            f"the values of `{distribution.name}` lie {_support(distribution)}: keep the bounds within",
         )
     centre = distribution.arguments[0]
     if distribution.name != "uniform" and not distribution.centre and not low <= centre <= high:

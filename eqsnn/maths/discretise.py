@@ -284,8 +284,8 @@ def gathered(build: Builder, name: str, rate: Expr, own: tuple[Symbol, ...]) -> 
 
 
 def _advance(build: Builder, block: Block, name: str, system: System, method: str | None) -> Names:
-    chosen = method_for(build, block, name, system, method)
     try:
+        chosen = method_for(build, block, name, system, method)
         return INTEGRATORS[chosen].advance(system)
     except NotApplicable as refusal:
         raise cannot_integrate(block, name, system, refusal) from refusal
@@ -305,10 +305,16 @@ def method_for(build: Builder, block: Block, name: str, system: System, method: 
 
 def cannot_integrate(block: Block, name: str, system: System, refusal: NotApplicable) -> ModelError:
     """Return the error of a method that cannot integrate the equations of a block."""
-    advice = f"write `method: {choose(system)[0]}`, or leave the line out for the automatic choice"
-    if block.span is None:
+    try:
+        advice = (
+            f"write `method: {choose(system)[0]}`, or leave the line out for the automatic choice"
+        )
+    except NotApplicable:
+        advice = "write white noise as a factor, as in `sigma*sqrt(2/tau)*xi`"
+    place = block.method_span or block.span
+    if place is None:
         return ModelError(f"{name}: {refusal}; {advice}")
-    return EqsError(block.span, f"`{block.name}`: {refusal}", advice)
+    return EqsError(place, f"`{block.name}`: {refusal}", advice)
 
 
 def _update(build: Builder, name: str, active: Symbol | None) -> None:

@@ -13,7 +13,10 @@ import sympy
 from sympy import Expr, Matrix, Symbol, sqrt
 
 from eqsnn.language.functions import MatrixExponential, Phi, symbol
+from eqsnn.language.size import size_of
+from eqsnn.maths.affine import expanded, expanded_if_small, is_affine
 
+LARGEST_STEP = 300_000  # operations that a method of several stages may write out
 TIME = symbol("t")
 DT = symbol("dt")
 
@@ -36,7 +39,10 @@ class System:
 
     def diffusion(self, x: Symbol) -> dict[Symbol, Expr]:
         """Return the coefficient of each white noise in the rate of `x`."""
-        coefficients = {xi: sympy.expand(self.rates[x]).coeff(xi) for xi in self.white}
+        for xi in self.white:
+            if not is_affine(self.rates[x], (xi,)):
+                raise NotApplicable(f"white noise enters d{x}/dt otherwise than by a factor ({xi})")
+        coefficients = {xi: expanded_if_small(self.rates[x].diff(xi)) for xi in self.white}
         return {xi: coefficient for xi, coefficient in coefficients.items() if coefficient != 0}
 
     def kick(self, x: Symbol) -> Expr:
@@ -67,11 +73,16 @@ def exponential_euler(system: System) -> Step:
     _refuse_noise(system, "exponential_euler")
     step = {}
     for x, rate in system.rates.items():
-        slope = sympy.simplify(rate.diff(x)) if rate.diff(x).has(x) else rate.diff(x)
-        if slope.has(x):
+        if not is_affine(rate, (x,)):
             raise NotApplicable(f"exponential_euler needs d{x}/dt to be linear in {x}")
-        step[x] = x + rate * DT * Phi(1, slope * DT)
+        step[x] = x + rate * DT * Phi(1, slope_of(rate, x) * DT)
     return step
+
+
+def slope_of(rate: Expr, x: Symbol) -> Expr:
+    """Return the derivative of a rate that is linear in `x`, free of `x`."""
+    slope = rate.diff(x)
+    return expanded(slope) if slope.has(x) else slope
 
 
 def exact(system: System) -> Step:
@@ -87,13 +98,11 @@ def exact(system: System) -> Step:
     step: Step = {}
     for block in _independent_blocks(system.rates):
         rates = [system.rates[x] for x in block]
-        matrix = Matrix([[rate.diff(x) for x in block] for rate in rates])
-        if matrix.has(*block):
-            matrix = matrix.applyfunc(sympy.simplify)
-        if matrix.has(*block):
+        if not all(is_affine(rate, block) for rate in rates):
             raise NotApplicable(
                 f"exact needs linear equations; {', '.join(map(str, block))} are not"
             )
+        matrix = Matrix([[slope_of(rate, x) for x in block] for rate in rates])
         at_rest = dict.fromkeys(block, sympy.Integer(0))
         constant = [rate.xreplace(at_rest) for rate in rates]
         if len(block) == 1:
@@ -106,6 +115,7 @@ def exact(system: System) -> Step:
 def midpoint(system: System) -> Step:
     """X + dt f(x + dt/2 f, t + dt/2). Order 2. Source: Runge 1895."""
     _refuse_noise(system, "midpoint")
+    _refuse_growth(system, 2, "midpoint")
     half = _stage(system, {x: DT / 2 * rate for x, rate in system.rates.items()}, DT / 2)
     return {x: x + DT * half[x] for x in system.rates}
 
@@ -113,6 +123,7 @@ def midpoint(system: System) -> Step:
 def rk4(system: System) -> Step:
     """The classical Runge-Kutta method. Order 4. Source: Kutta 1901."""
     _refuse_noise(system, "rk4")
+    _refuse_growth(system, 4, "rk4")
     first = dict(system.rates)
     second = _stage(system, {x: DT / 2 * first[x] for x in first}, DT / 2)
     third = _stage(system, {x: DT / 2 * second[x] for x in first}, DT / 2)
@@ -211,6 +222,17 @@ def _refuse_noise(system: System, method: str) -> None:
         raise NotApplicable(
             f"{method} cannot integrate white noise ({', '.join(map(str, system.white))})"
         )
+
+
+def _refuse_growth(system: System, stages: int, method: str) -> None:
+    """Each stage writes the equations into themselves, in place of each state that they mention."""
+    mentions = max(
+        size_of(rate, {x: 2 for x in system.rates}) - size_of(rate, {})
+        for rate in system.rates.values()
+    )
+    size = sum(size_of(rate, {}) for rate in system.rates.values())
+    if size * max(1, mentions) ** (stages - 1) > LARGEST_STEP:
+        raise NotApplicable(f"{method} would have to evaluate the equations too often in one step")
 
 
 def _stage(system: System, shift: Step, later: Expr) -> Step:

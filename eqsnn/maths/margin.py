@@ -9,6 +9,7 @@ from sympy.logic.boolalg import Boolean
 
 from eqsnn.language.functions import Where, maximum, minimum, symbol
 from eqsnn.language.model import Statement
+from eqsnn.maths.affine import expanded_if_small
 
 
 def margin_of(condition: Boolean) -> tuple[Expr, bool]:
@@ -40,10 +41,10 @@ def reset_distance(margin: Expr, reset: Sequence[Statement]) -> Expr:
     after = margin
     for statement in reversed(reset):
         after = after.xreplace({symbol(statement.target): statement.expression})
-    distance = sympy.expand(margin - after)
+    distance = expanded_if_small(margin - after)
     for statement in reset:
         state = symbol(statement.target)
         if distance.has(state) and margin.diff(state).is_number and margin.diff(state) != 0:
             at_threshold = state - margin / margin.diff(state)
-            distance = sympy.expand(distance.xreplace({state: at_threshold}))
+            distance = expanded_if_small(distance.xreplace({state: at_threshold}))
     return Integer(1) if distance == 0 else distance

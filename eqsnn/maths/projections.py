@@ -11,6 +11,7 @@ from sympy import Expr, Integer, Rational, Symbol
 from eqsnn.errors import EqsError, ModelError
 from eqsnn.language.functions import Mix, Where, symbol
 from eqsnn.language.model import Model, Pathway, Projection, Statement
+from eqsnn.maths.affine import expanded_if_small
 from eqsnn.maths.build import Block, Builder, Names, summed_into
 from eqsnn.maths.connect import delay_mask, delay_steps
 from eqsnn.maths.program import NETWORK, Couple, Delay, Kind, Reduce
@@ -332,7 +333,7 @@ def _increment(statement: Statement) -> Expr | None:
     target = symbol(statement.target)
     increment = statement.expression - target
     if increment.has(target):
-        increment = sympy.expand(increment)
+        increment = expanded_if_small(increment)
     return None if increment.has(target) or not statement.expression.has(target) else increment
 
 
@@ -363,7 +364,7 @@ def increment_of(statement: Statement) -> Expr:
     target = symbol(statement.target)
     increment = statement.expression - target
     if increment.has(target):
-        increment = sympy.expand(increment)
+        increment = expanded_if_small(increment)
     if increment.has(target) or not statement.target.endswith("_post"):
         raise refusal(
             statement,

@@ -1,8 +1,11 @@
 """reach: which parameters act on other neurons than their own."""
 
+from collections.abc import Set
+
 from sympy import Symbol
 
-from eqsnn.maths.program import Assign, Kind, Program
+from eqsnn.language.functions import Spike
+from eqsnn.maths.program import Assign, Kind, Program, Statement
 
 
 def acting_on_others(program: Program) -> frozenset[str]:
@@ -17,20 +20,33 @@ def acting_on_others(program: Program) -> frozenset[str]:
 
 
 def _crosses(program: Program, parameter: Symbol) -> bool:
-    spaces = program.space_of()
-    on_synapses = program.spaces[spaces[parameter]].is_projection
-    reached = {parameter}
+    on_synapses = program.spaces[program.space_of()[parameter]].is_projection
+    reached = reached_from(program, {parameter})
+    return not on_synapses and any(
+        statement.reads & reached and not isinstance(statement, Assign)
+        for statement in program.statements
+    )
+
+
+def reached_from(program: Program, symbols: Set[Symbol]) -> set[Symbol]:
+    """Return the symbols whose values depend on the given ones, in the same step or later.
+
+    The width of a spike's surrogate derivative is no part of its value.
+    """
+    reached = set(symbols)
     while True:
         before = len(reached)
         for statement in program.statements:
-            if not statement.reads & reached:
-                continue
-            if not isinstance(statement, Assign) and not on_synapses:
-                return True
-            reached.add(statement.target)
+            if _read_by(statement) & reached:
+                reached.add(statement.target)
         reached |= {state for state, after in program.next_states.items() if after in reached}
-        delayed = {delay.arrival for delay in program.delays if delay.sent in reached}
-        if delayed - reached:
-            reached |= delayed
+        reached |= {delay.arrival for delay in program.delays if delay.sent in reached}
         if len(reached) == before:
-            return False
+            return reached
+
+
+def _read_by(statement: Statement) -> frozenset[Symbol]:
+    if not isinstance(statement, Assign) or not statement.expression.has(Spike):
+        return statement.reads
+    values = statement.expression.replace(Spike, lambda margin, width, strict: margin)
+    return frozenset(values.free_symbols)

@@ -6,6 +6,8 @@ from typing import NamedTuple
 import sympy
 from sympy import Expr, Integer, Symbol
 
+from eqsnn.maths.affine import expanded_if_small
+
 
 class Factors(NamedTuple):
     """One term: post * synapse * pre, each over symbols of its own side."""
@@ -21,7 +23,7 @@ def separate(expression: Expr, sides: Mapping[Symbol, str]) -> tuple[Factors, ..
     `sides` maps each symbol to "pre", "post", "synapse" or "all" (the same for every pair; goes to the post side).
     The expression is expanded only if it does not split as written, so that rounding stays that of the text.
     """
-    for form in (expression, sympy.expand(expression)):
+    for form in (expression, expanded_if_small(expression)):
         terms = [_split(term, sides) for term in sympy.Add.make_args(form)]
         if all(term is not None for term in terms):
             return _merged([term for term in terms if term is not None])

@@ -345,7 +345,7 @@ def conditional_currents(rng):
     cells = b.NeuronGroup(
         6,
         """dv/dt = (int(on)*22*mV + int(not on)*5*mV - v)/(6*ms) : volt
-        on = (t > 10*ms and t <= 60*ms) or (i >= 3 and not (t < 30*ms)) : boolean""",
+        on = (t > 10.05*ms and t <= 60.05*ms) or (i >= 3 and not (t < 30.05*ms)) : boolean""",
         threshold="v > 15*mV",
         reset="v = 0*mV",
         method="euler",
