@@ -119,6 +119,8 @@ def cotangents(layout: Layout, read: dict[Symbol, str]) -> list[str]:
         ]
         read[of_sent(symbol(arrival))] = f"bar_sent_{n}[k]"
     weight = layout.weight_text()
+    # nothing depends on an output that was not asked for
+    read |= {of_output(output): "((real)0)" for output in layout.step.outputs}
     for output in dict.fromkeys((*layout.form.record, *layout.form.total)):
         parts = []
         if output in layout.form.record:

@@ -20,6 +20,14 @@ def forward_step(layout: Layout) -> tuple[list[str], list[str]]:
         return work, first
     needed = {str(s): s for s in layout.taped if s not in layout.inputs}
     again = select(replace(layout.step, outputs=needed), needed)
+    # draws are needed for the way back even where no state and no stored value depends on them
+    known = {given.symbol for given in again.inputs}
+    draws = [
+        g
+        for g in layout.step.of_kind(Kind.NORMAL, Kind.UNIFORM)
+        if g.symbol in layout.taped and g.symbol not in known
+    ]
+    again = replace(again, inputs=(*again.inputs, *draws))
     more, second = step_function(layout, "again_", again, outputs=False)
     return list(dict.fromkeys([*work, *more])), [*first, *second]
 

@@ -9,7 +9,16 @@ from sympy import Expr, Symbol
 from sympy.logic.boolalg import Boolean
 
 from eqsnn.language.functions import symbol
-from eqsnn.maths.program import CONSTANT, NETWORK, Assign, Input, Kind, Program, Statement
+from eqsnn.maths.program import (
+    CONSTANT,
+    NETWORK,
+    Assign,
+    Input,
+    Kind,
+    Program,
+    Statement,
+    Total,
+)
 
 
 def select(program: Program, outputs: Iterable[str]) -> Program:
@@ -131,7 +140,9 @@ def hoist(program: Program, prefix: str = "c") -> Hoisted:
     for statement in program.statements:
         if statement.reads <= constant.keys():
             once.append(statement)
-            constant[statement.target] = all(constant[s] for s in statement.reads)
+            # sums over synapses differ between neurons even if what they add up does not
+            alike = isinstance(statement, Assign | Total)
+            constant[statement.target] = alike and all(constant[s] for s in statement.reads)
         elif isinstance(statement, Assign):
             step.append(
                 replace(statement, expression=_lift_constants(statement.expression, constant, lift))

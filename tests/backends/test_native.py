@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import eqsnn
-from eqsnn.backends import compile_c
+from eqsnn.backends import compile_c, native_run
 from eqsnn.backends.c_layout import RUNTIME
 from eqsnn.backends.compile_c import find_compiler, load_library
 from eqsnn.backends.kernel import Noise, Run
@@ -40,7 +40,7 @@ from eqsnn.maths.simplify import select
 from eqsnn.maths.surrogates import SURROGATES
 from eqsnn.simulation import setup
 from eqsnn.simulation.parameters import parameters_of
-from tests.maths.test_adjoint import DELAYED, MODELS, sized, states_of
+from tests.maths.test_adjoint import DELAYED, every_model, sized, states_of
 from tests.simulation.constructs import CONSTRUCTS
 
 ROOT = Path(__file__).parents[2]
@@ -138,7 +138,7 @@ def assert_native_is_torch(program, model, outputs, *, tolerance=1e-10, **option
     return found, gradients
 
 
-@pytest.mark.parametrize("path", MODELS, ids=lambda path: path.stem)
+@every_model()
 def test_every_model_runs_free_as_on_torch(path):
     model = sized(read_model(path))
     program = free_program(model)
@@ -148,9 +148,7 @@ def test_every_model_runs_free_as_on_torch(path):
     assert any(bool(bar.any()) for bar in gradients.values())
 
 
-@pytest.mark.parametrize(
-    "path", [p for p in MODELS if p.stem != "sleep_rate"], ids=lambda p: p.stem
-)
+@every_model(without=("sleep_rate",))
 def test_every_model_follows_observed_spikes_as_on_torch(path):
     model = sized(read_model(path))
     likelihoods = [f"{name}.log_likelihood" for name in setup.spiking_populations(model)]
@@ -173,6 +171,56 @@ def test_events_pathways_links_and_statements_of_every_kind_are_torchs(lanes):
     program = free_program(model)
     outputs = ["cells.spike", *states_of(program, model)]
     assert_native_is_torch(program, model, outputs, lanes=lanes, record=("cells.v", "cells.spike"))
+
+
+def test_a_shared_junction_sums_over_as_many_neighbours_as_each_neuron_has():
+    model = eqsnn.loads(
+        """
+neuron cell:
+    dv/dt = current/ms : 1
+    current : 1
+    initial: v = i*i
+    method: euler
+synapse junction:
+    current_post = g*(v_pre - v_post) : 1 (summed)
+    g : 1 = 0.25 (shared)
+network:
+    dt = 0.1*ms
+    cells : cell[5]
+    cells -> cells : junction if abs(i - j) == 1
+"""
+    )
+    expected = np.arange(5.0) ** 2
+    for _ in range(30):
+        inner = np.diff(expected)
+        expected += 0.1 * 0.25 * (np.append(inner, 0) - np.append(0, inner))
+    for backend in ("native", "pytorch"):
+        run = eqsnn.simulate(model, 3.1e-3, record=["v"], backend=backend)
+        np.testing.assert_allclose(run.traces["cells.v"][0, -1], expected, rtol=1e-12)
+
+
+def test_draws_that_no_state_depends_on_are_known_on_the_way_back(monkeypatch):
+    """Long runs are walked again segment by segment; these threshold draws act on the likelihood alone."""
+    monkeypatch.setattr(native_run, "SEGMENT_BYTES", 1000)
+    monkeypatch.setattr(native_run, "TAPE_BYTES", 0)
+    model = model_from_text(
+        """
+neuron cell:
+    dv/dt = -v/(10*ms) : 1
+    threshold: v > 1
+    reset: v = 0
+synapse pulse:
+    w : 1 = 0.3
+    on_pre: v_post += w
+network:
+    dt = 0.1*ms
+    source : poisson[4] with rate ~ lognormal(50*Hz, 0.3) in [1*Hz, 500*Hz]
+    cells : cell[3]
+    source -> cells : pulse delay 1.5*ms
+"""
+    )
+    likelihoods = ["source.log_likelihood", "cells.log_likelihood"]
+    assert_native_is_torch(forced_program(model), model, likelihoods, steps=200)
 
 
 LINEAR_AND_NOT = {

@@ -16,7 +16,26 @@ from eqsnn.simulation.parameters import parameters_of
 from tests.simulation.constructs import CONSTRUCTS
 
 MODELS = sorted((Path(__file__).parents[2] / "models").glob("*.eqs"))
+# of each family of models the smallest that has what the family adds; the rest of the library is slow
+EVERYDAY = {
+    *("adaptive_lif", "adex", "gif", "glif", "hodgkin_huxley", "izhikevich", "lif", "mat2", "nmda"),
+    *("plain_lif_receptor", "sleep_izhikevich", "sleep_lif", "sleep_rate", "stdp_triplet"),
+    *("gap_junction", "lif_alpha", "lif_delta", "tsodyks_markram"),
+}
 STEPS, LANES = 40, 2
+
+
+def every_model(without=()):
+    """Run a test on every file of models/, those that teach nothing new in the slow run."""
+    return pytest.mark.parametrize(
+        "path",
+        [
+            pytest.param(path, id=path.stem, marks=[pytest.mark.slow] * (path.stem not in EVERYDAY))
+            for path in MODELS
+            if path.stem not in without
+        ],
+    )
+
 
 DELAYED = """
 neuron cell:
@@ -129,7 +148,7 @@ def states_of(program, model):
     ]
 
 
-@pytest.mark.parametrize("path", MODELS, ids=lambda path: path.stem)
+@every_model()
 def test_symbolic_adjoint_of_the_free_step_is_torch_autograd(path):
     model = sized(read_model(path))
     program = free_program(model)
@@ -137,7 +156,7 @@ def test_symbolic_adjoint_of_the_free_step_is_torch_autograd(path):
     assert_adjoint_is_autograd(program, model, [*spikes, *states_of(program, model)])
 
 
-@pytest.mark.parametrize("path", MODELS, ids=lambda path: path.stem)
+@every_model()
 def test_symbolic_adjoint_of_the_forced_likelihood_is_torch_autograd(path):
     model = sized(read_model(path))
     spiking = setup.spiking_populations(model)
