@@ -93,7 +93,7 @@ def draw(name: str) -> None:
     figure, axes = plt.subplots(figsize=(5, 2.2), dpi=72, layout="constrained")
     if len(shown) == 3 and not isinstance(shown[1], str):
         parameter, low, high = shown
-        values = np.linspace(low, high, 20)
+        values = np.linspace(float(low), float(high), 20)
         rates = [
             eqsnn.simulate(model, seconds, burn_in=0.2, parameters={parameter: v}).rates()[0]
             for v in values

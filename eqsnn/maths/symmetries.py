@@ -166,10 +166,11 @@ class _Rules:
         for condition in conditions:
             if condition is not None:
                 yield from _of_conditions(condition.xreplace(names))
-        if isinstance(neuron.refractory, Expr):
-            yield _Rule(neuron.refractory.xreplace(names), None)
-        elif neuron.refractory is not None:
-            yield from _of_conditions(neuron.refractory.xreplace(names))  # type: ignore[arg-type]
+        refractory = neuron.refractory
+        if isinstance(refractory, Expr):
+            yield _Rule(refractory.xreplace(names), None)
+        elif refractory is not None:
+            yield from _of_conditions(refractory.xreplace(names))
         regular = [a for every in neuron.every for a in every.statements]
         events = [a for event in neuron.events.values() for a in event.statements]
         lists = (neuron.initial, neuron.reset, neuron.update, neuron.background)
