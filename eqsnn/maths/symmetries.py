@@ -167,10 +167,12 @@ class _Rules:
             if condition is not None:
                 yield from _of_conditions(condition.xreplace(names))
         refractory = neuron.refractory
-        if isinstance(refractory, Expr):
-            yield _Rule(refractory.xreplace(names), None)
-        elif refractory is not None:
-            yield from _of_conditions(refractory.xreplace(names))
+        if refractory is not None:
+            written = refractory.xreplace(names)
+            if isinstance(refractory, Expr):
+                yield _Rule(written, None)
+            else:
+                yield from _of_conditions(written)
         regular = [a for every in neuron.every for a in every.statements]
         events = [a for event in neuron.events.values() for a in event.statements]
         lists = (neuron.initial, neuron.reset, neuron.update, neuron.background)
