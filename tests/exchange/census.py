@@ -34,6 +34,11 @@ class Outcome:
             return self.differing == 0
         return self.states > 0 and self.difference < 1e-9
 
+    @property
+    def is_random(self) -> bool:
+        """Whether the text draws random values, which differ between simulators."""
+        return "xi" in self.constructs or "rand" in self.constructs
+
     def __str__(self) -> str:
         numbers = f"{self.spikes:5d} spikes {self.differing:3d} differ  {self.states:2d} states {self.difference:8.1e}"
         return f"{self.name:32s} {numbers}  {self.constructs}"

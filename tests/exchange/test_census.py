@@ -6,6 +6,7 @@ pytest.importorskip("brian2")
 
 from tests.exchange.census import compare
 from tests.exchange.corpus import TEXTS
+from tests.exchange.package import census_of_the_package
 
 FEWEST = 20  # spikes of a spiking text
 
@@ -32,3 +33,11 @@ def test_the_corpus_is_large_and_its_names_are_its_own():
 
 def test_nothing_waits_for_a_construct_that_is_not_in_the_corpus():
     assert set(NOT_YET) <= {text.__name__ for text in TEXTS}
+
+
+@pytest.mark.slow
+def test_the_neuron_models_in_brian2s_own_package_run_alike_in_both():
+    found = census_of_the_package()
+    differing = [o.name for o in found.outcomes if not o.matches and not o.is_random]
+    assert not differing
+    assert sum(o.matches for o in found.outcomes) >= 60
