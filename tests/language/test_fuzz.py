@@ -22,8 +22,11 @@ from eqsnn.compiler import model_from_text
 from eqsnn.errors import EqsError, EqsErrors, ModelError
 from eqsnn.maths.discretise import discretise
 
-MODELS = {path.name: path.read_text() for path in Path("models").glob("*.eqs")}
-SECONDS = 1.0  # of processor time; a machine that is busy otherwise does not count
+MODELS = {
+    path.name: path.read_text() for path in (Path(__file__).parents[2] / "models").glob("*.eqs")
+}
+SECONDS = 1.0  # of processor time, in the slow run, which has the machine for itself
+BUSY_SECONDS = 8.0  # in the everyday run, whose workers share it
 HANGS = 20  # seconds after which a run is stopped
 
 WORDS = [
@@ -258,7 +261,7 @@ WITHOUT_PLACE = re.compile(
 )
 
 
-def fault(text: str) -> str:
+def fault(text: str, limit: float = BUSY_SECONDS) -> str:
     """Return what is wrong with the answer to a text; nothing if it is a model or a proper refusal."""
     started = time.process_time()
     try:
@@ -273,7 +276,7 @@ def fault(text: str) -> str:
     else:
         wrong = ""
     taken = time.process_time() - started
-    return wrong or (f"{taken:.1f} s" if taken > SECONDS else "")
+    return wrong or (f"{taken:.1f} s" if taken > limit else "")
 
 
 def _fault_of(error: ModelError, text: str) -> str:
@@ -287,10 +290,10 @@ def _fault_of(error: ModelError, text: str) -> str:
     return "" if error.message and error.hint else f"no hint: {error}"
 
 
-def faults(texts: Iterator[str]) -> list[tuple[str, str]]:
+def faults(texts: Iterator[str], limit: float = BUSY_SECONDS) -> list[tuple[str, str]]:
     found = []
     for text in texts:
-        wrong = fault(text)
+        wrong = fault(text, limit)
         if wrong:
             found.append((wrong, text))
     return found[:5]
@@ -312,12 +315,12 @@ def test_mutated_models_compile_or_are_refused_with_a_place():
 
 @pytest.mark.slow
 def test_very_many_random_texts_are_refused_with_a_place():
-    assert not faults(random_text(random.Random(seed)) for seed in piece(100_000))
+    assert not faults((random_text(random.Random(seed)) for seed in piece(100_000)), SECONDS)
 
 
 @pytest.mark.slow
 def test_very_many_mutated_models_compile_or_are_refused_with_a_place():
-    assert not faults(mutated_model(random.Random(seed)) for seed in piece(10_000))
+    assert not faults((mutated_model(random.Random(seed)) for seed in piece(10_000)), SECONDS)
 
 
 def one_equation(rate: str) -> str:
