@@ -62,7 +62,7 @@ def parts(text: str) -> tuple[str, str, str]:
         r"(?:neuron|synapse) .*",
         r"    (?:d\w+/dt|threshold|\w+_post) ?[=:].*",
         r"    \w+ = .* : .*",
-        r"    (?:reset|on_pre|on_post|update):.*",
+        r"    (?:reset|update|initial|background|refractory|(?:on_pre|on_post|on|every|event)\b[^:]*):.*",
         r"        .*=.*",
     )
     wanted = "|".join(kinds)
