@@ -26,6 +26,7 @@ from eqsnn.inference.likelihood import DENSITIES
 from eqsnn.inference.result import Fit, read_fit
 from eqsnn.inference.settings import Status
 from eqsnn.inference.stages import Forced, Free, GradientFree, Stage
+from eqsnn.language.model import Model
 from eqsnn.losses import TERMS, parse_loss
 from eqsnn.maths.suspicions import suspicions
 from eqsnn.quantities import in_unit_of, seconds
@@ -95,11 +96,7 @@ def _add_check(commands) -> None:
 def run_check(arguments: argparse.Namespace) -> int:
     """Check a model file and say what was chosen for it."""
     model = load(arguments.model)
-    definition = model.definition
-    if not model.is_sized:
-        definition = with_size(
-            definition, sum(p.size or 0 for p in definition.populations.values()) + 1
-        )
+    definition = _with_some_size(model)
     if arguments.explain or arguments.json:
         explanation = explain(definition)
         text = json.dumps(explanation.to_dict(), indent=2) + "\n"
@@ -124,12 +121,17 @@ def run_check(arguments: argparse.Namespace) -> int:
 
 def _warn(model: SpikingModel) -> None:
     """Print what is suspicious about a model on standard error."""
-    definition = model.definition
-    if not model.is_sized:
-        known = sum(p.size or 0 for p in definition.populations.values())
-        definition = with_size(definition, known + 1)
-    for suspicion in suspicions(definition):
+    for suspicion in suspicions(_with_some_size(model)):
         print(suspicion, file=sys.stderr)
+
+
+def _with_some_size(model: SpikingModel) -> Model:
+    """Return the definition of a model, one neuron standing for as many as the targets have."""
+    definition = model.definition
+    if model.is_sized:
+        return definition
+    known = sum(p.size or 0 for p in definition.populations.values())
+    return with_size(definition, known + 1)
 
 
 def _add_show(commands) -> None:

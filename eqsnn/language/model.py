@@ -168,6 +168,14 @@ class NeuronModel:
     method_span: Span | None = field(default=None, compare=False, repr=False)
     span: Span | None = field(default=None, compare=False, repr=False)
 
+    @property
+    def statements(self) -> tuple[Statement, ...]:
+        """Return the statements of every list."""
+        lists = [self.initial, self.reset, self.update, self.background]
+        lists += [regular.statements for regular in self.every]
+        lists += [event.statements for event in self.events.values()]
+        return tuple(a for statements in lists for a in statements)
+
 
 @dataclass(frozen=True, slots=True)
 class SynapseModel:
@@ -189,6 +197,12 @@ class SynapseModel:
     method: str | None = None
     method_span: Span | None = field(default=None, compare=False, repr=False)
     span: Span | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def statements(self) -> tuple[Statement, ...]:
+        """Return the statements of every list."""
+        lists = (*(p.statements for p in self.pathways), *(r.statements for r in self.every))
+        return (*self.initial, *(a for statements in lists for a in statements))
 
     @property
     def on_pre(self) -> tuple[Statement, ...]:

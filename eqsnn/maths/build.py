@@ -197,15 +197,10 @@ def mentions(model: Model, population: str, local: str) -> bool:
 def mentioned(block: Block) -> set[Symbol]:
     """Return every symbol that a block refers to."""
     expressions: list[Expr | Boolean] = [*block.equations.values(), *block.subexpressions.values()]
-    statements = [*block.initial]
-    statements += [s for regular in block.every for s in regular.statements]
+    expressions += [statement.expression for statement in block.statements]
     if isinstance(block, NeuronModel):
-        statements += [*block.reset, *block.update, *block.background]
-        statements += [s for event in block.events.values() for s in event.statements]
         expressions += [event.condition for event in block.events.values()]
         expressions += [e for e in (block.threshold, block.refractory) if e is not None]
     else:
-        statements += [s for pathway in block.pathways for s in pathway.statements]
         expressions += block.summed.values()
-    expressions += [statement.expression for statement in statements]
     return {s for e in expressions for s in e.free_symbols}  # type: ignore[misc]

@@ -361,11 +361,8 @@ def _changed(build: Builder, statement: Statement, side: str, end: str, count: E
 
 def increment_of(statement: Statement) -> Expr:
     """Return what an arriving spike adds to a postsynaptic variable. Raises ModelError if that depends on it."""
-    target = symbol(statement.target)
-    increment = statement.expression - target
-    if increment.has(target):
-        increment = expanded_if_small(increment)
-    if increment.has(target) or not statement.target.endswith("_post"):
+    increment = _increment(statement)
+    if increment is None or not statement.target.endswith("_post"):
         raise refusal(
             statement,
             f"a spike may only add to `{statement.target}`, by an amount that does not depend on it",

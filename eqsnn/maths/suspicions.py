@@ -25,6 +25,7 @@ from eqsnn.maths.build import abbreviations
 from eqsnn.maths.discretise import discretise
 from eqsnn.maths.initial import initial_state
 from eqsnn.maths.margin import margin_of
+from eqsnn.maths.program import Program
 from eqsnn.maths.reach import reached_from
 
 Block = NeuronModel | SynapseModel
@@ -34,19 +35,12 @@ WITHOUT_ERROR = ("exact", "exponential_euler")  # however long the step, for one
 
 def suspicions(model: Model) -> tuple[Suspicion, ...]:
     """Return what is suspicious about a model, in the order of its lines."""
-    found = [*_unused(model), *_without_influence(model)]
+    program = discretise(model)
+    found = [*_unused(model), *_without_influence(model, program)]
     for name in model.populations:
-        found += [*_threshold(model, name), *_fast_decay(model, name)]
+        found += [*_threshold(model, name), *_fast_decay(model, name, program.notes)]
     unique = {(s.span.line, s.message): s for s in found}
     return tuple(sorted(unique.values(), key=lambda s: (s.span.line, s.span.column)))
-
-
-def _statements(block: Block) -> tuple[Statement, ...]:
-    if isinstance(block, SynapseModel):
-        return (*block.initial, *(a for p in block.pathways for a in p.statements))
-    lists = (block.initial, block.reset, block.update, block.background)
-    others = (*(r.statements for r in block.every), *(e.statements for e in block.events.values()))
-    return tuple(a for statements in (*lists, *others) for a in statements)
 
 
 def _read(block: Block, *, by_others_than: str = "") -> set[str]:
@@ -56,7 +50,7 @@ def _read(block: Block, *, by_others_than: str = "") -> set[str]:
         for x, e in (*block.equations.items(), *block.subexpressions.items())
         if x != by_others_than
     ]
-    expressions += [a.expression for a in _statements(block) if a.target != by_others_than]
+    expressions += [a.expression for a in block.statements if a.target != by_others_than]
     if isinstance(block, NeuronModel):
         expressions += [e for e in (block.threshold, block.refractory) if e is not None]
         expressions += [e.condition for e in block.events.values()]
@@ -116,9 +110,9 @@ def _nothing_reads(block: Block, variable: Variable) -> Found:
         )
 
 
-def _without_influence(model: Model) -> Found:
+def _without_influence(model: Model, program: Program) -> Found:
     """Parameters to be learned that no spike depends on."""
-    program, start = discretise(model), initial_state(model)
+    start = initial_state(model)
     spikes = {s for name, s in program.outputs.items() if name.endswith(".spike")}
     if not spikes:
         return
@@ -239,13 +233,12 @@ def _never_reached(
     written = {a.target for a in (*neuron.update, *neuron.background)}
     for synapse, ending in _ends(model, neuron.name):
         written |= {
-            a.target.removesuffix(ending) for a in _statements(synapse)
+            a.target.removesuffix(ending) for a in synapse.statements
         } | synapse.summed.keys()
     idle = {
         symbol(v.name): sympy.Integer(0)
         for v in neuron.variables.values()
-        if v.role is Role.VARIABLE
-        and v.name not in written | {a.target for a in _statements(neuron)}
+        if v.role is Role.VARIABLE and v.name not in written | {a.target for a in neuron.statements}
     }
     rate = _written_out(neuron, neuron.equations[str(state)], known | idle)
     if str(state) in written or rate.free_symbols != {state} or not is_affine(rate, (state,)):
@@ -265,10 +258,9 @@ def _never_reached(
         )
 
 
-def _fast_decay(model: Model, population: str) -> Found:
+def _fast_decay(model: Model, population: str, notes: Iterable[str]) -> Found:
     """Methods of finite order overshoot where a state decays within a step."""
     neuron, known = model.neuron_of(population), _known(model, population)
-    notes = discretise(model).notes
     if any(
         note.startswith(f"{population}: integrated by {m} ")
         for m in WITHOUT_ERROR

@@ -173,12 +173,7 @@ class _Rules:
                 yield _Rule(written, None)
             else:
                 yield from _of_conditions(written)
-        regular = [a for every in neuron.every for a in every.statements]
-        events = [a for event in neuron.events.values() for a in event.statements]
-        lists = (neuron.initial, neuron.reset, neuron.update, neuron.background)
-        yield from self._statements(
-            group, names, [*(a for s in lists for a in s), *regular, *events]
-        )
+        yield from self._statements(group, names, neuron.statements)
 
     def _of_synapse(self, group: str, synapse: SynapseModel, names: Mapping) -> Iterator[_Rule]:
         projection = self.model.projections[group]
@@ -186,8 +181,7 @@ class _Rules:
             target = symbol(f"{projection.post}.{x}")
             self.fixed.append({(target, "b"): Fraction(1)})  # sums over any number of synapses
             yield _Rule(term.xreplace(names), target)
-        statements = [*synapse.initial, *(a for p in synapse.pathways for a in p.statements)]
-        yield from self._statements(group, names, statements)
+        yield from self._statements(group, names, synapse.statements)
 
     def _statements(
         self, group: str, names: Mapping, statements: Iterable[Statement]
