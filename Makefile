@@ -9,13 +9,17 @@ REQUIREMENTS := pyproject.toml constraints.txt
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MPLBACKEND=Agg
 WORKERS ?= 2
 PYTEST_ARGS ?=
+POSTER_ARGS ?=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: demo test slow lint types format bench peers clean help
+.PHONY: demo poster test slow lint types format bench peers clean help
 
 demo: $(VENV)/.installed-examples  ## set up and fit two models to real and simulated spikes; says where results are
 	PATH="$(CURDIR)/$(BIN):$$PATH" bash examples/demo.sh
+
+poster: $(VENV)/.installed-poster  ## experiments A to D on the sleep networks: all figures and the table (docs/poster)
+	$(ONE_THREAD) $(BIN)/python examples/poster/run_all.py $(POSTER_ARGS)
 
 test: $(VENV)/.installed-test  ## set up and run the tests, the slow ones excepted
 	$(ONE_THREAD) $(BIN)/python -m pytest -n $(WORKERS) $(PYTEST_ARGS)

@@ -107,6 +107,14 @@ def partly_forced_program(
     return force(free, _spiking(model), masked=True)
 
 
+def guided_program(
+    model: Model, *, known: Iterable[str] = (), detach_reset: bool = False
+) -> Program:
+    """Return the Program of a network in which observed spikes drive synapses, and reset neurons besides their own."""
+    free = free_program(model, known=known, detach_reset=detach_reset)
+    return force(free, _spiking(model), self_resetting=_spiking(model))
+
+
 def _spiking(model: Model) -> list[str]:
     return [name for name in model.populations if model.neuron_of(name).threshold is not None]
 

@@ -94,6 +94,17 @@ OPTIMISERS: dict[
 ] = {"cmaes": CmaEs, "random": RandomSearch}
 
 
+def optimiser_of(
+    start: NDArray[np.float64], stage: GradientFree, rng: np.random.Generator
+) -> Optimiser:
+    """Return the search that a stage names, begun at `start`. Raises InputError for a name that there is not."""
+    if stage.optimiser not in OPTIMISERS:
+        raise InputError(
+            f"there is no optimiser `{stage.optimiser}`; there are {', '.join(OPTIMISERS)}"
+        )
+    return OPTIMISERS[stage.optimiser](start, stage, rng)
+
+
 def _package() -> ModuleType:
     """Return `cma`, an optional package; named at run time, since it loads pyplot, which takes longer than eqsnn does."""
     try:
@@ -112,19 +123,14 @@ class Searches:
     """
 
     def __init__(self, progress: Progress, stage: GradientFree, seed: int) -> None:
-        if stage.optimiser not in OPTIMISERS:
-            raise InputError(
-                f"there is no optimiser `{stage.optimiser}`; there are {', '.join(OPTIMISERS)}"
-            )
         self.number = progress.stage
         self.shapes = {name: tuple(z.shape[:-1]) for name, z in progress.before.items()}
         self.dtype = next(iter(progress.before.values())).dtype
         self.best = _flat(progress.before)
         self.start: NDArray | None = self.best.copy()
-        self.best_loss = np.full(len(self.best), np.inf)
-        make = OPTIMISERS[stage.optimiser]
+        self.best_loss: NDArray[np.float64] = np.full(len(self.best), np.inf)
         self.optimisers = [
-            make(start, stage, np.random.default_rng((seed, progress.stage, number)))
+            optimiser_of(start, stage, np.random.default_rng((seed, progress.stage, number)))
             for start, number in zip(self.best, progress.alive.tolist(), strict=True)
         ]
         for losses in progress.told[: progress.iteration]:
@@ -155,6 +161,10 @@ class Searches:
         """Return the best coordinates of each restart so far."""
         return self._named(self.best)
 
+    def losses_of(self, found: Tensor) -> NDArray[np.float64]:
+        """Return losses by restart and candidate from those by lane."""
+        return found.numpy().astype(float).reshape(len(self.optimisers), -1)
+
     def _named(self, flat: NDArray[np.float64]) -> dict[str, Tensor]:
         """Split (lane, coordinate) into parameters, (..., lane)."""
         named, begin = {}, 0
@@ -171,13 +181,40 @@ def _flat(z: Mapping[str, Tensor]) -> NDArray[np.float64]:
     return np.concatenate(parts).T.copy()
 
 
-def explore(progress: Progress, searches: Searches, loss: Loss) -> Tensor:
+class Searching(Protocol):
+    """What a stage without gradients asks for candidates, generation after generation."""
+
+    number: int  # of the stage
+
+    @property
+    def best_loss(self) -> NDArray[np.float64]:
+        """Loss of the best of each restart so far, (restart,)."""
+        ...
+
+    def ask(self) -> dict[str, Tensor]:
+        """Return the next candidates of all restarts."""
+        ...
+
+    def tell(self, losses: NDArray[np.float64]) -> None:
+        """Take the losses of the candidates asked last."""
+        ...
+
+    def found(self) -> dict[str, Tensor]:
+        """Return the best coordinates of each restart so far."""
+        ...
+
+    def losses_of(self, found: Tensor) -> NDArray[np.float64]:
+        """Return what `tell` takes from what the objective returned."""
+        ...
+
+
+def explore(progress: Progress, searches: Searching, loss: Loss) -> Tensor:
     """Try one generation for every surviving restart; return the best objective of each so far, (restart,).
 
     The coordinates in `progress` are the best so far at any moment, so that a fit may be interrupted here.
     """
     with torch.no_grad():
-        losses = loss(searches.ask()).numpy().astype(float).reshape(len(searches.optimisers), -1)
+        losses = searches.losses_of(loss(searches.ask()))
     searches.tell(losses)
     progress.told = np.concatenate(
         [progress.told[: progress.iteration].reshape(-1, *losses.shape), losses[None]]

@@ -7,7 +7,13 @@ import torch
 from torch import Tensor
 
 from eqsnn.backends.kernel import Kernel
-from eqsnn.compiler import compile_program, exact_program, free_program, partly_forced_program
+from eqsnn.compiler import (
+    compile_program,
+    exact_program,
+    free_program,
+    guided_program,
+    partly_forced_program,
+)
 from eqsnn.errors import InputError
 from eqsnn.inference.data import Data, prepare
 from eqsnn.inference.lanes import (
@@ -45,7 +51,12 @@ class FreeObjective:
                 'the exact gradient needs all neurons observed and fitted; use gradient="surrogate" for data with gaps '
                 "or for some of the units"
             )
-        make = partly_forced_program if data.units else free_program
+        if stage.guided and (data.masked or data.units):
+            raise InputError(
+                "a guided stage needs all neurons observed and fitted; leave `guided` out"
+            )
+        make = guided_program if stage.guided else free_program
+        make = partly_forced_program if data.units else make
         program = (
             exact_program(data.model, known=data.known)
             if self.timed
@@ -59,6 +70,7 @@ class FreeObjective:
         self.copies = 2 if noisy and not plain else 1
         # the product of two lanes' traces is no sum over lanes, so only the plain distance is part of the step
         self.fused = _single_tau(self.loss) is not None and self.copies == 1 and not self.timed
+        self.by_blocks = stage.guided and self.fused
         self.outputs = spikes
         if self.timed:
             self.outputs += tuple(f"{name}.offset" for name in self.populations)
@@ -105,14 +117,18 @@ class FreeObjective:
 
     def by_step(self, values: Values, width: float) -> Tensor:
         """The van Rossum distance as the step itself adds it up: no spike is kept."""
+        return self.by_neuron(values, width)[self.rows].mean(0)
+
+    def by_neuron(self, values: Values, width: float) -> Tensor:
+        """The same of every neuron, (neuron, restart)."""
         tau, weight = _single_tau(self.loss) or (math.nan, math.nan)
         decay = math.exp(-self.data.model.dt * 1e-3 / tau)
         settings = {"surrogate_width": width, DECAY: decay}
         outcome, _ = _run(self.data, self.kernel, self.lanes, values, settings, total=self.outputs)
         distance = torch.cat([outcome.totals[name] for name in self.outputs])
         last = torch.cat([outcome.states[f"{name}.{TRACE}"] for name in self.populations])
-        per_lane = (distance + decay**2 / 2 * last**2)[self.rows].mean(0)
-        return weight * per_lane.reshape(-1, self.lanes.width).mean(1)
+        found = distance + decay**2 / 2 * last**2
+        return weight * found.reshape(len(found), -1, self.lanes.width).mean(2)
 
     def by_times(self, values: Values) -> Tensor:
         """The van Rossum distance between spike times, differentiable in the times."""

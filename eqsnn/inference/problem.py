@@ -171,7 +171,7 @@ def problem_of(
     z = {name: c.to_real(values[name]) for name, c in coordinates.items()}
     unknowns = Unknowns(model, unknown, coordinates, known, data.synapses)
     others = {name: p for name, p in parameters.items() if not p.learned}
-    packing = unknowns.packing(z, objective)
+    packing = unknowns.packing(z, objective.kernel.acting_on_others)
     return Problem(unknowns, objective, width, packing, others)
 
 

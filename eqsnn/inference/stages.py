@@ -60,8 +60,10 @@ class Free:
     to threshold; `detach_reset` leaves the resets out of it. `exact` lets spikes happen at fractions of a step and
     differentiates their times, without width (docs/gradients.md); the loss is then a van Rossum distance. Trials longer
     than `window` seconds are cut into windows that run side by side, each after `warm_up` seconds of its own. `loss`:
-    one line of text (docs/losses.md) or its value; `tau`, in seconds, is for the terms of a text that name none. Raises
-    InputError for a text that is no loss, and for a gradient that there is not or that does not see the loss.
+    one line of text (docs/losses.md) or its value; `tau`, in seconds, is for the terms of a text that name none. guided:
+    the observed spikes drive synapses, and reset neurons besides their own spikes, so that an error ends with the interval
+    it happened in, and neurons do not act on each other. Raises InputError for a text that is no loss, and for a gradient
+    that there is not or that does not see the loss.
     """
 
     loss: str | Loss = "van_rossum"
@@ -77,12 +79,17 @@ class Free:
     keep: int = 1
     name: str = "free"
     gradient: str = "surrogate"
+    guided: bool = False
 
     def __post_init__(self) -> None:
         if self.gradient not in GRADIENTS:
             raise InputError(
                 f"there is no gradient `{self.gradient}`; a free-running stage has {' or '.join(GRADIENTS)}, and the "
                 "third mode, escape, is the stage Forced"
+            )
+        if self.guided and self.gradient == "exact":
+            raise InputError(
+                "observed spikes cannot guide a stage whose gradient is exact; use the surrogate gradient"
             )
         blind = [t for t in self.composed.terms if not isinstance(t, VanRossum | PlainVanRossum)]
         if self.gradient == "exact" and blind:
@@ -107,7 +114,8 @@ class GradientFree:
     """The baseline: a stage's objective, at its last width, minimised without gradients.
 
     `optimiser` is a name in `gradient_free.OPTIMISERS`. Each restart tries `evaluations` candidates, `population` of
-    them at a time, side by side with those of the other restarts.
+    them at a time, side by side with those of the other restarts. If the objective is guided by the observed spikes, a
+    search of its own goes on for every neuron (or population that shares parameters), all of them in the same candidates.
     """
 
     optimiser: str = "cmaes"

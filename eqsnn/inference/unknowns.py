@@ -1,13 +1,12 @@
 """Unknowns: what a fit moves. Coordinates to parameters, their prior, and one vector of all that is free."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from eqsnn.inference.coordinates import Coordinate, values_of
-from eqsnn.inference.likelihood import ForcedObjective
 from eqsnn.inference.priors import log_densities, log_prior, summed
 from eqsnn.inference.scoring import Packing, by_block, pack
 from eqsnn.language.model import Model
@@ -61,12 +60,12 @@ class Unknowns:
         found[:, -1] += summed(each) - found.sum(1)
         return found
 
-    def packing(self, z: Mapping[str, Tensor], objective: ForcedObjective) -> Packing:
-        """Return the free coordinates as one vector."""
+    def packing(self, z: Mapping[str, Tensor], acting_on_others: Set[str]) -> Packing:
+        """Return the free coordinates as one vector; acting_on_others: parameters that act on several blocks."""
         sizes = {n: setup.sizes_of(self.model, n)[0] for n in setup.spiking_populations(self.model)}
         post = {name: projection.post for name, projection in self.model.projections.items()}
         # a centre ties all that lies around it together
-        across = objective.kernel.acting_on_others | self.centres
+        across = acting_on_others | self.centres
         return pack(z, self.exists, sizes, post, across, held=self.held)
 
     def freed(self, gradient: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -8,6 +8,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from eqsnn.compiler import forced_program
+from eqsnn.inference.block_search import BlockSearches
 from eqsnn.inference.data import Data
 from eqsnn.inference.gradient_free import Searches, explore
 from eqsnn.inference.likelihood import ForcedObjective
@@ -20,6 +22,7 @@ from eqsnn.inference.stages import Forced, Free, GradientFree, Stage
 from eqsnn.inference.state import HISTORY_EVERY, Progress, StageReport
 from eqsnn.inference.trace import Walked, has_settled, record
 from eqsnn.inference.unknowns import Unknowns
+from eqsnn.maths.reach import acting_on_others
 
 CROSSED_EVERY = 6  # iterations between two recombinations of restarts
 HANDED_DAMPING = 0.1  # of steps whose curvature is that of a stage before
@@ -49,7 +52,7 @@ class Walk:
         self.began = self.saved = began
         self.warnings: list[str] = []
         self.objectives: dict[tuple[Stage, str], ForcedObjective | FreeObjective] = {}
-        self.searches: Searches | None = None
+        self.searches: Searches | BlockSearches | None = None
         self.walked = Walked()
         self.total = sum(stage.iterations * len(stage.levels) for stage in settings.stages)
 
@@ -166,7 +169,7 @@ class Walk:
             return None
         if stage.optimiser != "scoring":
             return None
-        packing = self.unknowns.packing(progress.z, objective)
+        packing = self.unknowns.packing(progress.z, objective.kernel.acting_on_others)
         problem = Problem(self.unknowns, objective, width, packing)
         return Ascent(problem, progress.z, progress.damping, progress.curvature)
 
@@ -193,12 +196,27 @@ class Walk:
     ) -> None:
         """One generation of candidates for every surviving restart."""
         if self.searches is None or self.searches.number != progress.stage:
-            self.searches = Searches(progress, stage, self.settings.seed)
+            self.searches = self.begin_search(progress, stage, objective)
+        worth = objective
+        if isinstance(objective, FreeObjective) and objective.by_blocks:
+            worth = objective.by_neuron
         losses = explore(
-            progress, self.searches, lambda z: objective(self.unknowns.everything(z), width)
+            progress, self.searches, lambda z: worth(self.unknowns.everything(z), width)
         )
         self.note(progress, losses, {})
         self.advance(progress, stage, losses)
+
+    def begin_search(
+        self, progress: Progress, stage: GradientFree, objective: ForcedObjective | FreeObjective
+    ) -> Searches | BlockSearches:
+        """Return the searches of a stage: one for each block if these do not act on each other."""
+        if isinstance(objective, ForcedObjective) or not objective.by_blocks:
+            return Searches(progress, stage, self.settings.seed)
+        model = self.unknowns.model
+        across = acting_on_others(forced_program(model, known=self.training.known))
+        return BlockSearches(
+            progress, stage, self.settings.seed, self.unknowns.packing(progress.z, across)
+        )
 
     def descend(
         self,

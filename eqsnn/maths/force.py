@@ -1,9 +1,9 @@
 """force: teacher forcing. Resets, synapses and refractoriness follow the observed spikes instead of the model's own."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 
-from sympy import Integer, Rational
+from sympy import Integer, Rational, Symbol
 
 from eqsnn.language.functions import Detach, Mix, Where, symbol
 from eqsnn.language.model import NeuronModel
@@ -18,6 +18,7 @@ from eqsnn.maths.program import (
     Reduce,
     Statement,
 )
+from eqsnn.maths.reach import reached_from
 
 TRANSMITTED = (
     "transmitted"  # the spikes that act on a masked network: observed, or the neuron's own
@@ -37,7 +38,8 @@ def force(
     `population.spike` remains an output: the spikes the model itself would have fired. Given the observed spikes the
     neurons of a network no longer act on each other, and no gradient passes through a spike (Pillow et al. 2008,
     doi:10.1038/nature07140). The `self_resetting` populations are also reset by spikes of their own, so that
-    regenerative equations cannot run away where the model crosses threshold and no spike was observed. With `masked`
+    regenerative equations cannot run away where the model crosses threshold and no spike was observed; what acts on other
+    neurons follows the observed spikes alone. With `masked`
     a further input `population.seen` (0 or 1) says which neurons are observed in a step; those that are not act by
     their own spikes. `blended`: an observed spike may be a share of one, which does a share of what a spike does.
     """
@@ -45,10 +47,12 @@ def force(
     acting = TRANSMITTED if masked else "observed"
     observed = {symbol(f"{name}.spike"): symbol(f"{name}.{acting}") for name in names}
     either = {symbol(f"{name}.fired"): name for name in self_resetting}
+    acted_by = {fired: observed[symbol(f"{name}.spike")] for fired, name in either.items()}
+    sent = _sent(force(program, names), acted_by) if either else set()
     statements = tuple(
         _fired(statement, either[statement.target])
         if statement.target in either
-        else _reading(statement, observed)
+        else _reading(statement, observed | acted_by if statement.target in sent else observed)
         for statement in program.statements
     )
     given = ("observed", "seen") if masked else ("observed",)
@@ -68,6 +72,13 @@ def force(
             replace(delay, sent=observed.get(delay.sent, delay.sent)) for delay in program.delays
         ),
     )
+
+
+def _sent(program: Program, fired: Collection[Symbol]) -> set[Symbol]:
+    """Return the targets of statements that read `fired` and lead to what acts on other neurons."""
+    across = {r for s in program.statements if not isinstance(s, Assign) for r in s.reads}
+    reading = [s.target for s in program.statements if s.reads & set(fired)]
+    return {target for target in reading if reached_from(program, {target}) & across}
 
 
 def _with_transmitted(statements: tuple[Statement, ...], names: list[str]) -> tuple[Statement, ...]:

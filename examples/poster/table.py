@@ -1,0 +1,249 @@
+"""The table of experiments: what was wanted of each, what was found, and whether that is enough.
+
+Usage: python examples/poster/table.py [--out docs/poster.md]. Reads runs/poster/*/scores.json, as experiments.py left them;
+numbers are medians over the seeds that are there.
+"""
+
+import argparse
+import json
+import operator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from experiments import EXPERIMENTS, RUNS
+from protocol import KINDS, ROOT, family
+
+Scores = dict
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One wanted number: how it is read from the scores of a seed, the limit, and in how many seeds of ten it must hold."""
+
+    title: str
+    read: Callable[[Scores], float]
+    limit: float
+    below: bool = True
+    share: float = 0.5
+
+
+def error(name: str) -> Callable[[Scores], float]:
+    """Return the median error of a quantity over the populations."""
+    return lambda s: float(np.median(s["fitted"]["errors"][name]))
+
+
+def largest(name: str) -> Callable[[Scores], float]:
+    """Return the largest error of a quantity."""
+    return lambda s: float(np.max(s["fitted"]["errors"][name]))
+
+
+def rate_off(*populations: int) -> Callable[[Scores], float]:
+    """Return the largest relative error of the rate of populations, each network with noise of its own."""
+    return lambda s: max(_off(s, "rate", p) for p in populations or (0, 1, 2))
+
+
+def statistic_off(name: str, *, relative: bool) -> Callable[[Scores], float]:
+    """Return the largest error over the populations of a statistic."""
+    return lambda s: max(_off(s, name, p, relative) for p in range(3))
+
+
+def _off(scores: Scores, name: str, population: int, relative: bool = True) -> float:
+    found, wanted = (scores[w][name][population] for w in ("found", "target"))
+    return abs(found - wanted) / (wanted if relative else 1.0)
+
+
+def correlation_off(scores: Scores) -> float:
+    """Return the largest error of a block of correlations."""
+    found, wanted = (np.array(scores[w]["correlation"]) for w in ("found", "target"))
+    return float(np.abs(found - wanted).max())
+
+
+def f1(scores: Scores) -> float:
+    """Return the mean F1 of the neurons."""
+    return float(np.mean(scores["fitted"]["f1"]))
+
+
+NMF = {
+    e: Row(
+        "NMF score of the modules",
+        lambda s: s["nmf"]["score"],
+        0.95 if e == "A" else 0.90,
+        below=False,
+    )
+    for e in EXPERIMENTS
+}
+PSTH = {
+    e: Row(
+        "PSTH correlation / ceiling",
+        lambda s: s["psth_score"],
+        0.97 if e == "A" else 0.95,
+        below=False,
+    )
+    for e in EXPERIMENTS
+}
+SAME_INPUT = {
+    ("A", "lif"): (0.90, 0.10, 0.03),
+    ("B", "lif"): (0.75, 0.25, 0.05),
+    ("A", "izhikevich"): (0.70, None, 0.10),
+    ("B", "izhikevich"): (0.40, None, 0.15),
+}
+PARAMETERS = {
+    ("A", "lif"): {"q": 0.005, "tau_m": 0.01, "k": 0.03, "tau_g": 0.15, "w": 0.06},
+    ("B", "lif"): {"q": 0.015, "tau_m": 0.03, "k": 0.05},
+    ("C", "lif"): {"q": 0.03, "tau_m": 0.10},
+    ("A", "izhikevich"): {"w": 0.03},
+    ("B", "izhikevich"): {"b": 0.005, "a": 0.05, "c": 0.10, "d": 0.10},
+}
+HELD = {("B", "lif"): 0.8, ("B", "izhikevich"): 0.6}
+
+
+def rows_of(experiment: str, kind: str) -> Iterator[Row]:
+    """Return what is wanted of an experiment."""
+    which = (experiment, family(kind))
+    share = HELD.get(which, 0.5)
+    for name, limit in PARAMETERS.get(which, {}).items():
+        read = largest(name) if name == "w" else error(name)
+        yield Row(
+            f"{name}, {'largest' if name == 'w' else 'median'} error", read, limit, share=share
+        )
+    if experiment in "AB":
+        found, distance, rate = SAME_INPUT[which]
+        yield Row("F1, 1 ms, same input", f1, found, below=False, share=share)
+        if distance is not None:
+            yield Row(
+                "van Rossum score, 12 ms",
+                lambda s: s["fitted"]["van_rossum"],
+                distance,
+                share=share,
+            )
+        yield Row(
+            "rate error of neurons, same input",
+            lambda s: s["fitted"]["rate_error"],
+            rate,
+            share=share,
+        )
+    if experiment == "C":
+        yield from _statistics(family(kind))
+    yield NMF[experiment]
+    yield PSTH[experiment]
+    if experiment == "D":
+        yield Row(
+            "activations, same input, least correlation",
+            lambda s: min(s["states"]["same_input"]),
+            0.95,
+            below=False,
+        )
+        yield Row(
+            "activations, mean of 20 runs, least correlation",
+            lambda s: min(s["states"]["mean"]),
+            0.95,
+            below=False,
+        )
+        yield Row(
+            "its ceiling, a second target",
+            lambda s: min(s["states"]["mean_ceiling"]),
+            0.95,
+            below=False,
+        )
+        yield Row(
+            "activations of single runs, least correlation",
+            lambda s: min(s["states"]["single"]),
+            0.95,
+            below=False,
+        )
+        yield Row(
+            "its ceiling, a second target",
+            lambda s: min(s["states"]["single_ceiling"]),
+            0.95,
+            below=False,
+        )
+        for window in ("0.1 s", "0.2 s"):
+            for title, who in (("fitted", "fitted"), ("the target itself", "target")):
+                yield Row(
+                    f"states decoded from {window}, {title}",
+                    lambda s, window=window, who=who: s["states"]["decoded"][window][who][
+                        "regression"
+                    ],
+                    0.95,
+                    below=False,
+                )
+
+
+def _statistics(kind: str) -> Iterator[Row]:
+    if kind == "lif":
+        yield Row("rate of populations", rate_off(), 0.05)
+        yield Row("CV of intervals, largest error", statistic_off("cv", relative=False), 0.1)
+        yield Row("Fano factor, largest error", statistic_off("fano", relative=True), 0.10)
+        yield Row("correlations of populations, largest error", correlation_off, 0.03)
+    else:
+        yield Row("rate of Wake and NREM", rate_off(0, 2), 0.10)
+        yield Row("rate of REM", rate_off(1), 0.25)
+        yield Row("CV of intervals, largest error", statistic_off("cv", relative=True), 0.20)
+        yield Row("Fano factor, largest error", statistic_off("fano", relative=True), 0.30)
+        yield Row("correlations of populations, largest error", correlation_off, 0.1)
+    yield Row("van Rossum distance without bias", lambda s: s["distance"]["fitted"], 0.1)
+    yield Row("its ceiling, a second target", lambda s: s["distance"]["ceiling"], 0.1)
+
+
+def results(experiment: str, kind: str) -> dict[int, Scores]:
+    """Return the scores of every seed that was run."""
+    found = {}
+    for folder in sorted(RUNS.glob(f"{experiment}_{kind}_[0-9]*")):
+        path = folder / "scores.json"
+        if path.exists():
+            scores = json.loads(path.read_text())
+            found[int(folder.name.rsplit("_", 1)[1])] = scores | {
+                "found": scores["fitted"]["statistics"]
+            }
+    return found
+
+
+def table(experiment: str, kind: str) -> list[str]:
+    """Return the lines of one experiment's table."""
+    seeds = results(experiment, kind)
+    if not seeds:
+        return []
+    seconds = np.median([s["seconds"] for s in seeds.values()])
+    lines = [
+        f"### {experiment}, {kind}",
+        "",
+        f"Seeds {', '.join(map(str, seeds))}; a fit took {seconds:.0f} s.",
+        "",
+        "| | wanted | found | |",
+        "|---|---|---|---|",
+    ]
+    for row in rows_of(experiment, kind):
+        values = [row.read(s) for s in seeds.values()]
+        better = operator.le if row.below else operator.ge
+        holds = sum(better(v, row.limit) for v in values)
+        sign = "at most" if row.below else "at least"
+        verdict = "met" if holds >= row.share * len(values) else "**missed**"
+        count = f" in {holds} of {len(values)}" if len(values) > 1 else ""
+        lines.append(
+            f"| {row.title} | {sign} {row.limit:g} | {np.median(values):.3g} | {verdict}{count} |"
+        )
+    return [*lines, ""]
+
+
+def main(words: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "poster" / "experiments.md")
+    arguments = parser.parse_args(words)
+    lines = [
+        "# Experiments A to D",
+        "",
+        "Written by `make poster`; [poster.md](../poster.md) says what they are.",
+        "",
+    ]
+    for kind in KINDS:
+        for experiment in EXPERIMENTS:
+            lines += table(experiment, kind)
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    arguments.out.write_text("\n".join(lines).rstrip() + "\n", encoding="utf-8")
+    print(f"written: {arguments.out}")
+
+
+if __name__ == "__main__":
+    main()
