@@ -10,12 +10,17 @@ from eqsnn.errors import EqsError, InputError, ModelError
 from eqsnn.exchange.from_brian2 import from_brian2
 from eqsnn.exchange.imported import Imported
 from eqsnn.exchange.to_brian2 import to_brian2
+from eqsnn.formats.from_neo import from_neo
+from eqsnn.formats.load import load_targets, save_recording
+from eqsnn.formats.pynapple_groups import from_pynapple, to_pynapple
+from eqsnn.formats.to_neo import to_neo
 from eqsnn.inference.result import Fit, read_fit
 from eqsnn.inference.stages import Forced, Free, GradientFree
 from eqsnn.simulation.module import StepModule
 from eqsnn.simulation.network import SpikingModel as Model
 from eqsnn.simulation.network import load, loads
-from eqsnn.simulation.recording import Recording, load_targets
+from eqsnn.simulation.recording import Recording
+from eqsnn.simulation.split import split
 
 __all__ = [
     "Comparison",
@@ -35,11 +40,17 @@ __all__ = [
     "factorise",
     "fit",
     "from_brian2",
+    "from_neo",
+    "from_pynapple",
     "load",
     "load_targets",
     "loads",
     "plan",
     "read_fit",
+    "save_recording",
     "simulate",
+    "split",
     "to_brian2",
+    "to_neo",
+    "to_pynapple",
 ]
