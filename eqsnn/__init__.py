@@ -1,9 +1,11 @@
 """eqsnn: spiking networks from text, fitted to spike trains.
 
-`load` a model file, `simulate` it, `fit` its unknown parameters to a Recording, `compare` two recordings.
+`load` a model file, `simulate` it, `load_targets` and `inspect` a Recording, `fit` the unknown parameters to it,
+`compare` two recordings.
 """
 
 from eqsnn.analysis.compare import Comparison, compare
+from eqsnn.analysis.inspection import Inspection, inspect
 from eqsnn.analysis.nmf import compare_ensembles, factorise
 from eqsnn.api import fit, plan, simulate
 from eqsnn.errors import EqsError, InputError, ModelError
@@ -31,6 +33,7 @@ __all__ = [
     "GradientFree",
     "Imported",
     "InputError",
+    "Inspection",
     "Model",
     "ModelError",
     "Recording",
@@ -42,6 +45,7 @@ __all__ = [
     "from_brian2",
     "from_neo",
     "from_pynapple",
+    "inspect",
     "load",
     "load_targets",
     "loads",

@@ -25,6 +25,8 @@ from eqsnn.simulation.recording import Recording
 
 Array = NDArray[np.float64]
 MARK = "eqsnn"  # the annotation by which drives, traces and gaps that `to_neo` wrote are known
+STEP = "eqsnn_dt"  # the annotation of a block with the seconds of a step
+UNSAID = 1.0  # Hz: what a neo.SpikeTrain says if nobody gave it a sampling rate
 
 
 def from_neo(block: Any, *, drives: Sequence[str] = (), dt: float | None = None) -> Recording:
@@ -73,8 +75,8 @@ def block_source(block: Any, reading: Reading) -> Source:
         gaps += observed_gaps(observed, starts[-1], stops[-1], k) if units else []
         gaps += _marked_gaps(segment, k)
     ends = np.array(starts), np.array(stops)
-    inputs, steps, told = _drives(segments, reading, *ends)
-    traces, _, _ = _drives(segments, Reading(drives=_marked(segments, "trace")), *ends)
+    inputs, steps, told = _drives(segments, _wanted(segments, reading), *ends)
+    traces, _, _ = _drives(segments, _marked(segments, "trace"), *ends)
     names = tuple(str(key[1]) if key[0] == "name" else f"unit {key[1]}" for key in units)
     numbered = all(key[0] == "place" for key in units)
     return Source(
@@ -82,7 +84,7 @@ def block_source(block: Any, reading: Reading) -> Source:
         np.concatenate([np.zeros(0, np.int64), *unit_ids]).astype(np.int64),
         np.concatenate([np.zeros(0, np.int64), *trial_ids]).astype(np.int64),
         len(units), *ends,
-        dt=_step(segments), unit_names=() if numbered else names,
+        dt=_step(blocks, segments), unit_names=() if numbered else names,
         gaps=np.array(gaps).reshape(-1, 4), inputs=inputs, input_dt=steps,
         traces={name: by_trial(values, len(segments)) for name, values in traces.items()},
         description=str(blocks[0].description or ""), notes=tuple(told),
@@ -101,15 +103,18 @@ def _s(time: Any) -> float:
     return float(time.rescale("s").magnitude)
 
 
-def _step(segments: Sequence[Any]) -> float | None:
+def _step(blocks: Sequence[Any], segments: Sequence[Any]) -> float | None:
     """Return the step of the clock that all spike trains were sampled with, if they say so."""
+    written = [b.annotations.get(STEP) for b in blocks if hasattr(b, "annotations")]
+    if written and written[0]:
+        return float(written[0])
     rates = {
         None if t.sampling_rate is None else float(t.sampling_rate.rescale("Hz").magnitude)
         for s in segments
         for t in s.spiketrains
     }
     rate = rates.pop() if len(rates) == 1 else None
-    return 1 / rate if rate else None
+    return 1 / rate if rate and rate != UNSAID else None
 
 
 def _channel_names(signal: Any) -> list[str]:
@@ -136,14 +141,18 @@ def _marked(segments: Sequence[Any], what: str) -> tuple[Wanted, ...]:
     return tuple(Wanted(str(name), str(name)) for name in names)
 
 
+def _wanted(segments: Sequence[Any], reading: Reading) -> tuple[Wanted, ...]:
+    """Return the drives that were asked for, and those that `to_neo` wrote."""
+    asked = {wanted.name for wanted in reading.drives}
+    return (*reading.drives, *(w for w in _marked(segments, "drive") if w.name not in asked))
+
+
 def _drives(
-    segments: Sequence[Any], reading: Reading, starts: Array, stops: Array
+    segments: Sequence[Any], all_wanted: Sequence[Wanted], starts: Array, stops: Array
 ) -> tuple[dict[str, Array], dict[str, float], list[str]]:
     """Return the wanted signals as drives, their steps, and what to know about them."""
-    asked = {wanted.name for wanted in reading.drives}
-    own = tuple(w for w in _marked(segments, "drive") if w.name not in asked)
     drives, steps, told = {}, {}, []
-    for wanted in (*reading.drives, *own):
+    for wanted in all_wanted:
         found = [_signal(segment, wanted.signal) for segment in segments]
         if all(part is None for part in found) and not wanted.needed:
             continue

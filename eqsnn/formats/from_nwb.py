@@ -62,6 +62,8 @@ def _source(pynwb: Any, file: Any, reading: Reading) -> Source:
     starts, stops = (
         _session(file, trains, observed, reading, notes) if table is None else _rows_of(table)
     )
+    if len(starts) > 1 and (np.sort(starts)[1:] < np.sort(stops)[:-1] - ROUNDING).any():
+        notes.append("trials overlap: spikes in several of them are in each")
     cut = list(_cut(trains, starts, stops))
     gaps = [
         row

@@ -57,6 +57,9 @@ class _Rows:
 
 def read_table(path: Path, reading: Reading) -> Source:
     """Return the spikes of a text table. Raises InputError with the line at fault."""
+    asked = next((wanted.name for wanted in reading.drives if wanted.needed), None)
+    if asked is not None:
+        raise InputError(f"{path}: a table of spikes holds no drive `{asked}`; leave --drive out")
     lines = _lines(path)
     notes = _notes(path, lines)
     number, places, delimiter = _header(path, lines, reading)
@@ -244,21 +247,37 @@ def _numbered(
 ) -> tuple[NDArray[np.int64], tuple[str, ...]]:
     """Return the place of each label among all labels, and these: as the file lists them, by number, or as they come."""
     if known is None:
-        bare = [label.strip() for label in labels]
-        names = list(dict.fromkeys(bare))
-        whole = all(re.fullmatch(r"[+-]?\d+", name) for name in names)
-        names = sorted(names, key=int) if whole else names
+        written = {label: label.strip() for label in dict.fromkeys(labels)}
+        if all(_whole(name) is not None for name in written.values()):
+            # numpy.savetxt writes 2.000000000000000000e+00
+            written = {label: str(_whole(name)) for label, name in written.items()}
+            names = sorted(set(written.values()), key=int)
+        else:
+            names = list(dict.fromkeys(written.values()))
+        bare = [written[label] for label in labels]
     else:
         names = list(map(str, known if isinstance(known, list) else range(known)))
-        bare = [label if label in set(names) else label.strip() for label in dict.fromkeys(labels)]
-        bare = [dict(zip(dict.fromkeys(labels), bare, strict=True))[label] for label in labels]
-        strange = next((label for label in bare if label not in set(names)), None)
+        listed = set(names)
+        bare = [label if label in listed else label.strip() for label in labels]
+        strange = next((label for label in bare if label not in listed), None)
         if strange is not None:
             raise InputError(
                 f"{path}: there is a spike of {what} `{strange}`, which `# {what}s:` does not list; add it there"
             )
     place = {name: i for i, name in enumerate(names)}
     return np.array([place[label] for label in bare], dtype=np.int64), tuple(names)
+
+
+def _whole(label: str) -> int | None:
+    """Return a label as a whole number, if it is one."""
+    try:
+        return (
+            int(label)
+            if re.fullmatch(r"[+-]?\d+", label)
+            else int(str(float(label)).removesuffix(".0"))
+        )
+    except ValueError:
+        return None
 
 
 def _up_to(last: float, dt: float) -> float:

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import numpy as np
 
+from eqsnn.errors import InputError
 from eqsnn.files import read_arrays
-from eqsnn.formats.source import Reading, Source
+from eqsnn.formats.source import Reading, Source, Wanted
 from eqsnn.simulation.recording import Recording, load_inputs, load_targets
 
 
@@ -21,10 +22,7 @@ def read_npz(path: Path, reading: Reading) -> Source:
     times, units, trials = spikes
     inputs, steps = dict(recording.inputs), dict(recording.input_dt)
     for wanted in reading.drives:
-        if wanted.signal in inputs and wanted.signal != wanted.name:
-            inputs[wanted.name] = inputs.pop(wanted.signal)
-            if wanted.signal in steps:
-                steps[wanted.name] = steps.pop(wanted.signal)
+        _rename(path, inputs, steps, wanted)
     return Source(
         spike_times=times,
         unit_ids=units,
@@ -41,6 +39,24 @@ def read_npz(path: Path, reading: Reading) -> Source:
         parameters=recording.parameters,
         description=recording.description,
     )
+
+
+def _rename(path: Path, inputs: dict, steps: dict, wanted: Wanted) -> None:
+    """Call a drive of the file what the model calls it."""
+    if wanted.signal not in inputs:
+        if wanted.needed:
+            raise InputError(
+                f"{path}: there is no drive `{wanted.signal}`; the file has {', '.join(sorted(inputs)) or 'none'}"
+            )
+        return
+    if wanted.unit:
+        raise InputError(
+            f"{path}: an .npz file does not say in which unit `{wanted.signal}` is, so it cannot be turned into "
+            f"{wanted.unit}; leave the unit out"
+        )
+    inputs[wanted.name] = inputs.pop(wanted.signal)
+    if wanted.signal in steps:
+        steps[wanted.name] = steps.pop(wanted.signal)
 
 
 def write_npz(recording: Recording, path: Path) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ Source: Viejo et al. 2023, eLife 12:RP85786; https://pynapple.org
 """
 
 from typing import Any
+from warnings import warn
 
 import numpy as np
 
@@ -57,7 +58,10 @@ def from_pynapple(
         np.concatenate(trial_ids).astype(np.int64), len(units), starts, stops,
         unit_names=_names(group, [key for key, _ in units], name), gaps=np.array(gaps).reshape(-1, 4),
     )  # fmt: skip
-    return recording_of(source, dt)[0]
+    recording, notes = recording_of(source, dt)
+    for note in notes:
+        warn(note, stacklevel=2)
+    return recording
 
 
 def _within(intervals: np.ndarray, start: float, stop: float) -> np.ndarray:
@@ -78,8 +82,9 @@ def to_pynapple(recording: Recording, trial: int | None = None) -> Any:
     """Return the spikes as a `pynapple.TsGroup`; the names of units are its metadata `unit_name`.
 
     trial: which one, where there are several. The time support is what was observed: gaps of all units are left out of
-    it. Raises InputError for several trials without a choice, for gaps of single units (a TsGroup has one support), or
-    if pynapple is not installed.
+    it. pynapple rounds times to 1 ns. Warns of drives, traces and parameters, which a group does not hold. Raises
+    InputError for several trials without a choice, for gaps of single units (a TsGroup has one support), or if
+    pynapple is not installed.
     """
     nap = library("pynapple", "pynapple")
     if trial is None and recording.n_trials > 1:
@@ -103,4 +108,9 @@ def to_pynapple(recording: Recording, trial: int | None = None) -> Any:
         for unit in range(one.n_units)
     }
     names = {"unit_name": np.array(one.unit_names)} if one.unit_names else {}
-    return nap.TsGroup(trains, time_support=support, **names)
+    if one.inputs or one.traces or one.parameters:
+        warn(
+            f"{', '.join([*one.inputs, *one.traces, *one.parameters])}: a TsGroup holds spikes only; make a nap.Tsd of each",
+            stacklevel=2,
+        )
+    return nap.TsGroup(trains, time_support=support, metadata=names)

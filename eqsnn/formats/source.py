@@ -130,7 +130,7 @@ def recording_of(source: Source, dt: float | None = None) -> tuple[Recording, tu
     if not (len(lengths) and np.isfinite(lengths).all() and (lengths > 0).all()):
         raise InputError("a trial has no length; say how long it lasts (--duration, or --window)")
     duration, notes = float(lengths.max()), list(source.notes)
-    own_dt = dt or source.dt or DEFAULT_DT
+    own_dt = source.dt or DEFAULT_DT
     gaps = _gaps_from_zero(source, duration)
     starts = source.starts[source.trial_ids] if len(source.trial_ids) else np.zeros(0)
     times = source.spike_times - starts
@@ -156,7 +156,7 @@ def recording_of(source: Source, dt: float | None = None) -> tuple[Recording, tu
         unit_ids=source.unit_ids[kept],
         trial_ids=source.trial_ids[kept],
         duration=duration,
-        dt=own_dt if source.traces == {} else source.dt or own_dt,
+        dt=own_dt,
         n_units=source.n_units,
         n_trials=source.n_trials,
         inputs=source.inputs,
@@ -235,6 +235,8 @@ def observed_gaps(
 def _complement(intervals: Array, start: float, stop: float) -> list[tuple[float, float]]:
     found, last = [], start
     for a, b in intervals[np.argsort(intervals[:, 0])].tolist():
+        if last >= stop:
+            break
         if a - last > ROUNDING:
             found.append((last, min(a, stop)))
         last = max(last, b)

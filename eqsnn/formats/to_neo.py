@@ -5,7 +5,7 @@ from warnings import warn
 
 import numpy as np
 
-from eqsnn.formats.from_neo import MARK
+from eqsnn.formats.from_neo import MARK, STEP
 from eqsnn.formats.optional import library
 from eqsnn.formats.source import NO_PARAMETERS
 from eqsnn.simulation.gaps import EVERY
@@ -26,7 +26,9 @@ def to_neo(recording: Recording) -> Any:
 def block_of(recording: Recording) -> Any:
     """Return a recording as a `neo.Block` (see `to_neo`)."""
     neo, pq = library("neo", "neo"), library("quantities", "neo")
-    block = neo.Block(name="eqsnn", description=recording.description or None)
+    block = neo.Block(
+        name="eqsnn", description=recording.description or None, **{STEP: recording.dt}
+    )
     trains = recording.trains()
     for k in range(recording.n_trials):
         segment = neo.Segment(name=f"trial {k}", index=k)
