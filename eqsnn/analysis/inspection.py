@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import binomtest
 
 from eqsnn.analysis.statistics import interval_cv, intervals
 from eqsnn.analysis.time_grid import time_grid
@@ -15,6 +16,7 @@ from eqsnn.simulation.recording import Recording
 
 Array = NDArray[np.float64]
 REFRACTORY = 2e-3  # s: no neuron is expected to fire twice within it
+CHANCE = 0.05
 MIXED = 0.01  # share of intervals within the refractory period from which a unit looks like several neurons
 SCARCE = 50  # spikes of a unit that say little about its parameters
 SLOW = 0.2  # s: no interval as short as this among MANY, and the times are hardly seconds
@@ -28,13 +30,15 @@ LISTED = 8  # units that a warning names
 class UnitFacts:
     """One unit of a recording; rate in Hz, shortest interval in s, nan where there are too few spikes to say.
 
-    violations: share of the intervals within the refractory period; sharing_a_step: spikes that would be lost because
-    another one is in the same step; duplicates: spikes at the time of another.
+    intervals: number of those that no gap interrupts; violations: share of them within the refractory period;
+    sharing_a_step: spikes that would be lost because another one is in the same step; duplicates: spikes at the time of
+    another.
     """
 
     unit: int
     name: str
     spikes: int
+    intervals: int
     rate: float
     cv: float
     shortest: float
@@ -154,6 +158,7 @@ def _units(recording: Recording, step: float, refractory: float) -> tuple[UnitFa
             unit=unit,
             name=recording.unit_names[unit] if recording.unit_names else "",
             spikes=int(counts[unit]),
+            intervals=len(own),
             rate=float(rates[unit]),
             cv=float(cvs[unit]),
             shortest=float(own.min()) if len(own) else np.nan,
@@ -215,7 +220,7 @@ def _about_units(units: tuple[UnitFacts, ...], step: float, refractory: float) -
     if not units:
         return ["there are no units"]
     found = []
-    mixed = [u for u in units if u.violations > MIXED and u.spikes >= MANY]
+    mixed = [u for u in units if _is_mixed(u)]
     if mixed:
         worst = max(mixed, key=lambda u: u.violations)
         found.append(
@@ -249,6 +254,14 @@ def _about_units(units: tuple[UnitFacts, ...], step: float, refractory: float) -
             "parameters (`(shared)` in the model), or leave them out with --units"
         )
     return found
+
+
+def _is_mixed(unit: UnitFacts) -> bool:
+    """Return whether more violations than MIXED are there than chance explains (binomial test, 5 %)."""
+    if not unit.violations > MIXED:
+        return False
+    few = round(unit.violations * unit.intervals)
+    return bool(binomtest(few, unit.intervals, MIXED, alternative="greater").pvalue < CHANCE)
 
 
 def _listed(units: list[UnitFacts]) -> str:

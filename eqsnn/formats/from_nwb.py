@@ -19,6 +19,7 @@ from eqsnn.formats.source import ROUNDING, Reading, Source, Wanted, factor, obse
 Array = NDArray[np.float64]
 MARK = "eqsnn "  # begins the comments of the series that eqsnn wrote
 TRIAL_COLUMN = "eqsnn_trial"  # of a trials table whose rows are the trials of a recording
+UNDESCRIBED = "spikes written by eqsnn"  # stands for no description, which NWB does not allow
 NAME_COLUMNS = "unit_name", "unit_names", "name", "label", "unit_id", "cluster_id"
 
 
@@ -87,7 +88,7 @@ def _source(pynwb: Any, file: Any, reading: Reading) -> Source:
         dt=_resolution(units), unit_names=_names(units, reading), gaps=np.array(gaps).reshape(-1, 4),
         inputs=inputs, input_dt=steps,
         traces={name: by_trial(found[0], len(starts)) for name, found in traces.items() if found},
-        description=file.session_description or "", notes=tuple(notes),
+        description="" if file.session_description == UNDESCRIBED else file.session_description or "", notes=tuple(notes),
     )  # fmt: skip
 
 

@@ -148,12 +148,14 @@ def chosen(
 ) -> Recording:
     """Return some units and trials of a recording and a window of them (s), on a clock that shows `clock` at its start.
 
-    Raises InputError for what is not there.
+    Units without names are called by the places that they had. Raises InputError for what is not there.
     """
     if trials is not None:
         recording = recording.trials(trials)
     if units is not None:
-        recording = recording.select(places_of(recording, units))
+        places = places_of(recording, units)
+        names = recording.unit_names or tuple(map(str, range(recording.n_units)))
+        recording = replace(recording.select(places), unit_names=tuple(names[i] for i in places))
     if window is None:
         return recording
     start, stop = (edge - clock for edge in window)

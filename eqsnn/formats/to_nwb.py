@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eqsnn.files import write_by_path
-from eqsnn.formats.from_nwb import MARK, TRIAL_COLUMN
+from eqsnn.formats.from_nwb import MARK, TRIAL_COLUMN, UNDESCRIBED
 from eqsnn.formats.optional import library
 from eqsnn.formats.source import NO_PARAMETERS
 from eqsnn.simulation.gaps import merged
@@ -29,7 +29,7 @@ def write_nwb(recording: Recording, path: Path) -> tuple[str, ...]:
     """
     pynwb = library("pynwb", "nwb")
     file = pynwb.NWBFile(
-        session_description=recording.description or "spikes written by eqsnn",
+        session_description=recording.description or UNDESCRIBED,
         identifier=str(uuid.uuid4()),
         session_start_time=datetime(1970, 1, 1, tzinfo=UTC),
         notes="the session's date is not known; 1 January 1970 stands in its place",

@@ -66,6 +66,13 @@ def test_violations_are_the_share_of_intervals_within_the_refractory_period():
     assert "several neurons" in said
 
 
+@pytest.mark.parametrize(("violations", "warned"), [(1, False), (2, False), (4, True)])
+def test_one_short_interval_among_a_hundred_is_no_reason_to_warn(violations, warned):
+    train = regular(0.1, 101)
+    made = of_trains(np.sort(np.concatenate([train, train[:violations] + 0.0015])))
+    assert ("several neurons" in told(made)) == warned
+
+
 def test_an_interval_that_a_gap_interrupts_does_not_count():
     made = of_trains(np.array([0.1, 0.2, 5.0, 5.1, 5.2]), gaps=np.array([[-1, 1, 4, -1]]))
     facts = inspect(made)
@@ -139,9 +146,7 @@ def test_a_recording_that_begins_late_is_told_with_the_window_to_choose(tmp_path
 @pytest.mark.parametrize("first", [0.0, 3.7])
 def test_the_grid_of_times_is_found(step, first):
     steps = np.random.default_rng(1).integers(0, 300 / step, 2000)
-    assert time_grid(np.asarray(first + steps * step, dtype=np.float64)) == pytest.approx(
-        step, rel=1e-6
-    )
+    assert time_grid((first + steps * step).astype(np.float64)) == pytest.approx(step, rel=1e-6)
 
 
 @given(st.integers(0, 10**6))
@@ -157,7 +162,7 @@ def test_facts_are_json_without_nan():
     found = inspect(recording()).to_dict()
     assert found["n_units"] == 4
     assert found["units"][3] == {
-        "unit": 3, "name": "silent", "spikes": 0, "rate": 0.0, "cv": None, "shortest": None, "violations": None,
+        "unit": 3, "name": "silent", "spikes": 0, "intervals": 0, "rate": 0.0, "cv": None, "shortest": None, "violations": None,
         "sharing_a_step": 0, "duplicates": 0,
     }  # fmt: skip
     assert found["drives"]["I_ext"]["shape"] == [2, 400, 4]

@@ -53,6 +53,11 @@ def test_units_are_chosen_by_place_or_name_in_the_order_given(saved):
         assert_same_spikes(eqsnn.load_targets(saved, units=wanted), made.select(places))
 
 
+def test_units_without_names_are_called_by_the_places_that_they_had(tmp_path):
+    plain(unit_names=()).save(tmp_path / "rec.npz")
+    assert eqsnn.load_targets(tmp_path / "rec.npz", units=[2, 0]).unit_names == ("2", "0")
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
