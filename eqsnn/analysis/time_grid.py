@@ -1,7 +1,7 @@
 """The step of which recorded times are multiples: the clock of the amplifier, the frame of the camera, or rounding."""
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 Array = NDArray[np.float64]
 LOOSE = 0.05  # of a step: how far times may be off the grid; by chance, n times are with probability 0.1**n
@@ -11,7 +11,7 @@ FINEST = 1e-6  # s
 SHARED = 8  # the shortest interval is at most as many steps
 
 
-def time_grid(times: Array) -> float:
+def time_grid(times: ArrayLike) -> float:
     """Return the largest step (s) such that the times differ by multiples of it, within 5 % of a step; nan if none.
 
     times: (spike,), any order, s. The step starts as a fraction of the shortest difference and is refined by least squares

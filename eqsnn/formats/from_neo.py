@@ -26,6 +26,10 @@ from eqsnn.simulation.recording import Recording
 Array = NDArray[np.float64]
 MARK = "eqsnn"  # the annotation by which drives, traces and gaps that `to_neo` wrote are known
 STEP = "eqsnn_dt"  # the annotation of a block with the seconds of a step
+ASSUMED = (
+    "spike trains end with their last spike, so the file does not say how long a trial lasts; up to the last spike of all is "
+    "assumed; say it with --duration"
+)
 UNSAID = 1.0  # Hz: what a neo.SpikeTrain says if nobody gave it a sampling rate
 
 
@@ -56,15 +60,9 @@ def block_source(block: Any, reading: Reading) -> Source:
     place = {key: i for i, key in enumerate(units)}
     times, unit_ids, trial_ids, starts, stops, gaps = [], [], [], [], [], []
     for k, (segment, own) in enumerate(zip(segments, keys, strict=True)):
-        extent = [
-            (_s(t.t_start), _s(t.t_stop)) for t in segment.spiketrains or segment.analogsignals
-        ]
-        if not extent:
-            raise InputError(f"segment {k} of the Neo block is empty; leave it out")
+        extent = _extent(segment, k, reading.duration)
         starts.append(min(a for a, _ in extent))
-        stops.append(
-            reading.duration + starts[-1] if reading.duration else max(b for _, b in extent)
-        )
+        stops.append(max(b for _, b in extent))
         observed: list[list[tuple[float, float]]] = [[] for _ in units]
         for key, train, (a, b) in zip(own, segment.spiketrains, extent, strict=False):
             spikes = np.asarray(train.rescale("s").magnitude, dtype=np.float64)
@@ -75,6 +73,7 @@ def block_source(block: Any, reading: Reading) -> Source:
         gaps += observed_gaps(observed, starts[-1], stops[-1], k) if units else []
         gaps += _marked_gaps(segment, k)
     ends = np.array(starts), np.array(stops)
+    assumed = [ASSUMED] if not reading.duration and any(map(_is_open, segments)) else []
     inputs, steps, told = _drives(segments, _wanted(segments, reading), *ends)
     traces, _, _ = _drives(segments, _marked(segments, "trace"), *ends)
     names = tuple(str(key[1]) if key[0] == "name" else f"unit {key[1]}" for key in units)
@@ -87,8 +86,33 @@ def block_source(block: Any, reading: Reading) -> Source:
         dt=_step(blocks, segments), unit_names=() if numbered else names,
         gaps=np.array(gaps).reshape(-1, 4), inputs=inputs, input_dt=steps,
         traces={name: by_trial(values, len(segments)) for name, values in traces.items()},
-        description=str(blocks[0].description or ""), notes=tuple(told),
+        description=str(blocks[0].description or ""), notes=(*assumed, *told),
     )  # fmt: skip
+
+
+def _extent(segment: Any, k: int, duration: float | None) -> list[tuple[float, float]]:
+    """Return from when to when each spike train of a segment was observed, or each signal if there are no trains (s).
+
+    A train that ends with its last spike does not know its end: it ends with the segment.
+    """
+    extent = [(_s(t.t_start), _s(t.t_stop)) for t in segment.spiketrains or segment.analogsignals]
+    if not extent:
+        raise InputError(f"segment {k} of the Neo block is empty; leave it out")
+    if duration:
+        stop = min(a for a, _ in extent) + duration
+        return [(a, stop) for a, _ in extent]
+    stop = max(b for _, b in extent)
+    trains: Any = segment.spiketrains or [[]] * len(extent)
+    return [
+        (a, stop if len(train) and _s(train.max()) >= b else b)
+        for train, (a, b) in zip(trains, extent, strict=True)
+    ]
+
+
+def _is_open(segment: Any) -> bool:
+    """Return whether no spike train of a segment knows when it ends."""
+    own = [train for train in segment.spiketrains if len(train)]
+    return bool(own) and all(_s(train.max()) >= _s(train.t_stop) for train in own)
 
 
 def _keys(segments: Sequence[Sequence[Any]]) -> list[list[tuple[str, Any]]]:

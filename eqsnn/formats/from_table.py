@@ -133,7 +133,8 @@ def _notes(path: Path, lines: Sequence[str]) -> dict:
                 if not (found[name] > 0 and np.isfinite(found[name])):
                     raise ValueError
             elif name in ("units", "trials", "gaps", "description"):
-                found[name] = json.loads(text)
+                # a description of another writer is plain text
+                found[name] = json.loads(text) if name != "description" or text[:1] == '"' else text
                 if not isinstance(found[name], str if name == "description" else int | list):
                     raise ValueError
                 if isinstance(found[name], int) and not 0 <= found[name] <= MOST_LABELS:
@@ -282,4 +283,4 @@ def _whole(label: str) -> int | None:
 
 def _up_to(last: float, dt: float) -> float:
     """Return the end of the step in which the last spike is."""
-    return (np.floor(last / dt + 1e-3) + 1) * dt
+    return float((np.floor(last / dt + 1e-3) + 1) * dt)

@@ -37,7 +37,10 @@ def read_neo(path: Path, reading: Reading) -> Source:
             continue
         found = [b for b in blocks if any(s.spiketrains for s in b.segments)]
         if found or (blocks and not reading.spikes_needed):
-            return block_source(found or blocks, reading)
+            try:
+                return block_source(found or blocks, reading)
+            except InputError as error:
+                raise InputError(f"{path}: {error}") from None
         errors.append(f"{name}: reads it, but it holds no spike trains")
     raise InputError(f"{path}: cannot be read by Neo ({'; '.join(errors)})")
 

@@ -25,7 +25,7 @@ class Source:
 
     spike_times (s), unit_ids and trial_ids are parallel, in the order of the file. starts, stops: when each trial was
     observed (s, on the clock of its spikes), (trial,). gaps: rows of trial, start, end, unit, on the same clock, -1 for
-    every trial or unit. signals: drives from the start of each trial on, as `Recording.inputs`, with their steps.
+    every trial or unit. inputs, traces: from the start of each trial on, as those of a Recording; input_dt: their steps.
     notes: what a reader had to assume or leave out.
     """
 

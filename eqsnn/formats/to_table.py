@@ -26,7 +26,7 @@ def write_table(recording: Recording, path: Path) -> tuple[str, ...]:
         names = ()
     labels = names or tuple(map(str, range(recording.n_units)))
     text = io.StringIO()
-    text.write(f"# duration: {recording.duration!r} s\n# dt: {recording.dt!r} s\n")
+    text.write(f"# duration: {float(recording.duration)!r} s\n# dt: {float(recording.dt)!r} s\n")
     text.write(f"# trials: {recording.n_trials}\n")
     text.write(f"# units: {json.dumps(list(names)) if names else recording.n_units}\n")
     if len(recording.gaps):

@@ -146,7 +146,7 @@ def test_a_recording_that_begins_late_is_told_with_the_window_to_choose(tmp_path
 @pytest.mark.parametrize("first", [0.0, 3.7])
 def test_the_grid_of_times_is_found(step, first):
     steps = np.random.default_rng(1).integers(0, 300 / step, 2000)
-    assert time_grid((first + steps * step).astype(np.float64)) == pytest.approx(step, rel=1e-6)
+    assert time_grid(first + steps * step) == pytest.approx(step, rel=1e-6)
 
 
 @given(st.integers(0, 10**6))

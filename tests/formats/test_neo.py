@@ -169,6 +169,14 @@ def test_a_class_of_neo_can_be_named(tmp_path):
         tmp_path / "spikes.txt", format="neo:AsciiSpikeTrainIO", duration=2.0
     )
     assert [train.tolist() for train in found.trains()[0]] == [t.tolist() for t in trains]
+    assert found.observed_seconds().tolist() == [[2.0, 2.0]]
+
+
+def test_trains_that_end_with_their_last_spike_are_observed_to_the_end_of_the_trial(tmp_path):
+    (tmp_path / "spikes.txt").write_text("0.5\t1.25\t1.5\n0.125\n")
+    with pytest.warns(UserWarning, match="does not say how long a trial lasts"):
+        found = eqsnn.load_targets(tmp_path / "spikes.txt", format="neo:AsciiSpikeTrainIO")
+    assert found.observed_seconds().tolist() == [[1.5, 1.5]]
 
 
 def test_a_pickle_is_never_loaded(tmp_path):

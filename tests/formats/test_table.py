@@ -38,7 +38,7 @@ def recordings(draw):
         spike_times=np.minimum(np.array(shares) * duration, duration),
         unit_ids=np.array(draw(ids), dtype=int) % n_units,
         trial_ids=np.array(draw(ids), dtype=int) % n_trials,
-        duration=duration,
+        duration=draw(st.sampled_from([float, np.float64]))(duration),
         dt=draw(st.sampled_from([1e-4, 1 / 3e4, 1e-3])),
         n_units=n_units,
         n_trials=n_trials,
@@ -125,6 +125,13 @@ def test_a_table_without_a_duration_says_what_it_assumes(tmp_path):
     path.write_text("time,unit\n0.1,0\n1.2345,1\n")
     with pytest.warns(UserWarning, match="does not say how long a trial lasts; 1.235 s"):
         assert load_targets(path).duration == pytest.approx(1.235)
+
+
+def test_a_comment_of_another_writer_is_left_alone(tmp_path):
+    path = tmp_path / "spikes.csv"
+    path.write_text("# description: of Monday\n# rig: 2\n# duration: 2 s\ntime,unit\n0.5,3\n")
+    found = load_targets(path)
+    assert (found.description, found.duration, found.unit_names) == ("of Monday", 2.0, ("3",))
 
 
 def test_times_before_zero_begin_the_trial_and_the_window_is_on_the_clock_of_the_file(tmp_path):
