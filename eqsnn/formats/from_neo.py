@@ -220,9 +220,10 @@ def _marked_gaps(segment: Any, trial: int) -> list[list[float]]:
         for epoch in segment.epochs
         if epoch.annotations.get(MARK) == "gaps"
         for start, length, label in zip(
-            epoch.times.rescale("s").magnitude.tolist(),
-            epoch.durations.rescale("s").magnitude.tolist(),
-            epoch.labels,
+            # NeoMatlabIO reads lists of one as what is in them
+            np.atleast_1d(epoch.times.rescale("s").magnitude).tolist(),
+            np.atleast_1d(epoch.durations.rescale("s").magnitude).tolist(),
+            np.atleast_1d(epoch.labels).tolist(),
             strict=True,
         )
     ]

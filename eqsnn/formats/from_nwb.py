@@ -4,7 +4,7 @@ Source: Rubel et al. 2022, eLife 11:e78362; https://nwb-schema.readthedocs.io
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import closing
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -30,18 +30,17 @@ def read_nwb(path: Path, reading: Reading) -> Source:
     the last spike. With `reading.intervals`, the rows of that table are trials.
     """
     pynwb = library("pynwb", "nwb")
-    try:
-        io = pynwb.NWBHDF5IO(str(path), "r", load_namespaces=True)
-        file = io.read()
-    # h5py and hdmf name what is wrong with a file in many ways
-    except Exception as error:
-        why = " ".join(str(error).split())
-        raise InputError(f"{path}: is damaged or no NWB file ({why})") from None
-    with closing(io):
+    with ExitStack() as stack:
         try:
-            return _source(pynwb, file, reading)
+            io = pynwb.NWBHDF5IO(str(path), "r", load_namespaces=True)
+            stack.callback(io.close)
+            return _source(pynwb, io.read(), reading)
         except InputError as error:
             raise InputError(f"{path}: {error}") from None
+        # h5py and hdmf name what is wrong with a file in many ways, some of them when an array is read
+        except Exception as error:
+            why = " ".join(str(error).split()) or type(error).__name__
+            raise InputError(f"{path}: is damaged or no NWB file ({why})") from None
 
 
 def _source(pynwb: Any, file: Any, reading: Reading) -> Source:

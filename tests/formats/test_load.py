@@ -193,6 +193,49 @@ def test_a_write_that_fails_leaves_what_was_there(tmp_path, monkeypatch, suffix)
     assert path.read_bytes() == b"precious"
 
 
+@pytest.mark.parametrize("suffix", [".npz", ".csv", ".tsv", ".nwb", ".nix", ".mat"])
+@pytest.mark.parametrize(
+    ("n_spikes", "n_units", "n_trials"), [(0, 1, 1), (0, 2, 2), (1, 1, 1), (1, 2, 2), (2, 1, 2)]
+)
+def test_the_smallest_recordings_survive_every_format(
+    tmp_path, n_spikes, n_units, n_trials, suffix
+):
+    last = np.arange(n_spikes)
+    made = eqsnn.Recording(
+        last * 0.25,
+        np.minimum(last, n_units - 1),
+        np.minimum(last, n_trials - 1),
+        1.0,
+        1e-3,
+        n_units,
+        n_trials,
+    )
+    eqsnn.save_recording(made, tmp_path / f"small{suffix}")
+    found = eqsnn.load_targets(tmp_path / f"small{suffix}")
+    assert_same_spikes(found, made, atol=1e-12)
+    assert (found.unit_names, found.description, found.dt) == ((), "", pytest.approx(1e-3))
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("suffix", [".nwb", ".nix", ".mat"])
+def test_a_damaged_file_is_refused_in_one_line_or_read(tmp_path, suffix):
+    path, rng = tmp_path / f"rec{suffix}", np.random.default_rng(0)
+    eqsnn.save_recording(recording(), path)
+    whole = path.read_bytes()
+    refused = 0
+    for k in range(8):
+        bad = bytearray(whole[: len(whole) * (k + 1) // 5])
+        for place in rng.integers(0, len(bad), 5 if k >= 4 else 0):
+            bad[place] ^= int(rng.integers(1, 256))
+        path.write_bytes(bad)
+        try:
+            eqsnn.load_targets(path)
+        except InputError as error:
+            refused += 1
+            assert "\n" not in str(error)
+    assert refused >= 3
+
+
 @needs_data
 @pytest.mark.parametrize(
     ("path", "suffix"),

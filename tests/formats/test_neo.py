@@ -146,10 +146,13 @@ def test_a_recording_survives_a_nix_file(tmp_path):
     assert (tmp_path / "rec.nix").read_bytes() == before  # NixIO by itself opens a file for writing
 
 
-def test_the_spikes_of_a_recording_survive_a_matlab_file(tmp_path):
-    made = plain()
+def test_a_recording_survives_a_matlab_file(tmp_path):
+    made = recording()
     eqsnn.save_recording(made, tmp_path / "rec.mat")
-    assert_same_spikes(eqsnn.load_targets(tmp_path / "rec.mat"), made)
+    found = eqsnn.load_targets(tmp_path / "rec.mat")
+    assert_same_spikes(found, made)
+    assert_same_observation(found, made)
+    assert_same_drives(found, made)
 
 
 def test_a_file_that_neo_wrote_is_read(tmp_path):

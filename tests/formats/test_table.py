@@ -1,6 +1,7 @@
 """Tables of spikes as text: what is written is read back, what others write is understood, mistakes are named."""
 
 import io
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -194,3 +195,16 @@ def test_a_column_of_numpy_prints_is_read(tmp_path):
     (tmp_path / "spikes.txt").write_text(text.getvalue())
     found = load_targets(tmp_path / "spikes.txt", duration=1.0)
     assert found.spike_times.tolist() == [0.5, 0.001]
+
+
+@given(st.text(st.sampled_from("time,unit\t;\n#: 0123456789.-e[]\"'ab"), max_size=60))
+@settings(deadline=None, max_examples=300)
+def test_any_text_is_read_or_refused_in_one_line(tmp_path_factory, text):
+    path = tmp_path_factory.getbasetemp() / "any.csv"
+    path.write_text(text)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            load_targets(path)
+        except InputError as error:
+            assert "\n" not in str(error)
