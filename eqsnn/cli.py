@@ -16,10 +16,12 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from eqsnn.analysis.compare import compare
 from eqsnn.api import fit, plan, simulate
+from eqsnn.cli_data import add_data
 from eqsnn.cli_export import add_export
 from eqsnn.cli_uncertainty import add_bootstrap, add_profile
 from eqsnn.compiler import BACKENDS, STAGES
 from eqsnn.errors import InputError, ModelError
+from eqsnn.formats.load import load_inputs, load_targets
 from eqsnn.inference.gradcheck import gradcheck
 from eqsnn.inference.gradient_free import OPTIMISERS
 from eqsnn.inference.likelihood import DENSITIES
@@ -34,7 +36,7 @@ from eqsnn.report import plots
 from eqsnn.report.explain import explain, format_explanation
 from eqsnn.simulation.network import SpikingModel, load
 from eqsnn.simulation.parameters import matching, parameters_of
-from eqsnn.simulation.recording import Recording, load_inputs, load_targets
+from eqsnn.simulation.recording import Recording
 from eqsnn.simulation.setup import with_size
 
 STAGE_CHOICES = ("auto", "forced+free", "forced", "free")
@@ -75,6 +77,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_gradcheck(commands)
     _add_compare(commands)
     _add_plot(commands)
+    add_data(commands)
     add_export(commands)
     add_profile(commands)
     add_bootstrap(commands)
@@ -161,9 +164,7 @@ def _add_simulate(commands) -> None:
         metavar="NAME=VALUE",
         help="value of a parameter, e.g. tau_m=12ms",
     )
-    command.add_argument(
-        "--input", type=Path, metavar="FILE.npz", help="known drives by their names"
-    )
+    command.add_argument("--input", type=Path, metavar="FILE", help="known drives by their names")
     command.add_argument(
         "--record", action="append", default=[], metavar="NAME", help="variable to keep, e.g. v"
     )
@@ -188,7 +189,7 @@ def run_simulate(arguments: argparse.Namespace) -> int:
     model = load(arguments.model)
     if not arguments.quiet:
         _warn(model)
-    inputs = None if arguments.input is None else load_inputs(arguments.input)
+    inputs = None if arguments.input is None else load_inputs(arguments.input, model=model)
     if not model.is_sized and inputs is not None and inputs.n_units > 1:
         model = model.sized(inputs.n_units)
     recording = simulate(
@@ -235,7 +236,7 @@ def _add_fit(commands) -> None:
         "fit", help="fit the unknown parameters of a model to spike trains"
     )
     command.add_argument("model", type=Path)
-    command.add_argument("targets", type=Path, metavar="TARGETS.npz")
+    command.add_argument("targets", type=Path, metavar="TARGETS")
     command.add_argument("--out", type=Path, default=Path("run"), metavar="DIR")
     command.add_argument(
         "--starts", type=int, default=16, help="restarts from different random values"
@@ -340,8 +341,8 @@ def run_fit(arguments: argparse.Namespace) -> int:
     tau = seconds(arguments.tau)
     if arguments.loss is not None:
         parse_loss(arguments.loss, tau=tau)
-    targets = load_targets(arguments.targets)
     model = load(arguments.model)
+    targets = load_targets(arguments.targets, model=model)
     if not arguments.quiet:
         _warn(model)
     fixed = _assignments(model, arguments.fix)
@@ -454,7 +455,7 @@ def _add_gradcheck(commands) -> None:
         help="compare the gradient modes with finite differences on a model and its targets",
     )
     command.add_argument("model", type=Path)
-    command.add_argument("targets", type=Path, metavar="TARGETS.npz")
+    command.add_argument("targets", type=Path, metavar="TARGETS")
     command.add_argument(
         "--loss",
         default="van_rossum",
@@ -486,8 +487,9 @@ def _add_gradcheck(commands) -> None:
 
 def run_gradcheck(arguments: argparse.Namespace) -> int:
     """Compare the gradient modes at one point."""
-    targets = load_targets(arguments.targets)
-    model = load(arguments.model).sized(targets.n_units).learning(arguments.learn)
+    model = load(arguments.model)
+    targets = load_targets(arguments.targets, model=model)
+    model = model.sized(targets.n_units).learning(arguments.learn)
     point = _assignments(model, arguments.set)
     unknown = {name for name, parameter in model.parameters().items() if parameter.learned}
     model = model.with_values({name: v for name, v in point.items() if name not in unknown})
@@ -509,8 +511,8 @@ def run_gradcheck(arguments: argparse.Namespace) -> int:
 
 def _add_compare(commands) -> None:
     command = commands.add_parser("compare", help="score recording B against the target A")
-    command.add_argument("a", type=Path, metavar="A.npz")
-    command.add_argument("b", type=Path, metavar="B.npz")
+    command.add_argument("a", type=Path, metavar="A")
+    command.add_argument("b", type=Path, metavar="B")
     command.add_argument("--tau", default="10ms")
     command.add_argument(
         "--bin", default="100ms", help="bin of counts for NMF, correlations and Fano factor"

@@ -8,10 +8,10 @@ from rich.console import Console
 from rich.progress import Progress
 
 from eqsnn.errors import InputError
+from eqsnn.formats.load import load_targets
 from eqsnn.inference.bootstrap import KINDS
 from eqsnn.inference.result import read_fit
 from eqsnn.report import plots
-from eqsnn.simulation.recording import load_targets
 
 
 def add_profile(commands) -> None:
@@ -20,7 +20,7 @@ def add_profile(commands) -> None:
         "profile", help="hold one parameter at several values and fit the others again"
     )
     command.add_argument("fit", type=Path, metavar="RUN")
-    command.add_argument("targets", type=Path, metavar="TARGETS.npz")
+    command.add_argument("targets", type=Path, metavar="TARGETS")
     command.add_argument("parameter", metavar="PARAMETER", help="e.g. cells.tau_m")
     command.add_argument(
         "--index",
@@ -35,7 +35,7 @@ def add_profile(commands) -> None:
 def run_profile(arguments: argparse.Namespace) -> int:
     """Profile one parameter; write profile_NAME.json and .png."""
     fit = read_fit(arguments.fit)
-    targets = load_targets(arguments.targets)
+    targets = load_targets(arguments.targets, model=fit.model)
     found = fit.profile(
         arguments.parameter, _index(arguments.index), points=arguments.points, targets=targets
     )
@@ -66,7 +66,7 @@ def add_bootstrap(commands) -> None:
         help="fit other data that could have been recorded, for the spread of estimates",
     )
     command.add_argument("fit", type=Path, metavar="RUN")
-    command.add_argument("targets", type=Path, metavar="TARGETS.npz")
+    command.add_argument("targets", type=Path, metavar="TARGETS")
     command.add_argument("--n", type=int, default=50, help="replicates")
     command.add_argument(
         "--kind",
@@ -82,7 +82,7 @@ def add_bootstrap(commands) -> None:
 def run_bootstrap(arguments: argparse.Namespace) -> int:
     """Bootstrap all unknowns; write bootstrap.json and bootstrap.npz. Status 130 if it was interrupted."""
     fit = read_fit(arguments.fit)
-    targets = load_targets(arguments.targets)
+    targets = load_targets(arguments.targets, model=fit.model)
     shown = sys.stderr.isatty()
     with Progress(console=Console(stderr=True), disable=not shown) as bar:
         task = bar.add_task("replicates", total=arguments.n)

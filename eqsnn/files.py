@@ -1,6 +1,7 @@
 """Reading and writing files so that nothing is half-written and nothing is unpickled."""
 
 import os
+import shutil
 import tempfile
 import zipfile
 from collections.abc import Callable, Mapping
@@ -30,6 +31,27 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
+
+
+def write_by_path(path: Path, write: Callable[[Path], object]) -> None:
+    """Call `write` with a temporary path beside `path`, of the same suffix, then rename what it wrote; for libraries.
+
+    A failure leaves `path` as it was. Raises InputError if the place cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        folder = tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.")
+    except OSError as error:
+        raise InputError(
+            f"{path}: cannot be written ({error.strerror}); choose another place"
+        ) from error
+    place = Path(folder) / f"writing{path.suffix}"
+    try:
+        write(place)
+        os.chmod(place, 0o644)
+        os.replace(place, path)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def write_text(path: Path, text: str) -> None:

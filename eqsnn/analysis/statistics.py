@@ -12,20 +12,31 @@ Array = NDArray[np.float64]
 
 def interval_cv(recording: Recording) -> Array:
     """Coefficient of variation of the interspike intervals of each neuron, trials pooled: (neuron,); nan below 3 spikes."""
-    found = []
-    for unit in range(recording.n_units):
-        intervals = np.concatenate(
-            [_intervals(recording, unit, trial) for trial in range(recording.n_trials)]
+    found = [
+        np.std(own) / np.mean(own) if len(own) >= 2 and np.mean(own) > 0 else np.nan
+        for own in intervals(recording)
+    ]
+    return np.array(found, dtype=np.float64)
+
+
+def intervals(recording: Recording) -> list[Array]:
+    """Return the interspike intervals (s) of each neuron that no gap interrupts, trials pooled: `intervals[unit]`."""
+    trains = recording.trains()
+    return [
+        np.concatenate(
+            [np.zeros(0)]
+            + [
+                _uninterrupted(recording, trains[k][unit], unit, k)
+                for k in range(recording.n_trials)
+            ]
         )
-        found.append(np.std(intervals) / np.mean(intervals) if len(intervals) >= 2 else np.nan)
-    return np.array(found)
+        for unit in range(recording.n_units)
+    ]
 
 
-def _intervals(recording: Recording, unit: int, trial: int) -> Array:
-    """Return the intervals between the spikes of a neuron in a trial that no gap interrupts, in seconds."""
-    train = recording.train(unit, trial)
+def _uninterrupted(recording: Recording, train: Array, unit: int, trial: int) -> Array:
     whole = np.ones(max(0, len(train) - 1), dtype=bool)
-    for start, end in merged(recording.gaps, trial, unit):
+    for start, end in merged(recording.gaps, trial, unit) if len(recording.gaps) else ():
         whole &= (train[1:] <= start) | (train[:-1] >= end)
     return np.diff(train)[whole]
 
