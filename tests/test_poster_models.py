@@ -9,9 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 
 import eqsnn
+from eqsnn.inference.data import prepare
+from eqsnn.inference.likelihood import ForcedObjective
 
 MODELS = Path(__file__).parent.parent / "models"
 N, STEPS = 12, 3000
@@ -172,3 +175,66 @@ def test_a_poster_model_fires_spike_for_spike_as_its_step_written_by_hand(name):
     )
     assert (expected.sum(0) > 5).all()
     np.testing.assert_array_equal(run.dense()[0], expected)
+
+
+def test_the_drawn_gif_fires_by_the_probability_of_its_step_written_by_hand():
+    rng = np.random.default_rng(4)
+    values, p, w = drawn("poster_microgif", rng)
+    w, x = w / 10, counts(rng) * 20  # weights of the interval of the starts hold all neurons at their refractory time
+    values |= {n: v / 10 for n, v in values.items() if n.endswith(".w")}
+    model = eqsnn.load(MODELS / "poster_microgif.eqs")
+    run = eqsnn.simulate(model, STEPS / 1000, inputs={"x": x}, parameters=values, record=["v", "theta"])
+    seen, chance = run.dense()[0], np.zeros((STEPS, N))
+
+    def given(n: int, above: NDArray) -> NDArray:
+        chance[n] = np.clip(p["c"] * np.exp(above / p["Delta_u"]), 0, 1)
+        return seen[n]
+
+    # the loop follows the model's own spikes: it would drop one that comes while refractory
+    np.testing.assert_array_equal(microgif(p, w, x, given), seen)
+    free = refractory_free(seen)
+    assert seen.sum() > 500
+    chance = chance * free
+    spread = np.sqrt((chance * (1 - chance)).sum())
+    assert abs((seen - chance).sum()) < 4 * spread
+    likely = chance > np.quantile(chance[free], 0.8)
+    spread = np.sqrt((chance * (1 - chance))[likely].sum())
+    assert abs((seen - chance)[likely].sum()) < 4 * spread
+
+
+def refractory_free(spikes: NDArray) -> NDArray:
+    """Whether a neuron may fire: its last spike is more than three steps ago."""
+    recent = sum(np.roll(spikes, k, axis=0) * (np.arange(STEPS) >= k)[:, None] for k in (1, 2, 3))
+    return recent == 0
+
+
+def test_the_likelihood_of_drawn_spikes_is_that_of_bernoulli_trials_at_any_width():
+    model = eqsnn.load(MODELS / "poster_microgif.eqs")
+    rng = np.random.default_rng(4)
+    values, p, w = drawn("poster_microgif", rng)
+    w, x = w / 40, counts(rng) * 8
+    values |= {n: v / 40 for n, v in values.items() if n.endswith(".w")}
+    seen = eqsnn.simulate(model, STEPS / 1000, inputs={"x": x}, parameters=values)
+    spikes, chance = seen.dense()[0], np.zeros((STEPS, N))
+
+    def given(n: int, above: NDArray) -> NDArray:
+        chance[n] = p["c"] * np.exp(above / p["Delta_u"])
+        return spikes[n]
+
+    microgif(p, w, x, given)
+    free = refractory_free(spikes)
+    assert chance[free].max() < 0.95
+    each = np.where(spikes > 0, np.log(chance), np.log1p(-np.minimum(chance, 1 - 1e-9)))[free]
+    tensors = {n: torch.tensor(q.draw(rng)).unsqueeze(-1) for n, q in model.with_values(values).parameters().items()}
+    for width in (0.03, 0.001):
+        stage = eqsnn.Forced(widths=(width,), window=STEPS / 1000, warm_up=0.0)
+        data = prepare(model.definition, seen, torch.float64, "auto")
+        found = ForcedObjective(data, stage, 0, tensors)(tensors, width)
+        assert float(found) == pytest.approx(-each.sum() / (STEPS * N), rel=1e-9)
+
+
+def test_a_network_that_draws_its_spikes_is_fitted_by_its_likelihood_alone():
+    model = eqsnn.load(MODELS / "poster_microgif.eqs")
+    x = counts(np.random.default_rng(0))
+    stages = eqsnn.plan(model, eqsnn.simulate(model, STEPS / 1000, inputs={"x": x})).stages
+    assert [stage.name for stage in stages] == ["forced"]
