@@ -180,10 +180,15 @@ def test_a_poster_model_fires_spike_for_spike_as_its_step_written_by_hand(name):
 def test_the_drawn_gif_fires_by_the_probability_of_its_step_written_by_hand():
     rng = np.random.default_rng(4)
     values, p, w = drawn("poster_microgif", rng)
-    w, x = w / 10, counts(rng) * 20  # weights of the interval of the starts hold all neurons at their refractory time
+    w, x = (
+        w / 10,
+        counts(rng) * 20,
+    )  # weights of the interval of the starts hold all neurons at their refractory time
     values |= {n: v / 10 for n, v in values.items() if n.endswith(".w")}
     model = eqsnn.load(MODELS / "poster_microgif.eqs")
-    run = eqsnn.simulate(model, STEPS / 1000, inputs={"x": x}, parameters=values, record=["v", "theta"])
+    run = eqsnn.simulate(
+        model, STEPS / 1000, inputs={"x": x}, parameters=values, record=["v", "theta"]
+    )
     seen, chance = run.dense()[0], np.zeros((STEPS, N))
 
     def given(n: int, above: NDArray) -> NDArray:
@@ -225,7 +230,10 @@ def test_the_likelihood_of_drawn_spikes_is_that_of_bernoulli_trials_at_any_width
     free = refractory_free(spikes)
     assert chance[free].max() < 0.95
     each = np.where(spikes > 0, np.log(chance), np.log1p(-np.minimum(chance, 1 - 1e-9)))[free]
-    tensors = {n: torch.tensor(q.draw(rng)).unsqueeze(-1) for n, q in model.with_values(values).parameters().items()}
+    tensors = {
+        n: torch.tensor(q.draw(rng)).unsqueeze(-1)
+        for n, q in model.with_values(values).parameters().items()
+    }
     for width in (0.03, 0.001):
         stage = eqsnn.Forced(widths=(width,), window=STEPS / 1000, warm_up=0.0)
         data = prepare(model.definition, seen, torch.float64, "auto")

@@ -89,7 +89,9 @@ def plan(
         drawn = all(draws_its_spikes(model.neuron_of(n)) for n in setup.spiking_populations(model))
         if drawn:
             reason = "every threshold is a draw: the likelihood of the spikes is that of the model itself, without a width"
-            return Plan(_with_prior((ESCAPE,), prior) + (() if loss is None else (free,)), (reason,))
+            return Plan(
+                _with_prior((ESCAPE,), prior) + (() if loss is None else (free,)), (reason,)
+            )
         reason = "the data give all noise of the model, or it has none: escape likelihood, annealed, then free running"
         return Plan((*_with_prior((ESCAPE,), prior), free), (reason,))
     chosen = Choice(density, "as asked for")

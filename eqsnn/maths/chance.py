@@ -15,7 +15,9 @@ from eqsnn.language.model import NeuronModel, NoiseKind
 from eqsnn.maths.margin import margin_of
 from eqsnn.maths.program import Assign, Kind, Program
 
-LEAST = Float("1e-300")  # probability of a spike that a model calls impossible, so that its logarithm is finite
+LEAST = Float(
+    "1e-300"
+)  # probability of a spike that a model calls impossible, so that its logarithm is finite
 
 
 def draws_its_spikes(neuron: NeuronModel) -> bool:

@@ -139,7 +139,9 @@ class _Rules:
     def _declare_held(self, group: str, block: NeuronModel | SynapseModel) -> None:
         """What holds a state of the step's start moves like that state, but is no longer equal to it within the step."""
         states = {
-            symbol(v.name) for v in block.variables.values() if v.role in (Role.STATE, Role.VARIABLE)
+            symbol(v.name)
+            for v in block.variables.values()
+            if v.role in (Role.STATE, Role.VARIABLE)
         }
         noise = {source.symbol for source in block.noise}
         for name, definition in block.subexpressions.items():
