@@ -209,8 +209,9 @@ def test_the_drawn_gif_fires_by_the_probability_of_its_step_written_by_hand():
 
 def refractory_free(spikes: NDArray) -> NDArray:
     """Whether a neuron may fire: its last spike is more than three steps ago."""
-    recent = sum(np.roll(spikes, k, axis=0) * (np.arange(STEPS) >= k)[:, None] for k in (1, 2, 3))
-    return recent == 0
+    padded = np.vstack([np.zeros((3, N)), spikes])
+    recent = sum(padded[3 - k : 3 - k + STEPS] for k in (1, 2, 3))
+    return np.asarray(recent) == 0
 
 
 def test_the_likelihood_of_drawn_spikes_is_that_of_bernoulli_trials_at_any_width():

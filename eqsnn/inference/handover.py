@@ -165,9 +165,8 @@ def _torch(p: Parameter) -> Distribution:
     prior = p.prior
     assert prior is not None
     first, last = prior.arguments[0], prior.arguments[-1]
-    if (
-        prior.name == "uniform"
-    ):  # flat between the bounds, which may be wider than the interval of the starts
+    # flat between the bounds, which may be wider than the interval of the starts
+    if prior.name == "uniform":
         first, last = p.low, p.high
     d = torch.distributions
     with_64 = [torch.tensor(float(v), dtype=torch.float64) for v in (first, last)]

@@ -15,9 +15,8 @@ from eqsnn.language.model import NeuronModel, NoiseKind
 from eqsnn.maths.margin import margin_of
 from eqsnn.maths.program import Assign, Kind, Program
 
-LEAST = Float(
-    "1e-300"
-)  # probability of a spike that a model calls impossible, so that its logarithm is finite
+# probability of a spike that a model calls impossible, so that its logarithm is finite
+LEAST = Float("1e-300")
 
 
 def draws_its_spikes(neuron: NeuronModel) -> bool:
@@ -87,4 +86,4 @@ def _rate(p: Expr) -> Expr | None:
     if isinstance(inner, expm1):
         return -inner.args[0]
     rest = sympy.expand(1 - p)
-    return -rest.args[0] if isinstance(rest, sympy.exp) else None
+    return Mul(-1, rest.args[0]) if isinstance(rest, sympy.exp) else None

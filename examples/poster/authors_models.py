@@ -71,7 +71,7 @@ def sent(values: dict) -> tuple[np.ndarray, np.ndarray]:
     for name, w in values.items():
         if name.endswith(".w"):
             pre, post = name[:3], name[5:8]
-            trace = values.get(f"{pre}.tau_s", values.get(f"{pre}.tau_g"))
+            trace = values[f"{pre}.tau_g" if f"{pre}.tau_g" in values else f"{pre}.tau_s"]
             area = trace[:, None] + (f"{pre}.f_I" in values)
             exists = ~np.eye(6, dtype=bool) if pre == post else np.ones((6, 6), dtype=bool)
             weights.append(w[exists])
@@ -87,8 +87,8 @@ class Row:
     seed: int
     start: dict[str, float]
     fitted: dict[str, float]
-    f1: tuple[float, float]  # start, fitted
-    rate_error: tuple[float, float]
+    f1: tuple[float, ...]  # start, fitted
+    rate_error: tuple[float, ...]
     rate: float
     seconds: float  # of one core
 
@@ -102,6 +102,7 @@ def recover(name: str, seed: int, seconds: float, stages: tuple = ()) -> Row:
     x, unseen = (rng.poisson(0.5, (n, steps, 12)) * case.event for n in (trials, 2))
     target = eqsnn.simulate(model, 2.0, trials=trials, inputs={"x": x}, parameters=truth, seed=seed)
     first = {n: p.draw_start(rng) / p.unit.scale for n, p in model.parameters().items() if n in truth}  # fmt: skip
+    first |= {n: case.shrunk * w for n, w in first.items() if n.endswith(".w")}
     began = time.process_time()
     fit = eqsnn.fit(
         model, replace(target, parameters={}), starts=1, stages=stages or case.stages, seed=seed, start=first,

@@ -26,8 +26,7 @@ ESCAPE = eqsnn.Forced(
     widths=(0.1, 0.03, 0.01, 0.003, 0.001), iterations=120, learning_rate=0.1, final_rate=0.05, window=0.25, warm_up=0.06, keep=1
 )  # fmt: skip
 # nothing to anneal where spikes are drawn
-DRAWN = replace(ESCAPE, widths=(0.02,), iterations=400, learning_rate=0.15, final_rate=0.05)
-SCORED = replace(DRAWN, optimiser="scoring", iterations=15, name="scored")
+DRAWN = replace(ESCAPE, widths=(0.02,), iterations=300, learning_rate=0.05)
 
 
 @dataclass(frozen=True)
@@ -40,6 +39,7 @@ class Case:
     event: float = 1.0
     stages: tuple[eqsnn.Forced, ...] = (ESCAPE,)
     more: int = 1  # times the data
+    shrunk: float = 1.0  # factor of the weights at the start
 
 
 CASES = {
@@ -53,7 +53,7 @@ CASES = {
     "poster_glif": Case(GLIF, 0.8),
     "poster_glif_soft": Case(GLIF, 0.4),
     "poster_izhikevich": Case(event=8.0),
-    "poster_microgif": Case(GIF, 20.0, (DRAWN, SCORED)),
+    "poster_microgif": Case(GIF, 20.0, (DRAWN,), more=2, shrunk=0.15),
     "poster_microgif_exact": Case({**GIF, "w": (1, 1, 3, 3)}, 25.0, (replace(ESCAPE, widths=(0.3, *ESCAPE.widths)),)),
 }  # fmt: skip
 
@@ -66,8 +66,9 @@ def truth_of(model: eqsnn.Model, case: Case, rng: np.random.Generator) -> dict[s
             continue
         group, local = name.rsplit(".", 1)
         low, high = p.low / p.unit.scale, p.high / p.unit.scale
-        interval = p.prior.arguments if p.prior.name == "uniform" else (p.low, p.high)
-        base = rng.uniform(*interval) / p.unit.scale
+        assert p.prior is not None
+        limits = p.prior.arguments if p.prior.name == "uniform" else (p.low, p.high)
+        base = rng.uniform(limits[0], limits[1]) / p.unit.scale
         if local in case.target:
             base = case.target[local][PLACES["->" in group].index(group)]
         noise = rng.standard_normal(p.shape) * (0.05 if local == "w" else 0.025)
