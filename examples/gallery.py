@@ -83,6 +83,9 @@ def drives(name: str, steps: int) -> dict[str, np.ndarray]:
         "izhikevich": {"I": np.full(steps, 10.0)},
         "lif": {"I_ext": 16 + 8 * rng.standard_normal((steps, 12))},
     }
+    if name.startswith("poster_"):
+        events = 12.0 if "gif" in name else 8.0 if "izhikevich" in name else 0.6
+        return {"x": rng.poisson(0.5, (steps, 12)) * events}
     return given.get(name, {})
 
 

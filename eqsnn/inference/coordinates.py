@@ -83,12 +83,10 @@ def coordinate_of(parameter: Parameter) -> Coordinate:
             math.log(parameter.low), math.log(parameter.high), centre, spread, logarithmic=True
         )
     if prior.name == "uniform":
+        # bounds wider than the interval of the starts say where values may be, so they set the scale
+        reach = max(second, parameter.high) - min(first, parameter.low)
         return Coordinate(
-            parameter.low,
-            parameter.high,
-            (first + second) / 2,
-            (second - first) / math.sqrt(12),
-            False,
+            parameter.low, parameter.high, (first + second) / 2, reach / math.sqrt(12), False
         )
     if prior.name == "laplace":
         second = math.sqrt(2) * second

@@ -18,7 +18,6 @@ from torch.distributions import Distribution, constraints
 from eqsnn.errors import InputError
 from eqsnn.inference.coordinates import Coordinate, coordinate_of
 from eqsnn.inference.uncertainty import NINETY, Uncertainty
-from eqsnn.language.model import Distribution as Declared
 from eqsnn.simulation import setup
 from eqsnn.simulation.network import SpikingModel
 from eqsnn.simulation.parameters import Parameter
@@ -96,7 +95,7 @@ class Prior(Distribution):
         self.layout = layout_of(model)
         self.low, self.high = (
             self.layout.columns({p.name: end(p) / p.unit.scale for p in self.layout.parameters})
-            for end in (_lower, _upper)
+            for end in (_lower, lambda p: p.high)
         )
         super().__init__(event_shape=torch.Size([self.layout.size]), validate_args=False)
 
@@ -127,8 +126,8 @@ class Prior(Distribution):
             assert p.prior is not None
             x = value[..., first : first + len(places)] * p.unit.scale
             first += len(places)
-            base = _torch(p.prior)
-            low, high = _lower(p), _upper(p)
+            base = _torch(p)
+            low, high = _lower(p), p.high
             inside = (x >= low) & (x <= high)
             safe = torch.where(inside, x, torch.full_like(x, _inside(p)))
             ends = [_cdf(base, end) for end in (low, high)]
@@ -142,25 +141,19 @@ class Prior(Distribution):
         parts = []
         for p, places in zip(self.layout.parameters, self.layout.places, strict=True):
             assert p.prior is not None
-            base = _torch(p.prior)
-            low, high = (_cdf(base, end) for end in (_lower(p), _upper(p)))
+            base = _torch(p)
+            low, high = (_cdf(base, end) for end in (_lower(p), p.high))
             u = low + (high - low) * torch.rand(
                 n, len(places), generator=generator, dtype=torch.float64
             )
-            drawn = base.icdf(u.clamp(1e-12, 1 - 1e-12)).clamp(_lower(p), _upper(p))
+            drawn = base.icdf(u.clamp(1e-12, 1 - 1e-12)).clamp(_lower(p), p.high)
             parts.append(drawn / p.unit.scale)
         return torch.cat(parts, dim=1).float().clamp(self.low, self.high)
 
 
 def _lower(p: Parameter) -> float:
     assert p.prior is not None
-    own = {"uniform": p.prior.arguments[0], "normal": -math.inf}.get(p.prior.name, 0.0)
-    return max(p.low, own)
-
-
-def _upper(p: Parameter) -> float:
-    assert p.prior is not None
-    return min(p.high, p.prior.arguments[-1]) if p.prior.name == "uniform" else p.high
+    return p.low if p.prior.name in ("uniform", "normal") else max(p.low, 0.0)
 
 
 def _inside(p: Parameter) -> float:
@@ -168,8 +161,13 @@ def _inside(p: Parameter) -> float:
     return float(coordinate.to_value(torch.zeros(())))
 
 
-def _torch(prior: Declared) -> Distribution:
+def _torch(p: Parameter) -> Distribution:
+    prior = p.prior
+    assert prior is not None
     first, last = prior.arguments[0], prior.arguments[-1]
+    # flat between the bounds, which may be wider than the interval of the starts
+    if prior.name == "uniform":
+        first, last = p.low, p.high
     d = torch.distributions
     with_64 = [torch.tensor(float(v), dtype=torch.float64) for v in (first, last)]
     if prior.name == "normal":

@@ -12,6 +12,7 @@ from eqsnn.inference.likelihood import DENSITIES
 from eqsnn.inference.stages import Forced, Free
 from eqsnn.language.model import Model
 from eqsnn.losses import Loss
+from eqsnn.maths.chance import draws_its_spikes
 from eqsnn.maths.force import is_regenerative
 from eqsnn.simulation import setup
 from eqsnn.simulation.parameters import Parameter
@@ -85,6 +86,12 @@ def plan(
             )
             stages = _growing(UPSTROKE, model, parameters, recording)
             return Plan((*_with_prior(stages, prior), free), (reason,))
+        drawn = all(draws_its_spikes(model.neuron_of(n)) for n in setup.spiking_populations(model))
+        if drawn:
+            reason = "every threshold is a draw: the likelihood of the spikes is that of the model itself, without a width"
+            return Plan(
+                _with_prior((ESCAPE,), prior) + (() if loss is None else (free,)), (reason,)
+            )
         reason = "the data give all noise of the model, or it has none: escape likelihood, annealed, then free running"
         return Plan((*_with_prior((ESCAPE,), prior), free), (reason,))
     chosen = Choice(density, "as asked for")

@@ -206,10 +206,6 @@ def _typical(value: Value) -> float:
     return (first + last) / 2 if value.given.name == "uniform" else first
 
 
-def _support(distribution: Distribution) -> str:
-    return "between its limits" if distribution.name == "uniform" else "above 0"
-
-
 def _bounds(
     bounds: tuple[s.Expression, s.Expression],
     variable: Variable,
@@ -226,11 +222,17 @@ def _bounds(
             f"the bounds of `{variable.name}` are reversed or equal",
             "write the smaller one first",
         )
-    if low < support[0] or (distribution.name == "uniform" and high > support[1]):
+    if distribution.name == "uniform" and (low >= support[1] or high <= support[0]):
+        raise EqsError(
+            bounds[0].span,
+            f"the bounds of `{variable.name}` leave no value of its distribution",
+            "starts are drawn between the limits of `uniform`: move the bounds or the limits",
+        )
+    if distribution.name != "uniform" and low < support[0]:
         raise EqsError(
             bounds[0].span,
             f"the bounds of `{variable.name}` go beyond its distribution",
-            f"the values of `{distribution.name}` lie {_support(distribution)}: keep the bounds within",
+            f"the values of `{distribution.name}` lie above 0: keep the bounds within",
         )
     centre = distribution.arguments[0]
     if distribution.name != "uniform" and not distribution.centre and not low <= centre <= high:

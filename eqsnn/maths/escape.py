@@ -7,6 +7,7 @@ import sympy
 from sympy import Expr, Integer, Rational
 
 from eqsnn.language.functions import Detach, LogSigmoid, Where, symbol
+from eqsnn.maths.chance import chance_of, log_of_silence, log_of_spike
 from eqsnn.maths.force import TRANSMITTED
 from eqsnn.maths.program import NETWORK, Assign, Input, Kind, Program, Statement
 
@@ -22,7 +23,8 @@ def escape(program: Program, populations: Iterable[str], *, masked: bool = False
 
     A neuron whose margin above threshold is m spikes in a step with probability sigma(m/width); the output is the
     Bernoulli log-probability of `population.observed`, 0 while refractory. The width is the setting `escape_width`
-    times the distance from reset to threshold; as it goes to zero the threshold becomes hard again. With `masked` the
+    times the distance from reset to threshold; as it goes to zero the threshold becomes hard again. A neuron whose
+    threshold is `rand() < p` spikes with probability p, whatever the width (maths/chance.py). With `masked` the
     log-probability is multiplied by the input `population.counted`, 0 where a neuron was not observed, and there the
     neuron transmits, and is reset by, its spike probability, or its own spikes where the width is below 0.02. Source: Gerstner
     et al. 2014, Neuronal Dynamics, section 9.1 and 10.2; Jolivet et al. 2006, doi:10.1007/s00422-006-0068-6.
@@ -41,6 +43,11 @@ def escape(program: Program, populations: Iterable[str], *, masked: bool = False
         fired = LogSigmoid(Where(observed > Rational(1, 2), Integer(1), Integer(-1)) * above)
         active = program.outputs.get(f"{name}.active")
         expected = sympy.exp(LogSigmoid(above))
+        chance = chance_of(program, name)
+        if chance is not None:
+            spike, silence = log_of_spike(chance), log_of_silence(chance, width)
+            fired = Where(observed > Rational(1, 2), spike, silence)
+            expected = sympy.exp(spike)
         softened[symbol(f"{name}.{TRANSMITTED}")] = (
             expected if active is None else Where(active > Rational(1, 2), expected, Integer(0))
         )

@@ -134,6 +134,21 @@ class _Rules:
                 elif not isinstance(value.given, Distribution):
                     self.numbers[full] = Rational(str(value.given))
 
+        self._declare_held(group, block)
+
+    def _declare_held(self, group: str, block: NeuronModel | SynapseModel) -> None:
+        """What holds a state of the step's start moves like that state, but is no longer equal to it within the step."""
+        states = {
+            symbol(v.name)
+            for v in block.variables.values()
+            if v.role in (Role.STATE, Role.VARIABLE)
+        }
+        noise = {source.symbol for source in block.noise}
+        for name, definition in block.subexpressions.items():
+            read = definition.free_symbols
+            if block.variables[name].constant_over_dt and read & states and not read & noise:
+                self.moving.append(symbol(f"{group}.{name}"))
+
     def _full(self, group: str) -> dict[Symbol, Expr]:
         """Return what the names of a group stand for, subexpressions written out."""
         names: dict[Symbol, Expr] = {}
@@ -148,6 +163,9 @@ class _Rules:
                 names[symbol(variable.name)] = self.numbers.get(full, full)
         for name, definition in block.subexpressions.items():
             names[symbol(name)] = definition.xreplace(names)
+            held = symbol(f"{group}.{name}")
+            if held in self.moving:
+                names[symbol(name)] = held
         return names
 
     def read(self) -> Iterator[_Rule]:
@@ -156,6 +174,9 @@ class _Rules:
             block, names = self._block(group), self._full(group)
             for x, rate in block.equations.items():
                 yield _Rule(rate.xreplace(names), symbol(f"{group}.{x}"), has_shift=False)
+            for x, definition in block.subexpressions.items():
+                if (held := symbol(f"{group}.{x}")) in self.moving:
+                    yield _Rule(definition.xreplace(names), held)
             if isinstance(block, NeuronModel):
                 yield from self._of_neuron(group, block, names)
             else:
@@ -245,7 +266,10 @@ def _at_points(terms: Mapping[tuple[Symbol, str], Expr]) -> Iterator[Row]:
     names = sorted({s for e in opaque.values() for s in e.free_symbols}, key=str)
     for _ in range(3 * len(opaque) + 2 if opaque else 0):
         point = {s: Rational(rng.randint(1, 9973), rng.randint(1, 97)) for s in names}
-        values = {c: e.xreplace(point) for c, e in opaque.items()}
+        try:
+            values = {c: e.xreplace(point) for c, e in opaque.items()}
+        except TypeError:  # a condition on a division by zero: the other points decide
+            continue
         if all(v.is_Rational for v in values.values()):
             yield {c: Fraction(int(v.p), int(v.q)) for c, v in values.items()}  # type: ignore[attr-defined]
         else:  # what cannot be evaluated exactly ties everything it mentions

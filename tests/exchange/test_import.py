@@ -269,3 +269,76 @@ def test_without_brian2_the_message_says_what_to_install(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "brian2", None)
     with pytest.raises(eqsnn.InputError, match="pip install"):
         eqsnn.from_brian2("dv/dt = -v/ms : 1")
+
+
+def test_a_dimensionless_glif_network_with_explicit_resets_and_summed_currents_runs_unchanged():
+    """The form of the poster authors' own Brian2 script: time in tau = 1 ms, a current of its own in every synapse."""
+    rng = np.random.default_rng(2)
+    b.defaultclock.dt = 1 * b.ms
+    tau = 1 * b.ms
+    cells = b.NeuronGroup(
+        12,
+        """dv/dt = (G*(E_L - v) + R_I/(1 + exp(-(I_ext + I_syn_tot)))/C_m)/tau : 1
+        dtheta_v/dt = (a_v*(v - E_L) - b_v*(theta_v - theta_inf))/tau : 1
+        dtheta_s/dt = (-b_s*theta_s)/tau : 1
+        I_ext : 1
+        I_syn_tot : 1
+        E_L : 1
+        R_I : 1
+        G : 1
+        C_m : 1
+        f_v : 1
+        f_I : 1
+        a_v : 1
+        b_v : 1
+        b_s : 1
+        delta_theta_s : 1
+        delta_V : 1
+        theta_inf : 1
+        I_A : 1""",
+        threshold="v > (theta_s + theta_v)",
+        reset="""v = E_L + f_v*(v - E_L) - delta_V
+        theta_s = theta_s - b_s*theta_s + delta_theta_s""",
+        method="euler",
+        namespace={"tau": tau},
+        name="cells",
+    )
+    values = {
+        "E_L": -55, "R_I": 160, "G": 0.7, "C_m": 1.5, "f_v": 0.15, "f_I": 0.3, "a_v": 0.1, "b_v": 0.4, "b_s": 0.3,
+        "delta_theta_s": 20, "delta_V": 11, "theta_inf": -12, "I_A": 1.5,
+    }  # fmt: skip
+    for name, value in values.items():
+        setattr(cells, name, value * (1 + 0.05 * rng.standard_normal(12)))
+    cells.v = "E_L"
+    cells.theta_s = "delta_theta_s"
+    recurrent = b.Synapses(
+        cells,
+        cells,
+        "I_syn_tot_post = w*I_syn : 1 (summed)\ndI_syn/dt = -f_I*I_syn/tau : 1 (clock-driven)\nw : 1",
+        on_pre="I_syn = I_syn - f_I*I_syn + I_A",
+        method="euler",
+        namespace={"tau": tau},
+        name="recurrent",
+    )
+    recurrent.connect(condition=True)
+    recurrent.w = rng.normal(0.0, 0.4, 144)
+    when, who = np.nonzero(rng.random((1000, 12)) < 0.2)
+    source = b.SpikeGeneratorGroup(12, who, when * b.ms, name="source")
+    feedforward = b.Synapses(
+        source,
+        cells,
+        "I_ext_post = I_in : 1 (summed)\ndI_in/dt = -I_in/tau : 1 (clock-driven)",
+        on_pre="I_in = 1",
+        method="euler",
+        namespace={"tau": tau},
+        name="feedforward",
+    )
+    feedforward.connect(j="i")
+    monitor = b.SpikeMonitor(cells, name="monitor")
+    network = b.Network(cells, recurrent, source, feedforward, monitor)
+    found = eqsnn.from_brian2(network).simulate(1.0)
+    network.run(1 * b.second)
+    expected = sorted(zip(np.round(monitor.t / b.ms), np.asarray(monitor.i), strict=True))
+    own = sorted(zip(np.round(found.spike_times * 1e3), found.unit_ids, strict=True))
+    assert len(expected) > 200
+    assert [u for u in own if u[1] < 12 or found.n_units == 12] == expected

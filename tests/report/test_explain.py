@@ -95,6 +95,26 @@ def test_a_mean_count_of_draws_is_not_free():
     assert determined(text) == []
 
 
+def test_a_value_of_the_start_of_the_step_is_not_the_present_one():
+    # were `old` the new v, g would have no source, and its scale would be free
+    text = COUPLED.replace(
+        "    dg/dt = -g/tau : 1\n", "    g : 1\n    old = v : 1 (constant over dt)\n"
+    )
+    text = text.replace(
+        "    tau : ms", "    update: g = g + dt*((v - old)*a - g)/tau\n    tau : ms"
+    )
+    (found,) = symmetries(model_from_text(text.replace("        g += a\n", "        g = 0\n")))
+    assert found.invariant == "only cells.a*cells->cells.w"
+    assert (
+        determined(
+            text.replace("(v - old)*a", "(v - old)")
+            .replace("        g += a\n", "")
+            .replace("    a : 1 ~ lognormal(1, 0.5)\n", "")
+        )
+        == []
+    )
+
+
 def test_the_report_writes_equations_out_and_gives_units_and_bounds_of_the_file():
     text = format_explanation(explain(model_from_text(DRIVEN, "model.eqs")))
     lines = [" ".join(line.split()) for line in text.splitlines()]
