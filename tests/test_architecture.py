@@ -27,6 +27,7 @@ LAYERS = (
     "__init__",
     "cli_uncertainty",
     "cli_export",
+    "cli_report",
     "cli",
     "__main__",
 )
@@ -47,6 +48,8 @@ FENCES = {
     ),
     "sklearn": ("analysis/",),
     "matplotlib": ("report/",),
+    "jinja2": ("report/",),
+    "markupsafe": ("report/",),
     "rich": ("cli.py", "cli_uncertainty.py"),
     "ctypes": ("backends/",),
 }

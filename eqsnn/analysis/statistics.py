@@ -21,6 +21,16 @@ def interval_cv(recording: Recording) -> Array:
     return np.array(found)
 
 
+def pooled_intervals(recording: Recording) -> Array:
+    """Return the interspike intervals of all neurons and trials together, in seconds; none spans a gap."""
+    parts = [
+        _intervals(recording, unit, trial)
+        for unit in range(recording.n_units)
+        for trial in range(recording.n_trials)
+    ]
+    return np.concatenate([np.zeros(0), *parts])
+
+
 def _intervals(recording: Recording, unit: int, trial: int) -> Array:
     """Return the intervals between the spikes of a neuron in a trial that no gap interrupts, in seconds."""
     train = recording.train(unit, trial)
