@@ -12,6 +12,7 @@ from eqsnn.exchange.imported import Imported
 from eqsnn.exchange.to_brian2 import to_brian2
 from eqsnn.inference.result import Fit, read_fit
 from eqsnn.inference.stages import Forced, Free, GradientFree
+from eqsnn.report.notebook import show_in_notebooks
 from eqsnn.simulation.module import StepModule
 from eqsnn.simulation.network import SpikingModel as Model
 from eqsnn.simulation.network import load, loads
@@ -43,3 +44,5 @@ __all__ = [
     "simulate",
     "to_brian2",
 ]
+
+show_in_notebooks()

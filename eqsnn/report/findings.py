@@ -102,19 +102,16 @@ def targets_of(fit: Fit, given: Path | None) -> tuple[Recording | None, Source |
         recording = load_targets(given)
         source = source_of(given)
         if told is not None and told.sha256 != source.sha256:
-            return (
-                recording,
-                source,
-                [f"{given.name} is not the file that was fitted: its SHA-256 differs."],
-            )
+            why = f"{given.name} is not the file that was fitted: its SHA-256 differs."
+            return recording, source, [why]
         return recording, source, []
     if told is None:
-        why = "The fit does not say which file it was fitted to, so spikes are not compared here; give the targets: eqsnn report RUN TARGETS.npz"
+        why = "The fit does not say which file it was fitted to, so spikes are not compared; give it: eqsnn report RUN TARGETS.npz"
         return None, None, [why]
     path = Path(told.path)
     if not path.is_file():
-        why = f"The targets are no longer at {path}, so spikes are not compared here; say where they are: eqsnn report RUN TARGETS.npz"
+        why = f"The targets are no longer at {path}, so spikes are not compared; say where they are: eqsnn report RUN TARGETS.npz"
         return None, told, [why]
     source = source_of(path)
-    notes = [] if source.sha256 == told.sha256 else [f"{path} has changed since the fit: its SHA-256 differs."]  # fmt: skip
-    return load_targets(path), source, notes
+    changed = f"{path} has changed since the fit: its SHA-256 differs."
+    return load_targets(path), source, [] if source.sha256 == told.sha256 else [changed]

@@ -1,32 +1,14 @@
 """Sections on parameters: the table, estimates of single neurons, weight matrices, recovery of a known truth."""
 
 import numpy as np
-from markupsafe import Markup
 from numpy.typing import NDArray
 
-from eqsnn.analysis.recovery import Recovery, recovery, weight_error
+from eqsnn.analysis.recovery import Recovery, recovery
 from eqsnn.inference.result import Fit
-from eqsnn.report import mathematics
-from eqsnn.report.numbers import (
-    NOTHING,
-    between,
-    decimals_for,
-    fixed,
-    middle,
-    number,
-    percent,
-    short,
-    unit,
-    with_error,
-)
-from eqsnn.report.parameter_plots import (
-    Estimate,
-    estimates_of,
-    plot_matrix,
-    plot_pulls,
-    plot_recovered,
-    plot_strip,
-)
+from eqsnn.report.estimates import Estimate, estimates_of
+from eqsnn.report.fit_tables import name_cell, parameter_table
+from eqsnn.report.numbers import NOTHING, between, number, percent, unit, with_error
+from eqsnn.report.parameter_plots import plot_matrix, plot_pulls, plot_recovered, plot_strip
 from eqsnn.report.parts import Cell, Fold, Panel, Panels, Paragraph, Part, Section, Table
 from eqsnn.report.svg import inline
 
@@ -37,7 +19,7 @@ MOST_LISTED = 60  # neurons up to which every value stands in a table, too
 def parameter_section(fit: Fit) -> Section:
     """Return table, strips and matrices of everything that was learned, and what was known."""
     estimates = estimates_of(fit)
-    parts: list[Part] = [_table(estimates, fit), *_strips(estimates), *_matrices(estimates)]
+    parts: list[Part] = [parameter_table(estimates), *_strips(estimates), *_matrices(estimates)]
     known = [name for name in fit.parameters if name not in fit.learned]
     if known:
         parts.append(Fold(f"What was known ({len(known)})", (_known(fit, known),)))
@@ -49,76 +31,6 @@ def parameter_section(fit: Fit) -> Section:
     note = fit.uncertainty.note.split("; the estimate lies")[0]  # which stands among the warnings
     intro = f"Standard errors (±) and 90 % intervals: {source}" + (f"; {note}." if note else ".")
     return Section("parameters", "Parameters", tuple(parts), intro)
-
-
-def name_cell(name: str) -> Cell:
-    """Return a parameter's symbol, typeset, and its full name."""
-    symbol = mathematics.math(mathematics.name(name.rsplit(".", 1)[-1]), block=False)
-    return Cell(name, math=Markup(symbol), is_code=True)
-
-
-def _table(estimates: list[Estimate], fit: Fit) -> Table:
-    with_truth = any(e.truth is not None for e in estimates)
-    head = ["parameter", "unit", "fitted ± s.e.", "90 % interval", "start"]
-    head += ["truth", "error"] if with_truth else []
-    head += ["bounds"]
-    rows = tuple(_row(e, with_truth) for e in estimates)
-    several = any(e.value.size > 1 for e in estimates)
-    note = "Of parameters with several values: medians (± the median standard error), then the range of the estimates." if several else ""  # fmt: skip
-    if with_truth:
-        note += " Error: of one value relative to the truth; of several the median of that; of weights ‖W − W*‖/‖W*‖."
-    return Table("What was learned", tuple(head), rows, tuple(range(2, len(head))), note.strip())
-
-
-def _row(e: Estimate, with_truth: bool) -> tuple[Cell, ...]:
-    here = e.exists
-    value, std = middle(e.value[here]), None if e.std is None else middle(e.std[here])
-    cells = [name_cell(e.name), Cell(unit(e.unit))]
-    if here.sum() > 1:
-        span = between(float(e.value[here].min()), float(e.value[here].max()), std)
-        cells += [
-            Cell(with_error(value, std), f"{here.sum()} values, {span}"),
-            Cell("in the figures"),
-        ]
-    else:
-        interval = NOTHING
-        if e.low is not None and e.high is not None and here.any():
-            interval = between(float(e.low[here][0]), float(e.high[here][0]), std)
-        cells += [Cell(with_error(value, std)), Cell(interval)]
-    decimals = decimals_for(std) if std is not None and np.isfinite(std) and std > 0 else None
-    cells.append(Cell(_rounded(e.start, here, decimals)))
-    if with_truth:
-        cells += [Cell(_rounded(e.truth, here, decimals)), Cell(_error(e))]
-    cells.append(Cell(_bounds(e.bounds)))
-    return tuple(cells)
-
-
-def _rounded(values: Array | None, here: NDArray[np.bool_], decimals: int | None) -> str:
-    if values is None or not here.any():
-        return NOTHING
-    value = middle(values[here])
-    # as many decimals as the estimate beside it, unless that would show none of the value
-    if decimals is None or not 0 <= decimals <= 6:
-        return number(value)
-    return fixed(value, decimals)
-
-
-def _error(e: Estimate) -> str:
-    if e.truth is None:
-        return NOTHING
-    here = e.exists
-    if e.value.ndim == 2:
-        size = float(np.linalg.norm(e.truth[here]))
-        return number(weight_error(e.value[here], e.truth[here])) if size > 0 else NOTHING
-    found = recovery(e.value, e.truth, std=e.std)
-    return percent(found.relative)
-
-
-def _bounds(bounds: tuple[float, float]) -> str:
-    low, high = bounds
-    if not np.isfinite(low) and not np.isfinite(high):
-        return "none"
-    return f"{short(low)} to {short(high)}"
 
 
 def _strips(estimates: list[Estimate]) -> list[Part]:
@@ -148,10 +60,10 @@ def _listed(own: list[Estimate]) -> Table:
         for e in own:
             std = None if e.std is None else float(e.std[k])
             cells.append(Cell(with_error(float(e.value[k]), std)))
-            known = e.low is not None and e.high is not None
-            cells.append(
-                Cell(between(float(e.low[k]), float(e.high[k]), std) if known else NOTHING)
-            )  # type: ignore[index]
+            interval = NOTHING
+            if e.low is not None and e.high is not None:
+                interval = between(float(e.low[k]), float(e.high[k]), std)
+            cells.append(Cell(interval))
             cells += [Cell(number(float(e.truth[k]), 4))] if e.truth is not None else []
         rows.append(tuple(cells))
     group = own[0].name.rsplit(".", 1)[0]
@@ -240,7 +152,10 @@ def recovery_section(fit: Fit) -> Section | None:
         for name, r in found.items()
         if r.elements > 1
     )
-    head = ("parameter", "values", "mean error", "median relative", "at the start", "correlation", "truth in 90 % interval", "error / s.e.")  # fmt: skip
+    head = (
+        "parameter", "values", "mean error", "median relative", "at the start", "correlation", "truth in 90 % interval",
+        "error / s.e.",
+    )  # fmt: skip
     panels = tuple(
         Panel(e.name, inline(plot_recovered(e), f"recovered{k}", f"fitted over true values of {e.name}"))
         for k, e in enumerate(estimates)

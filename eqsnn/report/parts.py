@@ -66,6 +66,14 @@ class Panel:
 
 
 @dataclass(frozen=True, slots=True)
+class Figure:
+    """One figure over the whole width."""
+
+    kind: ClassVar[str] = "figure"
+    picture: Markup
+
+
+@dataclass(frozen=True, slots=True)
 class Panels:
     """Figures side by side, as many as fit."""
 
@@ -134,7 +142,7 @@ class Fold:
     parts: tuple["Part", ...]
 
 
-Part = Paragraph | Table | Panels | Equations | Raster | Notices | Facts | Code | Fold
+Part = Paragraph | Table | Figure | Panels | Equations | Raster | Notices | Facts | Code | Fold
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,11 +44,13 @@ def plot_by_neuron(first: Array, second: Array, labels: Labels, what: str) -> Fi
         figure = Figure(figsize=PANEL, layout="constrained")
         ax = figure.subplots()
         at = np.arange(len(first))
-        for values, label, colour, style in (
-            (first, labels[0], BLUE, {"marker": "o", "markerfacecolor": BLUE}),
-            (second, labels[1], ORANGE, {"marker": "D", "markerfacecolor": "none"}),
+        for values, label, colour, marker, face in (
+            (first, labels[0], BLUE, "o", BLUE),
+            (second, labels[1], ORANGE, "D", "none"),
         ):
-            ax.plot(at, values, linestyle="", color=colour, markersize=4.5, label=label, **style)
+            ax.plot(
+                at, values, marker, color=colour, markerfacecolor=face, markersize=4.5, label=label
+            )
         low = np.fmin(first, second)
         ax.vlines(at, low, np.fmax(first, second), color=FAINT, linewidth=0.8, zorder=1)
         ax.set(xlabel="neuron", ylabel=what)

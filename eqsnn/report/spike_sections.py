@@ -8,9 +8,8 @@ from numpy.typing import NDArray
 from eqsnn.analysis.compare import Comparison, rate_error
 from eqsnn.analysis.nmf import EnsembleMatch
 from eqsnn.analysis.statistics import correlations, pooled_intervals, psth
-from eqsnn.report.numbers import NOTHING, middle, number, percent
+from eqsnn.report.numbers import number, percent
 from eqsnn.report.parts import (
-    Cell,
     Fact,
     Panel,
     Panels,
@@ -43,18 +42,24 @@ SHOWN_BINS = 100  # of the rate over time
 
 def spike_sections(a: Recording, b: Recording, found: Comparison, labels: Labels, bin_s: float) -> list[Section]:  # fmt: skip
     """Return raster, statistics and ensembles of the target a and of b, as far as there are neurons to show."""
-    if not a.n_units:
+    kept = np.intersect1d(a.recorded(), b.recorded())
+    if not len(kept):
         return []
-    sections = [_raster(a, b, labels), _statistics(a, b, found, labels, bin_s)]
+    missing = a.n_units - len(kept)
+    if missing:
+        a, b = a.select(kept.tolist()), b.select(kept.tolist())
+    sections = [_raster(a, b, labels, missing), _statistics(a, b, found, labels, bin_s)]
     sections.append(_ensembles(found.nmf, labels, bin_s))
     return sections
 
 
-def _raster(a: Recording, b: Recording, labels: Labels) -> Section:
+def _raster(a: Recording, b: Recording, labels: Labels, missing: int) -> Section:
     named = [f"{label}: {number(_mean(r.rates()))} Hz" for label, r in zip(labels, (a, b), strict=True)]  # fmt: skip
     intro = "Every stroke is a spike, every row a neuron, neuron 0 at the bottom."
     if len(a.gaps):
         intro += " Where the target was not observed nothing is drawn for it."
+    if missing:
+        intro += f" {missing} neurons that were never recorded are left out, and the others numbered anew."
     picture = Raster(raster_data([a, b], named), still([a, b], named))
     return Section("raster", "Rasters", (picture,), intro)
 
@@ -69,24 +74,20 @@ def _statistics(a: Recording, b: Recording, found: Comparison, labels: Labels, b
         ("fano", "Variability", found.fano, "Fano factor", counted),
     )
     panels = [
-        Panel(title, inline(draw(*values, labels, axis), key, f"{title} of {labels[0]} and {labels[1]}"), note)
-        for key, title, values, axis, note in pairs
-    ]  # fmt: skip
-    intervals = [pooled_intervals(r) for r in (a, b)]
-    panels.insert(
-        1,
         Panel(
-            "Interspike intervals",
-            inline(
-                plot_intervals(*intervals, labels), "isi", "densities of the interspike intervals"
-            ),
-            "all neurons",
-        ),
-    )
+            title,
+            inline(draw(x, y, labels, axis), key, f"{title} of {labels[0]} and {labels[1]}"),
+            note,
+        )
+        for key, title, (x, y), axis, note in pairs
+    ]
+    intervals = plot_intervals(pooled_intervals(a), pooled_intervals(b), labels)
+    picture = inline(intervals, "isi", "densities of the interspike intervals")
+    panels.insert(1, Panel("Interspike intervals", picture, "all neurons"))
     panels.insert(2, _over_time(a, b, labels))
     matches = inline(plot_matches(found.gamma, found.f1), "matches", "coincidences by neuron")
     panels.append(Panel("Spike by spike", matches, "1 perfect, 0 chance (Γ)"))
-    parts: list[Part] = [_scores(found, labels), Panels(tuple(panels))]
+    parts: list[Part] = [score_table(found, labels), Panels(tuple(panels))]
     if a.n_units > 1:
         limit = _limit(matrices)
         shown = [
@@ -104,10 +105,9 @@ def _over_time(a: Recording, b: Recording, labels: Labels) -> Panel:
     """Return the rate over time, in bins of which a figure can show every one."""
     bin_s = max(a.dt, 0.02, a.duration / SHOWN_BINS)
     bin_s = min(bin_s, a.duration)
-    means = [_mean_over_neurons(psth(r, bin_s=bin_s, smoothing_s=0.0)) for r in (a, b)]
-    picture = inline(
-        plot_over_time(*means, bin_s, labels), "time", "rate over time, mean over neurons"
-    )
+    first, second = (_mean_over_neurons(psth(r, bin_s=bin_s, smoothing_s=0.0)) for r in (a, b))
+    drawn = plot_over_time(first, second, bin_s, labels)
+    picture = inline(drawn, "time", "rate over time, mean over neurons")
     return Panel("Rate over time", picture, f"all neurons, {bin_s * MILLISECOND:.3g} ms")
 
 
@@ -122,9 +122,11 @@ def _limit(matrices: list[Array]) -> float:
     return max(0.05, float(np.nanmax(found))) if np.isfinite(found).any() else 1.0
 
 
-def _scores(found: Comparison, labels: Labels) -> Table:
+def score_table(found: Comparison, labels: Labels, title: str = "Scores") -> Table:
+    """Return every score of a comparison, with how to read it."""
+    off = f"{percent(rate_error(*found.rates))} off"
     rows = [
-        ("firing rate", _pair(found.rates[0], "Hz"), _pair(found.rates[1], "Hz"), f"{percent(rate_error(*found.rates))} off", "mean over neurons; error relative to each"),
+        ("firing rate", _pair(found.rates[0], "Hz"), _pair(found.rates[1], "Hz"), off, "mean over neurons; error relative to each"),
         ("CV of intervals", _pair(found.cv[0]), _pair(found.cv[1]), "", "1: as irregular as Poisson"),
         ("Fano factor", _pair(found.fano[0]), _pair(found.fano[1]), "", "variance of counts over their mean"),
         ("correlations", "", "", number(found.correlation_error), "mean absolute error over pairs"),
@@ -134,7 +136,7 @@ def _scores(found: Comparison, labels: Labels) -> Table:
         ("PSTH correlation", "", "", number(_mean(found.psth_correlation)), "1 perfect"),
     ]  # fmt: skip
     return Table(
-        "Scores",
+        title,
         ("statistic", *labels, "difference or score", "how to read it"),
         tuple(plain(*row) for row in rows),
         numeric=(1, 2, 3),
@@ -178,12 +180,13 @@ def _cosine(match: EnsembleMatch, k: int) -> float:
 
 
 def _ensemble_scores(match: EnsembleMatch) -> Table:
+    stability = f"{number(match.first.stability)}, {number(match.second.stability)}"
     rows = (
         plain("score", number(match.score), "(cosine − floor)/(ceiling − floor): 1 as good as a replicate, 0 chance"),
         plain("cosine", number(match.cosine), "mean over matched modules"),
         plain("ceiling", number(match.ceiling), f"from {match.ceiling_from}"),
         plain("floor", number(match.floor), "neurons shuffled"),
-        plain("stability", f"{number(match.first.stability)}, {number(match.second.stability)}", "of the two factorisations over random starts; below 0.9 modules depend on the start"),
+        plain("stability", stability, "of the two factorisations over random starts; below 0.9 modules depend on the start"),
         plain("explained", f"{percent(match.first.explained)}, {percent(match.second.explained)}", "of the sum of squares"),
     )  # fmt: skip
     return Table("How alike the modules are", ("", "value", "how to read it"), rows, numeric=(1,))
@@ -199,6 +202,3 @@ def comparison_facts(found: Comparison) -> list[Fact]:
     if found.nmf is not None and math.isfinite(found.nmf.score):
         facts.append(Fact("NMF score", number(found.nmf.score), "1 as a replicate, 0 chance"))
     return facts
-
-
-__all__ = ["NOTHING", "Cell", "comparison_facts", "middle", "spike_sections"]

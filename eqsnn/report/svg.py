@@ -3,6 +3,7 @@
 import io
 import re
 from html import escape
+from typing import Any
 
 import matplotlib as mpl
 from markupsafe import Markup
@@ -18,7 +19,7 @@ SQUARE = (3.3, 2.9)  # as wide, so that letters are of one size
 MEANINGS = {
     INK: "currentColor", FAINT: "var(--faint)", BLUE: "var(--first)", ORANGE: "var(--second)",
 }  # fmt: skip
-STYLE: dict = {
+STYLE: Any = {  # a mapping; its keys have a type of matplotlib's stubs
     "font.size": 8.5,
     "axes.titlesize": 9,
     "axes.spines.top": False,
