@@ -103,12 +103,12 @@ def _lines(lines: Sequence[s.Line], own: set[str]) -> Iterator[Line]:
 
 
 def _definition(line: s.Definition, own: set[str]) -> Line:
-    right = m.typeset(line.expression, own)
     if any(flag.text == "summed" for flag in line.flags):
+        right = m.typeset(line.expression, own, s.BINDING["*"])
         flags = tuple(flag for flag in line.flags if flag.text != "summed")
         text = m.row(m.name(line.name), m.operator("="), m.summed(right))
         return _line("", text, line.unit, flags)
-    text = m.row(m.name(line.name), m.operator("="), right)
+    text = m.row(m.name(line.name), m.operator("="), m.typeset(line.expression, own))
     return _line("", text, line.unit, line.flags)
 
 

@@ -193,6 +193,7 @@ def _provenance(
     fit: Fit, against: Against | None, test: Against | None, choices: Choices, command: str, made: str
 ) -> Section:  # fmt: skip
     told = fit.provenance
+    said = against.recording.description if against else ""
     rows = [
         (Cell("fit"), Cell(fit.command or "from Python", is_code=bool(fit.command))),
         (Cell("seed"), Cell(str(fit.seed))),
@@ -200,7 +201,7 @@ def _provenance(
         (Cell("machine"), Cell(f"{told.machine or 'not recorded'}; {number(fit.seconds)} s")),
         (Cell("versions"), Cell(", ".join(f"{n} {v}" for n, v in told.versions.items()))),
         *_file("model", told.model),
-        *_file("targets", (against.source if against else None) or told.targets),
+        *_file("targets", (against.source if against else None) or told.targets, said),
         *_file("test", test.source if test else None),
         (Cell("report"), Cell(command, is_code=True) if command else Cell("from Python")),
         (Cell("made"), Cell(f"{made}; the fitted model ran with seed {choices.seed}, counts in {choices.bin_s * 1e3:g} ms")),
@@ -208,7 +209,8 @@ def _provenance(
     return Section("provenance", "Provenance", (Table("Where this comes from", (), tuple(rows)),))
 
 
-def _file(what: str, source: Source | None) -> list[tuple[Cell, ...]]:
+def _file(what: str, source: Source | None, said: str = "") -> list[tuple[Cell, ...]]:
     if source is None:
         return []
-    return [(Cell(what), Cell(source.path, below=f"SHA-256 {source.sha256}", is_code=True))]
+    below = f"SHA-256 {source.sha256}" + (f"; {said}" if said else "")
+    return [(Cell(what), Cell(source.path, below=below, is_code=True))]

@@ -66,7 +66,7 @@ def _row(e: Estimate, with_truth: bool) -> tuple[Cell, ...]:
         span = between(float(e.value[here].min()), float(e.value[here].max()), std)
         cells += [
             Cell(with_error(value, std), f"{here.sum()} values, {span}"),
-            Cell("in the figures"),
+            Cell("one for each"),
         ]
     else:
         interval = NOTHING

@@ -26,16 +26,16 @@ SMALL = '<mspace width="0.17em"/>'
 FENCES = {"abs": ("|", "|"), "floor": ("⌊", "⌋"), "ceil": ("⌈", "⌉")}
 SPELT = {"randn": "𝒩(0, 1)", "rand": "𝒰(0, 1)"}  # draws without arguments
 TIGHT = 7  # what binds less is put into parentheses before it is negated
-POWER = s.BINDING["**"]
 _DIGITS = re.compile(r"([^\W\d_]+)(\d+)")
 
 
-def typeset(expression: s.Expression, own: Collection[str] = ()) -> str:
+def typeset(expression: s.Expression, own: Collection[str] = (), within: int = 0) -> str:
     """Return the MathML of an expression, without the `math` element around it.
 
-    own: names that the model declares, which are variables even where a unit is called like them.
+    own: names that the model declares, which are variables even where a unit is called like them. within: how strongly
+    what stands around it binds (syntax.BINDING); what binds less gets parentheses.
     """
-    return _Typesetter(own).of(expression)
+    return _Typesetter(own).of(expression, within)
 
 
 def name(text: str) -> str:
@@ -104,7 +104,8 @@ class _Typesetter:
         if isinstance(node, s.Name):
             return f"<mi>{escape(node.text)}</mi>" if self._is_unit(node) else name(node.text)
         if isinstance(node, s.Call):
-            return self._call(node, small)
+            # cases end where their braces end only if nothing follows
+            return _fenced(self._call(node, small), within > 0 and node.function == "where")
         if isinstance(node, s.Unary):
             binding = 3 if node.operator == "not" else TIGHT
             inner = self.of(node.operand, binding, small=small)
@@ -115,7 +116,10 @@ class _Typesetter:
     def _binary(self, node: s.Binary, within: int, small: bool) -> str:
         binding = s.BINDING.get(node.operator, s.BINDING["compare"])
         if node.operator == "**":
-            base = self.of(node.left, POWER + 1, small=small)
+            # a base that has a superscript or a bar of its own would be misread without parentheses
+            own = isinstance(node.left, s.Name | s.Number)
+            own |= isinstance(node.left, s.Call) and node.left.function != "exp"
+            base = _fenced(self.of(node.left, small=small), not own)
             return f"<msup>{row(base)}{row(self.of(node.right, small=True))}</msup>"
         if node.operator == "/" and not small:
             return f"<mfrac>{row(self.of(node.left))}{row(self.of(node.right))}</mfrac>"

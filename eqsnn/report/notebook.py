@@ -55,7 +55,7 @@ def model_html(model: SpikingModel) -> str:
         for found in names_of(block, values, whole)
         if block.variables[found.name].role is Role.PARAMETER
     )
-    table = Table("Parameters (~: to be found)", ("parameter", "unit", "value", ""), rows)
+    table = Table("Parameters (~: to be found)", ("parameter", "unit", "value", "scope"), rows)
     parts: tuple[Part, ...] = (Equations(blocks_of(definition)), *((table,) if rows else ()))
     return render_parts(parts, f"Model {definition.path}, time step {definition.dt:g} ms")
 

@@ -11,11 +11,10 @@ from eqsnn.inference.result import Fit
 from eqsnn.inference.uncertainty import NINETY
 from eqsnn.report.estimates import Estimate
 from eqsnn.report.plots import BLUE, ORANGE
-from eqsnn.report.svg import FAINT, INK, PANEL, SQUARE, STYLE
+from eqsnn.report.svg import DENSE, FAINT, INK, PANEL, SQUARE, STYLE
 
 Array = NDArray[np.float64]
 WIDE = 40  # neurons from which on marks shrink
-DENSE = 400  # points from which on a scatter is drawn as an image
 
 
 def plot_strip(estimate: Estimate) -> Figure:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from eqsnn.analysis.nmf import EnsembleMatch
 from eqsnn.report.plots import BLUE, ORANGE
-from eqsnn.report.svg import FAINT, PANEL, SQUARE, STYLE
+from eqsnn.report.svg import DENSE, FAINT, PANEL, SQUARE, STYLE
 
 Array = NDArray[np.float64]
 Labels = tuple[str, str]
@@ -31,7 +31,8 @@ def plot_pairs(first: Array, second: Array, labels: Labels, what: str) -> Figure
         ax.plot(
             [low - pad, high + pad], [low - pad, high + pad], color=FAINT, linewidth=1, zorder=1
         )
-        ax.plot(x, y, "o", color=BLUE, markersize=4, alpha=0.8)
+        many = len(x) > DENSE
+        ax.plot(x, y, "o", color=BLUE, markersize=2 if many else 4, alpha=0.8, rasterized=many)
         ax.set(xlabel=f"{what}, {labels[0]}", ylabel=f"{what}, {labels[1]}")
         ax.set(xlim=(low - pad, high + pad), ylim=(low - pad, high + pad))
         ax.locator_params(nbins=5)

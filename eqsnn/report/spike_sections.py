@@ -108,7 +108,8 @@ def _over_time(a: Recording, b: Recording, labels: Labels) -> Panel:
     first, second = (_mean_over_neurons(psth(r, bin_s=bin_s, smoothing_s=0.0)) for r in (a, b))
     drawn = plot_over_time(first, second, bin_s, labels)
     picture = inline(drawn, "time", "rate over time, mean over neurons")
-    return Panel("Rate over time", picture, f"all neurons, {bin_s * MILLISECOND:.3g} ms")
+    width = f"{bin_s:.3g} s" if bin_s >= 1 else f"{bin_s * MILLISECOND:.3g} ms"
+    return Panel("Rate over time", picture, f"all neurons, bins of {width}")
 
 
 def _mean_over_neurons(rates: Array) -> Array:
@@ -195,8 +196,8 @@ def _ensemble_scores(match: EnsembleMatch) -> Table:
 def comparison_facts(found: Comparison) -> list[Fact]:
     """Return the numbers of a comparison to see first."""
     facts = [
-        Fact("Rate error", percent(rate_error(*found.rates)), "mean relative, running freely"),
-        Fact("Van Rossum, free run", number(found.van_rossum_score), "0 perfect, 1 silent"),
+        Fact("Rate error", percent(rate_error(*found.rates)), "mean, relative"),
+        Fact("Van Rossum", number(found.van_rossum_score), "0 perfect, 1 silent"),
         Fact("Correlation error", number(found.correlation_error), "mean absolute, of counts"),
     ]
     if found.nmf is not None and math.isfinite(found.nmf.score):

@@ -16,6 +16,8 @@ INK = "#0a0b0c"
 FAINT = "#9a9b9c"  # likewise for lines that only guide the eye
 PANEL = (3.3, 2.4)  # inches; one column of a phone
 SQUARE = (3.3, 2.9)  # as wide, so that letters are of one size
+DENSE = 400  # points from which on a scatter is drawn as an image
+IMAGE_DPI = 160
 MEANINGS = {
     INK: "currentColor", FAINT: "var(--faint)", BLUE: "var(--first)", ORANGE: "var(--second)",
 }  # fmt: skip
@@ -51,7 +53,7 @@ def inline(figure: Figure, key: str, description: str) -> Markup:
     """
     stream = io.StringIO()
     with mpl.rc_context(STYLE | {"svg.hashsalt": key}):
-        figure.savefig(stream, format="svg", metadata={"Date": None}, transparent=True)
+        figure.savefig(stream, format="svg", metadata={"Date": None}, transparent=True, dpi=IMAGE_DPI)
     text = _METADATA.sub("", _HEAD.sub("", stream.getvalue()))
     text = _ID.sub(rf"\g<1>{key}-", text)
     for colour, meaning in MEANINGS.items():
