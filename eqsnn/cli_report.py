@@ -57,6 +57,9 @@ def _add_scales(command) -> None:
 
 def run_report(arguments: argparse.Namespace) -> int:
     """Write the report of a fit."""
+    out = arguments.out or arguments.fit / "report.html"
+    if out.is_dir():
+        raise InputError(f"{out}: is a folder; give --out a file, as in {out / 'report.html'}")
     fit = read_fit(arguments.fit)
     choices = Choices(
         arguments.seed, seconds(arguments.tau), seconds(arguments.bin), arguments.modules
@@ -77,7 +80,7 @@ def run_report(arguments: argparse.Namespace) -> int:
     )
     for note in notes:
         print(f"note: {note}", file=sys.stderr)
-    _write(arguments.out or arguments.fit / "report.html", render(page))
+    _write(out, render(page))
     return 0
 
 
@@ -90,8 +93,6 @@ def _now() -> str:
 
 
 def _write(path: Path, text: str) -> None:
-    if path.is_dir():
-        raise InputError(f"{path}: is a folder; give --out a file, as in {path / 'report.html'}")
     write_text(path, text)
     print(f"written: {path} ({len(text.encode()) / 1e6:.1f} MB), one file that any browser opens")
 

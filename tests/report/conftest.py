@@ -1,8 +1,10 @@
 """One small fit for all tests of its report, made by the command line, with names that would break a careless page."""
 
+import io
 import os
 import shutil
 from collections.abc import Iterator
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,6 +47,7 @@ class Made:
     targets: Path
     test: Path
     page: Path
+    said: str  # by `eqsnn fit`
 
 
 def run_in(folder: Path, *arguments: object) -> int:
@@ -71,9 +74,11 @@ def made(tmp_path_factory) -> Made:
     with np.load(folder / "plain.npz") as arrays:
         np.savez(targets, **{**arrays, "description": np.array(EVIL)})
     fit = ["fit", "four.eqs", targets.name, "--starts", 3, "--iterations", 15, "--polish", 2]
-    assert run_in(folder, *fit, "--seed", 0, "--out", "run", "--quiet") in (0, 1)
+    printed = io.StringIO()
+    with redirect_stdout(printed):
+        assert run_in(folder, *fit, "--seed", 0, "--out", "run") in (0, 1)
     assert run_in(folder, "report", "run") == 0
-    return Made(folder / "run", targets, folder / "unseen.npz", folder / "run" / "report.html")
+    return Made(folder / "run", targets, folder / "unseen.npz", folder / "run" / "report.html", printed.getvalue())
 
 
 @pytest.fixture(scope="session")

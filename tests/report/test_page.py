@@ -1,0 +1,247 @@
+"""The report of a fit: it says what the fit says, holds everything itself, and trusts no name from a file."""
+
+import json
+import re
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from xml.etree.ElementTree import Element
+
+import html5lib
+import numpy as np
+import pytest
+
+import eqsnn
+from eqsnn.cli import main
+from eqsnn.report.findings import targets_of
+from eqsnn.report.numbers import number, percent, with_error
+from tests.report.conftest import EVIL, Made, run_in
+
+SECTIONS = [
+    "summary", "model", "parameters", "open", "convergence", "recovery", "raster", "statistics", "ensembles",
+    "held-out", "provenance",
+]  # fmt: skip
+LIMIT = 3_000_000  # bytes
+
+
+def parsed(text: str) -> Element:
+    """Return the tree; raises for anything that is not valid HTML."""
+    return html5lib.HTMLParser(strict=True, namespaceHTMLElements=False).parse(text)
+
+
+def section(tree: Element, key: str) -> Element:
+    found = tree.find(f".//section[@id='{key}']")
+    assert found is not None, f"no section {key}"
+    return found
+
+
+def said(element: Element) -> str:
+    return " ".join("".join(element.itertext()).split())
+
+
+def rows(element: Element, caption: str) -> dict[str, list[str]]:
+    """Return the table with this caption: the cells of each row by the last word of its header."""
+    for table in element.iter("table"):
+        head = table.find("caption")
+        if head is not None and said(head).startswith(caption):
+            body = table.findall("tbody/tr")
+            return {said(row[0]).split()[-1]: [said(cell) for cell in row[1:]] for row in body}
+    raise AssertionError(f"no table {caption}")
+
+
+@pytest.fixture(scope="module")
+def page(made: Made) -> Element:
+    return parsed(made.page.read_text(encoding="utf-8"))
+
+
+def test_the_report_is_valid_html_with_a_section_for_everything_asked_for(page):
+    assert [s.attrib["id"] for s in page.iter("section")] == SECTIONS
+    links = [a.attrib["href"] for a in page.findall(".//nav//a")]
+    assert links == [f"#{key}" for key in SECTIONS]
+
+
+def test_the_report_refers_to_nothing_outside_itself(made, page):
+    for element in page.iter():
+        for name, value in element.attrib.items():
+            if str(name).split("}")[-1] in ("src", "href", "srcset", "action", "data", "poster"):
+                assert value.startswith(("#", "data:")), (element.tag, name, value[:80])
+    text = made.page.read_text(encoding="utf-8")
+    assert not re.search(r"@import|url\((?!#)", text)
+    assert "default-src 'none'" in text
+
+
+def test_every_id_on_the_page_is_unique(page):
+    ids = [e.attrib["id"] for e in page.iter() if "id" in e.attrib]
+    assert len(ids) == len(set(ids))
+
+
+def test_the_report_is_small(made):
+    assert made.page.stat().st_size < LIMIT
+
+
+def test_names_and_descriptions_from_files_are_text_and_never_markup(made, page):
+    text = made.page.read_text(encoding="utf-8")
+    assert "<script>alert" not in text and "<b>bold" not in text
+    provenance = said(section(page, "provenance"))
+    assert EVIL in provenance
+    assert "targets <i>&.npz" in provenance
+    assert len(list(page.iter("script"))) == 2  # the spikes and what draws them
+
+
+def test_estimates_in_the_report_are_those_of_the_fit(made, page):
+    fit = eqsnn.read_fit(made.run)
+    shown = rows(section(page, "parameters"), "What was learned")
+    value, std = fit.parameters["cells.tau_m"][0], fit.std["cells.tau_m"]
+    assert std is not None
+    cells = shown["cells.tau_m"]
+    assert cells[0] == "ms"
+    assert cells[1] == with_error(value, std[0])
+    low, high = (float(end[0]) for end in fit.interval["cells.tau_m"])
+    left, right = cells[2].split(" to ")
+    assert float(left) == pytest.approx(low, abs=std[0]) and float(right) == pytest.approx(high, abs=std[0])
+    assert float(cells[4]) == pytest.approx(16, abs=std[0])
+    assert cells[5] == percent(abs(value - 16) / 16)
+    assert cells[6] == "5 to 40"
+    weights = fit.parameters["cells->cells.w"]
+    off = ~np.eye(4, dtype=bool)
+    assert shown["cells->cells.w"][1].startswith(
+        with_error(float(np.median(weights[off])), float(np.nanmedian(fit.std["cells->cells.w"])))
+    )
+    assert "12 values" in shown["cells->cells.w"][1]
+
+
+def test_the_truth_is_compared_with_synapses_that_exist(made, page):
+    fit = eqsnn.read_fit(made.run)
+    off = ~np.eye(4, dtype=bool)
+    truth, fitted = fit.truth["cells->cells.w"][off], fit.parameters["cells->cells.w"][off]
+    shown = rows(section(page, "recovery"), "Fitted against the truth")["cells->cells.w"]
+    assert shown[0] == "12"
+    assert shown[1] == f"{number(np.abs(fitted - truth).mean())} mV"
+    assert shown[4] == number(np.corrcoef(fitted, truth)[0, 1])
+    low, high = (end[off] for end in fit.interval["cells->cells.w"])
+    assert shown[5] == percent(((low <= truth) & (truth <= high)).mean())
+
+
+def test_warnings_come_first_and_say_why_the_search_ended(made, page):
+    first = section(page, "summary")
+    notices = first.find(".//ul")
+    assert notices is not None and notices.attrib["class"] == "notices warning"
+    assert "not converged" in said(notices)
+    for warning in eqsnn.read_fit(made.run).warnings:
+        assert warning.rstrip(".")[1:] in said(notices)
+
+
+def test_every_stage_says_where_it_began_and_why_it_ended(made, page):
+    shown = rows(section(page, "convergence"), "Stages")
+    reports = eqsnn.read_fit(made.run).stages
+    assert list(shown) == [report.stage for report in reports]
+    for report in reports:
+        assert shown[report.stage][0] == str(report.iterations)
+        assert shown[report.stage][-1] == report.stopped
+
+
+def test_every_picture_has_words_for_those_who_do_not_see_it(page):
+    pictures = [e for e in page.iter() if str(e.tag).split("}")[-1] == "svg"]
+    assert len(pictures) > 15
+    assert all(p.attrib.get("role") == "img" and p.attrib.get("aria-label") for p in pictures)
+
+
+def test_provenance_holds_what_is_needed_to_make_the_fit_again(made, page):
+    shown = rows(section(page, "provenance"), "Where this comes from")
+    summary = json.loads((made.run / "summary.json").read_text())
+    told = summary["provenance"]
+    assert summary["seed"] == 0 and shown["seed"] == ["0"]
+    for what in ("model", "targets"):
+        assert told[what]["path"] in shown[what][0] and told[what]["sha256"] in shown[what][0]
+    assert f"torch {summary['versions']['torch']}" in shown["versions"][0]
+    assert told["date"] in shown["date"][0]
+
+
+def test_unseen_spikes_get_a_table_of_their_own(made, tmp_path):
+    out = tmp_path / "with_test.html"
+    assert main(["report", str(made.run), "--test", str(made.test), "--out", str(out)]) == 0
+    tree = parsed(out.read_text(encoding="utf-8"))
+    table = rows(section(tree, "held-out"), "On unseen.npz")
+    fit, target = eqsnn.read_fit(made.run), eqsnn.load_targets(made.test)
+    run = eqsnn.simulate(fit.model, 1.0, inputs=target, parameters=fit.parameters, seed=1)
+    again = eqsnn.compare(target, run)
+    assert table["ms"][2] == number(np.nanmean(again.f1))  # F1, 1 ms is the last of that name
+    assert str(made.test) in said(section(tree, "provenance"))
+
+
+def test_without_its_targets_a_fit_is_reported_without_spikes_and_says_how_to_give_them(made, tmp_path, capsys):
+    run = tmp_path / "run"
+    shutil.copytree(made.run, run)
+    path = run / "summary.json"
+    summary = json.loads(path.read_text())
+    summary["provenance"]["targets"]["path"] = str(tmp_path / "gone.npz")
+    path.write_text(json.dumps(summary))
+    assert main(["report", str(run)]) == 0
+    assert "eqsnn report RUN TARGETS.npz" in capsys.readouterr().err
+    tree = parsed((run / "report.html").read_text(encoding="utf-8"))
+    assert [s.attrib["id"] for s in tree.iter("section")] == [k for k in SECTIONS if k not in ("raster", "statistics", "ensembles")]
+    assert "gone.npz" in said(section(tree, "summary"))
+
+
+def test_other_targets_than_those_fitted_are_noted(made):
+    fit = eqsnn.read_fit(made.run)
+    assert targets_of(fit, made.test)[2] == ["unseen.npz is not the file that was fitted: its SHA-256 differs."]
+    assert targets_of(fit, made.targets)[2] == targets_of(fit, None)[2] == []
+
+
+def test_targets_that_have_changed_since_the_fit_are_noted(made, tmp_path):
+    path = Path(shutil.copy(made.test, tmp_path))
+    fit = eqsnn.read_fit(made.run)
+    told = fit.provenance.targets
+    assert told is not None
+    moved = replace(fit, provenance=replace(fit.provenance, targets=replace(told, path=str(path))))
+    assert targets_of(moved, None)[2] == [f"{path} has changed since the fit: its SHA-256 differs."]
+
+
+def test_a_fit_of_an_earlier_version_is_reported_as_far_as_it_goes(made, tmp_path):
+    run = tmp_path / "old"
+    shutil.copytree(made.run, run)
+    summary = json.loads((run / "summary.json").read_text())
+    del summary["provenance"], summary["stages"], summary["uncertainty"]
+    for entry in summary["parameters"].values():
+        for name in ("bounds", "truth", "start", "low", "high", "std"):
+            entry.pop(name, None)
+    (run / "summary.json").write_text(json.dumps(summary))
+    assert main(["report", str(run), str(made.targets)]) == 0
+    tree = parsed((run / "report.html").read_text(encoding="utf-8"))
+    assert "recovery" not in [s.attrib["id"] for s in tree.iter("section")]
+    shown = rows(section(tree, "parameters"), "What was learned")
+    assert shown["cells.tau_m"][-1] == "none"  # bounds
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("report", "nothing"), "is no finished fit"),
+        (("report", "run", "wrong.npz"), "have 3 neurons and the fitted model 4"),
+        (("report", "run", "gone.npz"), "there is no such file"),
+        (("report", "run", "--out", "run"), "is a folder"),
+        (("report", "run", "--bin", "5"), "is no time"),
+    ],
+)
+def test_a_mistake_is_one_clear_message(made, tmp_path, capsys, arguments, message):
+    shutil.copytree(made.run, tmp_path / "run")
+    np.savez(tmp_path / "wrong.npz", spike_times=[0.1, 0.2], unit_ids=[0, 2], duration=1.0)
+    assert run_in(tmp_path, *arguments) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_fit_ends_by_saying_how_to_get_the_report(made):
+    assert made.said.splitlines()[-1].endswith("eqsnn report run")
+
+
+def test_compare_writes_a_page_besides_its_figures(made, tmp_path, capsys):
+    target = Path(shutil.copy(made.targets, tmp_path / "a<b>.npz"))
+    assert main(["compare", str(target), str(made.test), "--out", str(tmp_path / "out")]) == 0
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    assert {"compare.html", "rasters.png"} <= names
+    assert "compare.html" in capsys.readouterr().out
+    text = (tmp_path / "out" / "compare.html").read_text(encoding="utf-8")
+    tree = parsed(text)
+    assert [s.attrib["id"] for s in tree.iter("section")] == ["summary", "raster", "statistics", "ensembles", "provenance"]
+    assert "a<b>" in said(tree) and "<script>alert" not in text
