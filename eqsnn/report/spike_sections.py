@@ -59,7 +59,7 @@ def _raster(a: Recording, b: Recording, labels: Labels, missing: int) -> Section
     if len(a.gaps):
         intro += " Where the target was not observed nothing is drawn for it."
     if missing:
-        intro += f" {missing} neurons that were never recorded are left out, and the others numbered anew."
+        intro += f" Neurons that were never recorded ({missing}) are left out, the others numbered anew."
     picture = Raster(raster_data([a, b], named), still([a, b], named))
     return Section("raster", "Rasters", (picture,), intro)
 

@@ -53,7 +53,9 @@ def inline(figure: Figure, key: str, description: str) -> Markup:
     """
     stream = io.StringIO()
     with mpl.rc_context(STYLE | {"svg.hashsalt": key}):
-        figure.savefig(stream, format="svg", metadata={"Date": None}, transparent=True, dpi=IMAGE_DPI)
+        figure.savefig(
+            stream, format="svg", metadata={"Date": None}, transparent=True, dpi=IMAGE_DPI
+        )
     text = _METADATA.sub("", _HEAD.sub("", stream.getvalue()))
     text = _ID.sub(rf"\g<1>{key}-", text)
     for colour, meaning in MEANINGS.items():

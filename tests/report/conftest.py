@@ -78,7 +78,13 @@ def made(tmp_path_factory) -> Made:
     with redirect_stdout(printed):
         assert run_in(folder, *fit, "--seed", 0, "--out", "run") in (0, 1)
     assert run_in(folder, "report", "run") == 0
-    return Made(folder / "run", targets, folder / "unseen.npz", folder / "run" / "report.html", printed.getvalue())
+    return Made(
+        folder / "run",
+        targets,
+        folder / "unseen.npz",
+        folder / "run" / "report.html",
+        printed.getvalue(),
+    )
 
 
 @pytest.fixture(scope="session")
@@ -87,5 +93,7 @@ def chromium() -> Iterator[str]:
     names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
     found = next((path for name in names if (path := shutil.which(name))), None)
     if found is None:
-        pytest.skip(f"no browser: none of {', '.join(names)} is installed (apt-get install chromium)")
+        pytest.skip(
+            f"no browser: none of {', '.join(names)} is installed (apt-get install chromium)"
+        )
     yield found

@@ -4,12 +4,12 @@ import os
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Page, Request, sync_playwright
+from playwright.sync_api import Page, Request, ViewportSize, sync_playwright
 
 from tests.report.conftest import Made
 
-PHONE = {"width": 390, "height": 844}
-DESKTOP = {"width": 1280, "height": 900}
+PHONE: ViewportSize = {"width": 390, "height": 844}
+DESKTOP: ViewportSize = {"width": 1280, "height": 900}
 OVERFLOWING = """() => [...document.querySelectorAll('body *')]
     .filter(e => e.getBoundingClientRect().right > innerWidth + 1 && !e.closest('.wide, .equations, pre'))
     .map(e => e.tagName + ' ' + e.textContent.trim().slice(0, 40))"""
@@ -50,7 +50,9 @@ def page(tab) -> Iterator[Page]:
 
 def settled(page: Page) -> str:
     """Return the raster's pixels after the next frame."""
-    page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    page.evaluate(
+        "() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
+    )
     return page.evaluate(PIXELS)
 
 
@@ -82,15 +84,21 @@ def test_equations_are_rendered_as_mathematics(page):
     )
     assert len(boxes) >= 8 and all(width > 0 for width, _, _ in boxes)
     plain = min(height for _, height, fractions in boxes if not fractions)
-    assert all(height > 1.3 * plain for _, height, fractions in boxes if fractions), "fractions are stacked"
+    assert all(height > 1.3 * plain for _, height, fractions in boxes if fractions), (
+        "fractions are stacked"
+    )
 
 
 def test_text_of_figures_has_the_font_of_the_page(page):
-    fonts = page.evaluate("() => [...document.querySelectorAll('.plot text')].map(e => getComputedStyle(e).fontFamily)")
+    fonts = page.evaluate(
+        "() => [...document.querySelectorAll('.plot text')].map(e => getComputedStyle(e).fontFamily)"
+    )
     assert set(fonts) == {page.evaluate("() => getComputedStyle(document.body).fontFamily")}
 
 
-@pytest.mark.parametrize("viewport", [PHONE, {"width": 768, "height": 1024}, DESKTOP], ids=["phone", "tablet", "desktop"])
+@pytest.mark.parametrize(
+    "viewport", [PHONE, {"width": 768, "height": 1024}, DESKTOP], ids=["phone", "tablet", "desktop"]
+)
 def test_nothing_is_wider_than_the_screen(page, viewport):
     page.set_viewport_size(viewport)
     settled(page)
@@ -101,7 +109,9 @@ def test_nothing_is_wider_than_the_screen(page, viewport):
 def test_letters_on_a_phone_are_large_enough_to_read(page):
     page.set_viewport_size(PHONE)
     settled(page)
-    heights = page.evaluate("() => [...document.querySelectorAll('.panel .plot text')].map(e => e.getBoundingClientRect().height)")
+    heights = page.evaluate(
+        "() => [...document.querySelectorAll('.panel .plot text')].map(e => e.getBoundingClientRect().height)"
+    )
     assert min(heights) > 8
 
 
@@ -155,9 +165,11 @@ def test_the_wheel_scrolls_the_page_where_the_raster_was_not_chosen(page):
 def test_two_fingers_zoom_the_raster(page):
     page.evaluate(
         """() => { const canvas = document.querySelector('canvas'), box = canvas.getBoundingClientRect();
-            const at = (type, id, x) => canvas.dispatchEvent(new PointerEvent(type, {pointerId: id, clientX: box.left + x, clientY: box.top + 60, bubbles: true}));
+            const at = (type, id, x) => canvas.dispatchEvent(
+                new PointerEvent(type, {pointerId: id, clientX: box.left + x, clientY: box.top + 60, bubbles: true}));
             canvas.setPointerCapture = () => {};
-            at('pointerdown', 1, 300); at('pointerdown', 2, 400); at('pointermove', 2, 500); at('pointerup', 1, 300); at('pointerup', 2, 500); }"""
+            at('pointerdown', 1, 300); at('pointerdown', 2, 400); at('pointermove', 2, 500);
+            at('pointerup', 1, 300); at('pointerup', 2, 500); }"""
     )
     first, last = window_of(page)
     assert last - first == pytest.approx(0.5, abs=0.02)
@@ -165,14 +177,25 @@ def test_two_fingers_zoom_the_raster(page):
 
 def test_on_paper_there_are_no_controls_but_a_still_raster(page):
     page.emulate_media(media="print")
-    seen = {name: page.locator(name).first.is_visible() for name in (".controls", "nav", "canvas", ".still svg", "h1")}
-    assert seen == {".controls": False, "nav": False, "canvas": False, ".still svg": True, "h1": True}
+    seen = {
+        name: page.locator(name).first.is_visible()
+        for name in (".controls", "nav", "canvas", ".still svg", "h1")
+    }
+    assert seen == {
+        ".controls": False,
+        "nav": False,
+        "canvas": False,
+        ".still svg": True,
+        "h1": True,
+    }
     assert page.pdf(prefer_css_page_size=True).startswith(b"%PDF")
 
 
 def test_the_dark_page_has_light_letters_also_in_its_figures(page):
     page.emulate_media(color_scheme="dark")
-    lightness = """(name) => { const c = getComputedStyle(document.querySelector(name)); const v = s => s.match(/\\d+/g).slice(0, 3).map(Number);
+    lightness = """(name) => {
+        const c = getComputedStyle(document.querySelector(name));
+        const v = s => s.match(/\\d+/g).slice(0, 3).map(Number);
         return [v(c.color), v(c.fill), v(c.backgroundColor)].map(x => x.reduce((a, b) => a + b, 0) / 3) }"""
     assert page.evaluate(lightness, "body")[2] < 40 and page.evaluate(lightness, "body")[0] > 200
     assert page.evaluate(lightness, ".plot text")[1] > 200

@@ -14,7 +14,17 @@ from eqsnn.report.equations import blocks_of
 
 MODELS = sorted((Path(__file__).parents[2] / "models").glob("*.eqs"))
 VALUES = {"a": 1.7, "b": 0.3, "c": 2.9, "x": -0.6}
-SYMBOLS = {"−": "-", "·": "*", "≥": ">=", "≤": "<=", "≠": "!=", "=": "==", "⌊": "floor(", "⌋": ")", "\u2061": ""}
+SYMBOLS = {
+    "−": "-",
+    "·": "*",
+    "≥": ">=",
+    "≤": "<=",
+    "≠": "!=",
+    "=": "==",
+    "⌊": "floor(",
+    "⌋": ")",
+    "\u2061": "",
+}
 EXPRESSIONS = [
     "a - (b - c)", "a - b - c", "a/(b*c)", "a/b*c", "a/b/c", "-(a + b)*c", "-a**2", "(-a)**2", "a**b**x", "(a**b)**x",
     "2*a", "a*2", "a*(b + c)", "(a + b)*(a - c)", "exp(-(a + b)/c)", "exp(exp(-a/b))", "sqrt(a*b)", "abs(x) + a",
@@ -48,7 +58,11 @@ def spelt(node: ET.Element) -> str:
         case "msup":
             base = parts[0]
             # an exponent belongs to the letter, number or parenthesis before it
-            return f"({base})**({parts[1]})" if base.strip().startswith("(") else f"{base}**({parts[1]})"
+            return (
+                f"({base})**({parts[1]})"
+                if base.strip().startswith("(")
+                else f"{base}**({parts[1]})"
+            )
         case "msqrt":
             return f"math.sqrt({''.join(parts)})"
         case "mrow" | "math":
@@ -86,13 +100,19 @@ def test_every_model_of_the_library_is_typeset_as_well_formed_mathematics(path):
 def test_names_become_letters_with_subscripts():
     tree = ET.fromstring(m.name("tau_m"))
     assert (tree.tag, [part.text for part in tree.iter("mi")]) == ("msub", ["τ", "m"])
-    assert [part.text for part in ET.fromstring(m.name("I_syn_post")).iter("mi")] == ["I", "syn", "post"]
+    assert [part.text for part in ET.fromstring(m.name("I_syn_post")).iter("mi")] == [
+        "I",
+        "syn",
+        "post",
+    ]
     assert [part.text for part in ET.fromstring(m.name("x12")).iter() if part.text] == ["x", "12"]
     assert ET.fromstring(m.name("phase")).text == "phase"
 
 
 def test_sums_keep_their_order_and_quantities_their_units():
-    text = "".join(ET.fromstring(m.math(m.typeset(expression("b - a >= -50*mV"), VALUES))).itertext())
+    text = "".join(
+        ET.fromstring(m.math(m.typeset(expression("b - a >= -50*mV"), VALUES))).itertext()
+    )
     assert text == "b−a≥−50mV"
 
 
@@ -102,14 +122,18 @@ def test_a_variable_called_like_a_unit_is_a_variable():
 
 
 def test_conditionals_are_typeset_as_cases():
-    tree = ET.fromstring(m.math(m.typeset(expression("where(a > 0 and not (b < c), a, b)"), VALUES)))
+    tree = ET.fromstring(
+        m.math(m.typeset(expression("where(a > 0 and not (b < c), a, b)"), VALUES))
+    )
     assert len(tree.findall(".//mtr")) == 2
     assert "otherwise" in "".join(tree.itertext())
 
 
 def test_cases_and_sums_over_synapses_end_where_they_end():
     assert "(" not in m.typeset(expression("where(a > 0, a, b)"), VALUES)
-    assert m.typeset(expression("where(a > 0, a, b) + c"), VALUES).startswith("<mrow><mrow><mo>(</mo>")
+    assert m.typeset(expression("where(a > 0, a, b) + c"), VALUES).startswith(
+        "<mrow><mrow><mo>(</mo>"
+    )
     text = (
         "neuron n:\n    dv/dt = (I - v)/(5*ms) : 1\n    I : 1\n    threshold: v > 1\nsynapse s:\n    w : 1 = 1\n"
         "    I_post = w*v_pre + 1 : 1 (summed)\nnetwork:\n    cells : n[2]\n    cells -> cells : s\n"
@@ -134,4 +158,6 @@ def test_a_projection_shows_which_synapses_it_has():
         "neuron n:\n    dv/dt = -v/(5*ms) : 1\n    threshold: v > 1\nsynapse s:\n    w : 1 = 1\n    on_pre: v_post += w\n"
         "network:\n    cells : n[2]\n    cells -> cells : s with w = 2 if i != j probability 0.5\n"
     )
-    assert blocks_of(model_from_text(text, "test"))[1].used == ("cells → cells if i != j probability 0.5",)
+    assert blocks_of(model_from_text(text, "test"))[1].used == (
+        "cells → cells if i != j probability 0.5",
+    )

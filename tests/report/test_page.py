@@ -1,5 +1,6 @@
 """The report of a fit: it says what the fit says, holds everything itself, and trusts no name from a file."""
 
+import hashlib
 import json
 import re
 import shutil
@@ -13,8 +14,10 @@ import pytest
 
 import eqsnn
 from eqsnn.cli import main
-from eqsnn.report.findings import targets_of
+from eqsnn.report.findings import MOST_TRIALS, Choices, run_against, targets_of
 from eqsnn.report.numbers import number, percent, with_error
+from eqsnn.report.parts import Raster
+from eqsnn.report.spike_sections import spike_sections
 from tests.report.conftest import EVIL, Made, run_in
 
 SECTIONS = [
@@ -98,14 +101,17 @@ def test_estimates_in_the_report_are_those_of_the_fit(made, page):
     assert cells[1] == with_error(value, std[0])
     low, high = (float(end[0]) for end in fit.interval["cells.tau_m"])
     left, right = cells[2].split(" to ")
-    assert float(left) == pytest.approx(low, abs=std[0]) and float(right) == pytest.approx(high, abs=std[0])
+    assert float(left) == pytest.approx(low, abs=std[0]) and float(right) == pytest.approx(
+        high, abs=std[0]
+    )
     assert float(cells[4]) == pytest.approx(16, abs=std[0])
     assert cells[5] == percent(abs(value - 16) / 16)
     assert cells[6] == "5 to 40"
-    weights = fit.parameters["cells->cells.w"]
+    weights, spread = fit.parameters["cells->cells.w"], fit.std["cells->cells.w"]
+    assert spread is not None
     off = ~np.eye(4, dtype=bool)
     assert shown["cells->cells.w"][1].startswith(
-        with_error(float(np.median(weights[off])), float(np.nanmedian(fit.std["cells->cells.w"])))
+        with_error(float(np.median(weights[off])), float(np.nanmedian(spread)))
     )
     assert "12 values" in shown["cells->cells.w"][1]
 
@@ -157,35 +163,46 @@ def test_provenance_holds_what_is_needed_to_make_the_fit_again(made, page):
     assert told["date"] in shown["date"][0]
 
 
-def test_unseen_spikes_get_a_table_of_their_own(made, tmp_path):
-    out = tmp_path / "with_test.html"
-    assert main(["report", str(made.run), "--test", str(made.test), "--out", str(out)]) == 0
-    tree = parsed(out.read_text(encoding="utf-8"))
+@pytest.fixture(scope="module")
+def moved(made: Made, tmp_path_factory) -> Path:
+    """The fit in a folder of its own, whose targets are no longer where they were."""
+    run = tmp_path_factory.mktemp("moved") / "run"
+    shutil.copytree(made.run, run)
+    path = run / "summary.json"
+    summary = json.loads(path.read_text())
+    summary["provenance"]["targets"]["path"] = str(run / "gone.npz")
+    path.write_text(json.dumps(summary))
+    return run
+
+
+def test_without_its_targets_a_fit_is_reported_without_spikes_and_says_how_to_give_them(
+    made, moved, capsys
+):
+    assert main(["report", str(moved), "--test", str(made.test)]) == 0
+    assert "eqsnn report RUN TARGETS.npz" in capsys.readouterr().err
+    tree = parsed((moved / "report.html").read_text(encoding="utf-8"))
+    missing = ("raster", "statistics", "ensembles")
+    assert [s.attrib["id"] for s in tree.iter("section")] == [
+        k for k in SECTIONS if k not in missing
+    ]
+    assert "gone.npz" in said(section(tree, "summary"))
+
+    # unseen spikes get a table of their own
     table = rows(section(tree, "held-out"), "On unseen.npz")
     fit, target = eqsnn.read_fit(made.run), eqsnn.load_targets(made.test)
     run = eqsnn.simulate(fit.model, 1.0, inputs=target, parameters=fit.parameters, seed=1)
     again = eqsnn.compare(target, run)
-    assert table["ms"][2] == number(np.nanmean(again.f1))  # F1, 1 ms is the last of that name
+    assert table["ms"][2] == number(
+        float(np.nanmean(again.f1))
+    )  # F1, 1 ms is the last of that name
     assert str(made.test) in said(section(tree, "provenance"))
-
-
-def test_without_its_targets_a_fit_is_reported_without_spikes_and_says_how_to_give_them(made, tmp_path, capsys):
-    run = tmp_path / "run"
-    shutil.copytree(made.run, run)
-    path = run / "summary.json"
-    summary = json.loads(path.read_text())
-    summary["provenance"]["targets"]["path"] = str(tmp_path / "gone.npz")
-    path.write_text(json.dumps(summary))
-    assert main(["report", str(run)]) == 0
-    assert "eqsnn report RUN TARGETS.npz" in capsys.readouterr().err
-    tree = parsed((run / "report.html").read_text(encoding="utf-8"))
-    assert [s.attrib["id"] for s in tree.iter("section")] == [k for k in SECTIONS if k not in ("raster", "statistics", "ensembles")]
-    assert "gone.npz" in said(section(tree, "summary"))
 
 
 def test_other_targets_than_those_fitted_are_noted(made):
     fit = eqsnn.read_fit(made.run)
-    assert targets_of(fit, made.test)[2] == ["unseen.npz is not the file that was fitted: its SHA-256 differs."]
+    assert targets_of(fit, made.test)[2] == [
+        "unseen.npz is not the file that was fitted: its SHA-256 differs."
+    ]
     assert targets_of(fit, made.targets)[2] == targets_of(fit, None)[2] == []
 
 
@@ -243,5 +260,53 @@ def test_compare_writes_a_page_besides_its_figures(made, tmp_path, capsys):
     assert "compare.html" in capsys.readouterr().out
     text = (tmp_path / "out" / "compare.html").read_text(encoding="utf-8")
     tree = parsed(text)
-    assert [s.attrib["id"] for s in tree.iter("section")] == ["summary", "raster", "statistics", "ensembles", "provenance"]
+    assert [s.attrib["id"] for s in tree.iter("section")] == [
+        "summary",
+        "raster",
+        "statistics",
+        "ensembles",
+        "provenance",
+    ]
     assert "a<b>" in said(tree) and "<script>alert" not in text
+
+
+def test_a_fit_keeps_where_it_comes_from_and_its_bounds_open_ones_too(made, tmp_path):
+    fit = eqsnn.read_fit(made.run)
+    assert fit.bounds["cells.tau_m"] == (5, 40) and fit.bounds["cells->cells.w"] == (-15, 15)
+    told = fit.provenance
+    assert told.model is not None and told.targets is not None
+    for source in (told.model, told.targets):
+        assert source.sha256 == hashlib.sha256(Path(source.path).read_bytes()).hexdigest()
+    changed = replace(
+        fit,
+        bounds={**fit.bounds, "cells.tau_m": (5.0, np.inf)},
+        provenance=replace(told, units=(0, 2)),
+    )
+    again = eqsnn.read_fit(changed.save(tmp_path / "again"))
+    assert again.bounds == changed.bounds
+    assert again.provenance == changed.provenance
+
+
+def test_units_fitted_alone_are_compared_alone(made):
+    fit, targets = eqsnn.read_fit(made.run), eqsnn.load_targets(made.targets)
+    alone = replace(fit, provenance=replace(fit.provenance, units=(1, 3)))
+    found = run_against(alone, targets, Choices())
+    assert found.recording.n_units == found.run.n_units == 2
+    assert found.recording.train(1).tolist() == targets.train(3).tolist()
+    assert "Units 1, 3 were fitted" in found.notes[0]
+
+
+def test_of_many_trials_the_first_are_compared_and_it_is_said(made):
+    fit, targets = eqsnn.read_fit(made.run), eqsnn.load_targets(made.targets)
+    found = run_against(fit, targets.trials([0] * 20), Choices())
+    assert found.recording.n_trials == found.run.n_trials == MOST_TRIALS
+    assert "20 trials" in found.notes[0]
+
+
+def test_neurons_that_were_never_recorded_are_left_out_of_the_figures(made):
+    fit, targets = eqsnn.read_fit(made.run), eqsnn.load_targets(made.targets)
+    placed = targets.select([0, 1, 2]).placed([0, 1, 3], 4)
+    against = run_against(fit, replace(placed, inputs=targets.inputs), Choices())
+    first = spike_sections(against.recording, against.run, against.found, ("a", "b"), 0.1)[0]
+    assert "never recorded (1) are left out" in first.intro
+    assert isinstance(first.parts[0], Raster) and first.parts[0].data.n_units == 3

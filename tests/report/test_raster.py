@@ -14,7 +14,16 @@ SVG = "{http://www.w3.org/2000/svg}"
 
 def recording(times, units, duration, trials=None, n_units=5) -> Recording:
     ids = np.zeros(len(times), int) if trials is None else trials
-    return Recording(np.asarray(times, float), np.asarray(units), np.asarray(ids), duration, 1e-3, n_units, int(np.max(ids, initial=0)) + 1)  # fmt: skip
+    n_trials = int(np.max(ids, initial=0)) + 1
+    return Recording(
+        np.asarray(times, float),
+        np.asarray(units),
+        np.asarray(ids),
+        duration,
+        1e-3,
+        n_units,
+        n_trials,
+    )
 
 
 def unpacked(text: str) -> tuple[np.ndarray, np.ndarray]:
@@ -29,14 +38,14 @@ def test_packed_spikes_are_those_of_the_recording_also_after_long_pauses(duratio
     rng = np.random.default_rng(0)
     times = np.sort(rng.uniform(0, duration, 40))
     units = rng.integers(0, 5, 40)
-    (packed,), = raster_data([recording(times, units, duration)], ["a"]).trains
+    ((packed,),) = raster_data([recording(times, units, duration)], ["a"]).trains
     found, of = unpacked(packed)
     assert found == pytest.approx(times, abs=TICK_S)
     assert of.tolist() == units.tolist()
 
 
 def test_a_recording_without_spikes_is_an_empty_raster():
-    (packed,), = raster_data([recording([], [], 3.0)], ["a"]).trains
+    ((packed,),) = raster_data([recording([], [], 3.0)], ["a"]).trains
     assert unpacked(packed)[0].size == 0
 
 
