@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from eqsnn.analysis.compare import Comparison
 from eqsnn.inference.provenance import Source
-from eqsnn.report.numbers import number
-from eqsnn.report.parts import Cell, Fact, Facts, Notices, Page, Part, Section, Table
+from eqsnn.report.numbers import count
+from eqsnn.report.parts import Cell, Facts, Notices, Page, Part, Section, Table
 from eqsnn.report.spike_sections import comparison_facts, spike_sections
 from eqsnn.simulation.recording import Recording
 
@@ -26,15 +26,16 @@ def compare_page(
     if a.description or b.description:
         said = zip(labels, (a.description, b.description), strict=True)
         parts.append(Notices("note", tuple(f"{name}: {text}" for name, text in said if text)))
-    parts.append(Facts((*comparison_facts(found), Fact("Neurons", str(a.n_units)))))
+    parts.append(Facts(tuple(comparison_facts(found))))
     sections = [
         Section("summary", "Results", tuple(parts)),
         *spike_sections(a, b, found, labels, bin_s),
         _provenance(labels, sources, command, made),
     ]
+    spikes = f"{len(a.spike_times)} and {len(b.spike_times)} spikes"
     return Page(
         title=f"{labels[1]} against {labels[0]}",
-        subtitle=f"{a.n_units} neurons, {a.n_trials} × {number(a.duration, 4)} s · {len(a.spike_times)} and {len(b.spike_times)} spikes",
+        subtitle=f"{count(a.n_units, 'neuron')}, {a.n_trials} × {a.duration:g} s · {spikes}",
         sections=tuple(sections),
         footer="Made by eqsnn. This file holds everything that it shows and asks the network for nothing.",
     )

@@ -12,7 +12,7 @@ from eqsnn.report.equations import blocks_of
 from eqsnn.report.estimates import estimates_of
 from eqsnn.report.findings import Against, Choices
 from eqsnn.report.fit_tables import held_out_table, sentence, warnings_of
-from eqsnn.report.numbers import number, percent
+from eqsnn.report.numbers import count, number, percent
 from eqsnn.report.open_section import open_section
 from eqsnn.report.parameter_plots import plot_stage
 from eqsnn.report.parameter_sections import parameter_section, recoveries, recovery_section
@@ -76,13 +76,13 @@ def _name_of(fit: Fit) -> str:
 
 def _subtitle(fit: Fit, against: Against | None) -> str:
     unknown = sum(int(e.exists.sum()) for e in estimates_of(fit))
-    parts = [f"{unknown} unknown values", f"{number(fit.seconds)} s", f"seed {fit.seed}"]
+    parts = [count(unknown, "unknown value"), f"{number(fit.seconds)} s", f"seed {fit.seed}"]
     if against is not None:
         r = against.recording
         name = f" of {Path(against.source.path).name}" if against.source else ""
         parts.insert(
             0,
-            f"{len(r.spike_times)} spikes{name}: {r.n_units} neurons, {r.n_trials} × {r.duration:g} s",
+            f"{len(r.spike_times)} spikes{name}: {count(r.n_units, 'neuron')}, {r.n_trials} × {r.duration:g} s",
         )
     if fit.provenance.date:
         parts.append(fit.provenance.date[:10])

@@ -79,6 +79,11 @@ def unit(name: str) -> str:
     return "" if name == "1" else name.replace("**", "^").replace("*", " ").replace("-", MINUS)
 
 
+def count(n: int, what: str) -> str:
+    """Return how many there are: `1 neuron`, `12 neurons`."""
+    return f"{n} {what}" if n == 1 else f"{n} {what}s"
+
+
 def middle(values: ArrayLike) -> float:
     """Return the median of what is there, nan if nothing is."""
     array = np.asarray(values, float)

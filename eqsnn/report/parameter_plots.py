@@ -139,12 +139,12 @@ def plot_stage(fit: Fit, stage: int) -> Figure:
         if lines and losses.shape[1] > 1:
             lines[0].set_label("each restart")
         best = np.where(np.isfinite(losses), losses, np.inf).min(axis=1)
-        ax.plot(
-            at, np.where(np.isfinite(best), best, np.nan), color=ORANGE, linewidth=1.8, label="best"
-        )
+        best = np.where(np.isfinite(best), best, np.nan)
+        ax.plot(at, best, marker, color=ORANGE, linestyle="-", linewidth=1.8, label="best")
         for border in np.flatnonzero(np.diff(levels)):
             ax.axvline(border + 0.5, color=FAINT, linewidth=0.8, linestyle=":")
         ax.set(xlabel="entry of the history", ylabel="objective")
+        ax.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         if finite.size and (finite > 0).all() and finite.max() > 10 * finite.min():
             ax.set_yscale("log")
             ax.yaxis.set_major_formatter(lambda y, _: f"{y:g}")

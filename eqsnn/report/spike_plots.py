@@ -54,7 +54,7 @@ def plot_by_neuron(first: Array, second: Array, labels: Labels, what: str) -> Fi
             )
         low = np.fmin(first, second)
         ax.vlines(at, low, np.fmax(first, second), color=FAINT, linewidth=0.8, zorder=1)
-        ax.set(xlabel="neuron", ylabel=what)
+        ax.set(xlabel="neuron", ylabel=what, xlim=(-0.7, len(at) - 0.3))
         ax.xaxis.set_major_locator(MaxNLocator(8, integer=True))
         _legend(ax)
     return figure

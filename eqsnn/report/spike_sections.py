@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from eqsnn.analysis.compare import Comparison, rate_error
 from eqsnn.analysis.nmf import EnsembleMatch
 from eqsnn.analysis.statistics import correlations, pooled_intervals, psth
-from eqsnn.report.numbers import number, percent
+from eqsnn.report.numbers import NOTHING, number, percent
 from eqsnn.report.parts import (
     Fact,
     Panel,
@@ -49,8 +49,7 @@ def spike_sections(a: Recording, b: Recording, found: Comparison, labels: Labels
     if missing:
         a, b = a.select(kept.tolist()), b.select(kept.tolist())
     sections = [_raster(a, b, labels, missing), _statistics(a, b, found, labels, bin_s)]
-    sections.append(_ensembles(found.nmf, labels, bin_s))
-    return sections
+    return sections if a.n_units == 1 else [*sections, _ensembles(found.nmf, labels, bin_s)]
 
 
 def _raster(a: Recording, b: Recording, labels: Labels, missing: int) -> Section:
@@ -59,7 +58,9 @@ def _raster(a: Recording, b: Recording, labels: Labels, missing: int) -> Section
     if len(a.gaps):
         intro += " Where the target was not observed nothing is drawn for it."
     if missing:
-        intro += f" Neurons that were never recorded ({missing}) are left out, the others numbered anew."
+        intro += (
+            f" Neurons that were never recorded ({missing}) are left out, the others numbered anew."
+        )
     picture = Raster(raster_data([a, b], named), still([a, b], named))
     return Section("raster", "Rasters", (picture,), intro)
 
@@ -73,6 +74,7 @@ def _statistics(a: Recording, b: Recording, found: Comparison, labels: Labels, b
         ("cv", "Irregularity", found.cv, "CV of intervals", "1: as irregular as Poisson"),
         ("fano", "Variability", found.fano, "Fano factor", counted),
     )
+    # of a single neuron the table says as much as these could
     panels = [
         Panel(
             title,
@@ -80,15 +82,17 @@ def _statistics(a: Recording, b: Recording, found: Comparison, labels: Labels, b
             note,
         )
         for key, title, (x, y), axis, note in pairs
+        if a.n_units > 1
     ]
     intervals = plot_intervals(pooled_intervals(a), pooled_intervals(b), labels)
     picture = inline(intervals, "isi", "densities of the interspike intervals")
     panels.insert(1, Panel("Interspike intervals", picture, "all neurons"))
     panels.insert(2, _over_time(a, b, labels))
-    matches = inline(plot_matches(found.gamma, found.f1), "matches", "coincidences by neuron")
-    panels.append(Panel("Spike by spike", matches, "1 perfect, 0 chance (Γ)"))
     parts: list[Part] = [score_table(found, labels), Panels(tuple(panels))]
     if a.n_units > 1:
+        matches = inline(plot_matches(found.gamma, found.f1), "matches", "coincidences by neuron")
+        panels.append(Panel("Spike by spike", matches, "1 perfect, 0 chance (Γ)"))
+        parts[-1] = Panels(tuple(panels))
         limit = _limit(matrices)
         shown = [
             Panel(label, inline(plot_correlations(matrix, limit), f"corr{k}", f"correlations, {label}"))
@@ -139,7 +143,8 @@ def score_table(found: Comparison, labels: Labels, title: str = "Scores") -> Tab
     return Table(
         title,
         ("statistic", *labels, "difference or score", "how to read it"),
-        tuple(plain(*row) for row in rows),
+        # what this recording cannot say, such as correlations of a single neuron, is left out
+        tuple(plain(*row) for row in rows if row[3] != NOTHING),
         numeric=(1, 2, 3),
         note="Spike by spike a model with noise of its own cannot do better than a second recording would.",
     )
@@ -195,11 +200,11 @@ def _ensemble_scores(match: EnsembleMatch) -> Table:
 
 def comparison_facts(found: Comparison) -> list[Fact]:
     """Return the numbers of a comparison to see first."""
+    found_nmf = math.nan if found.nmf is None else found.nmf.score
     facts = [
         Fact("Rate error", percent(rate_error(*found.rates)), "mean, relative"),
         Fact("Van Rossum", number(found.van_rossum_score), "0 perfect, 1 silent"),
         Fact("Correlation error", number(found.correlation_error), "mean absolute, of counts"),
+        Fact("NMF score", number(found_nmf), "1 as a replicate, 0 chance"),
     ]
-    if found.nmf is not None and math.isfinite(found.nmf.score):
-        facts.append(Fact("NMF score", number(found.nmf.score), "1 as a replicate, 0 chance"))
-    return facts
+    return [fact for fact in facts if fact.value != NOTHING]

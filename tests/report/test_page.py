@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 from dataclasses import replace
+from importlib.resources import files
 from pathlib import Path
 from xml.etree.ElementTree import Element
 
@@ -16,7 +17,7 @@ import eqsnn
 from eqsnn.cli import main
 from eqsnn.report.findings import MOST_TRIALS, Choices, run_against, targets_of
 from eqsnn.report.numbers import number, percent, with_error
-from eqsnn.report.parts import Raster
+from eqsnn.report.parts import Panels, Raster, Table
 from eqsnn.report.spike_sections import spike_sections
 from tests.report.conftest import EVIL, Made, run_in
 
@@ -303,6 +304,18 @@ def test_of_many_trials_the_first_are_compared_and_it_is_said(made):
     assert "20 trials" in found.notes[0]
 
 
+def test_a_single_neuron_gets_no_figures_of_many(made):
+    targets = eqsnn.load_targets(made.targets).select([1])
+    sections = spike_sections(targets, targets, eqsnn.compare(targets, targets), ("a", "b"), 0.1)
+    assert [s.key for s in sections] == ["raster", "statistics"]
+    table, panels = sections[1].parts
+    assert isinstance(table, Table) and "correlations" not in [row[0].text for row in table.rows]
+    assert isinstance(panels, Panels) and [p.title for p in panels.panels] == [
+        "Interspike intervals",
+        "Rate over time",
+    ]
+
+
 def test_neurons_that_were_never_recorded_are_left_out_of_the_figures(made):
     fit, targets = eqsnn.read_fit(made.run), eqsnn.load_targets(made.targets)
     placed = targets.select([0, 1, 2]).placed([0, 1, 3], 4)
@@ -310,3 +323,47 @@ def test_neurons_that_were_never_recorded_are_left_out_of_the_figures(made):
     first = spike_sections(against.recording, against.run, against.found, ("a", "b"), 0.1)[0]
     assert "never recorded (1) are left out" in first.intro
     assert isinstance(first.parts[0], Raster) and first.parts[0].data.n_units == 3
+
+
+def themes() -> dict[str, dict[str, tuple[int, ...]]]:
+    """Return the colours of the page by theme: light, dark, print."""
+    style = (files("eqsnn.report") / "templates" / "page.css").read_text()
+    blocks = re.findall(r":root \{(.*?)\}", style, re.DOTALL)
+    read = [dict(re.findall(r"--([\w-]+): (#[0-9a-f]{3,6});", block)) for block in blocks]
+    colours = [{n: _channels(c) for n, c in found.items()} for found in read]
+    return dict(zip(("light", "dark", "print"), colours, strict=True))
+
+
+def _channels(colour: str) -> tuple[int, ...]:
+    digits = colour[1:] if len(colour) == 7 else "".join(2 * c for c in colour[1:])
+    return tuple(int(digits[k : k + 2], 16) for k in (0, 2, 4))
+
+
+def contrast(first: tuple[int, ...], second: tuple[int, ...]) -> float:
+    """Return the contrast ratio of WCAG 2.2."""
+
+    def luminance(channels: tuple[int, ...]) -> float:
+        linear = [
+            c / 255 / 12.92 if c / 255 <= 0.04045 else ((c / 255 + 0.055) / 1.055) ** 2.4
+            for c in channels
+        ]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    dark, light = sorted((luminance(first), luminance(second)))
+    return (light + 0.05) / (dark + 0.05)
+
+
+@pytest.mark.parametrize("theme", ["light", "dark", "print"])
+def test_letters_stand_out_from_what_is_behind_them(theme):
+    colour = themes()[theme]
+    letters = [(name, back) for name in ("ink", "quiet", "accent") for back in ("page", "card")]
+    letters += [
+        ("ink", "warn-back"),
+        ("ink", "good-back"),
+        ("warn", "warn-back"),
+        ("good", "good-back"),
+    ]
+    for front, back in letters:
+        assert contrast(colour[front], colour[back]) >= 4.5, (front, back)
+    for mark in ("first", "second"):  # of figures
+        assert contrast(colour[mark], colour["page"]) >= 3, mark
