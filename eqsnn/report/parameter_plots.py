@@ -140,7 +140,7 @@ def plot_stage(fit: Fit, stage: int) -> Figure:
             lines[0].set_label("each restart")
         best = np.where(np.isfinite(losses), losses, np.inf).min(axis=1)
         best = np.where(np.isfinite(best), best, np.nan)
-        ax.plot(at, best, marker, color=ORANGE, linestyle="-", linewidth=1.8, label="best")
+        ax.plot(at, best, color=ORANGE, marker=marker, linewidth=1.8, label="best")
         for border in np.flatnonzero(np.diff(levels)):
             ax.axvline(border + 0.5, color=FAINT, linewidth=0.8, linestyle=":")
         ax.set(xlabel="entry of the history", ylabel="objective")
