@@ -42,7 +42,8 @@ class Provenance:
         self, path: Path, *, recorded: Sequence[int] = (), units: Sequence[int] = ()
     ) -> "Provenance":
         """Return the same with the file of the targets, and which of its units were used for what."""
-        return replace(self, targets=source_of(path), recorded=tuple(recorded), units=tuple(units))
+        source = source_of(path) if path.is_file() else None
+        return replace(self, targets=source, recorded=tuple(recorded), units=tuple(units))
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, for JSON."""
