@@ -18,6 +18,7 @@ from eqsnn.formats.pynapple_groups import from_pynapple, to_pynapple
 from eqsnn.formats.to_neo import to_neo
 from eqsnn.inference.result import Fit, read_fit
 from eqsnn.inference.stages import Forced, Free, GradientFree
+from eqsnn.report.notebook import show_in_notebooks
 from eqsnn.simulation.module import StepModule
 from eqsnn.simulation.network import SpikingModel as Model
 from eqsnn.simulation.network import load, loads
@@ -58,3 +59,5 @@ __all__ = [
     "to_neo",
     "to_pynapple",
 ]
+
+show_in_notebooks()

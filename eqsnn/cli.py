@@ -14,10 +14,10 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from eqsnn.analysis.compare import compare
 from eqsnn.api import fit, plan, simulate
 from eqsnn.cli_data import add_data
 from eqsnn.cli_export import add_export
+from eqsnn.cli_report import add_compare, add_plot, add_report
 from eqsnn.cli_uncertainty import add_bootstrap, add_profile
 from eqsnn.compiler import BACKENDS, STAGES
 from eqsnn.errors import InputError, ModelError
@@ -25,15 +25,14 @@ from eqsnn.formats.load import load_inputs, load_targets
 from eqsnn.inference.gradcheck import gradcheck
 from eqsnn.inference.gradient_free import OPTIMISERS
 from eqsnn.inference.likelihood import DENSITIES
-from eqsnn.inference.result import Fit, read_fit
 from eqsnn.inference.settings import Status
 from eqsnn.inference.stages import Forced, Free, GradientFree, Stage
 from eqsnn.language.model import Model
 from eqsnn.losses import TERMS, parse_loss
 from eqsnn.maths.suspicions import suspicions
 from eqsnn.quantities import in_unit_of, seconds
-from eqsnn.report import plots
 from eqsnn.report.explain import explain, format_explanation
+from eqsnn.report.plots import save_figures
 from eqsnn.simulation.network import SpikingModel, load
 from eqsnn.simulation.parameters import matching, parameters_of
 from eqsnn.simulation.recording import Recording
@@ -75,8 +74,9 @@ def _parser() -> argparse.ArgumentParser:
     _add_simulate(commands)
     _add_fit(commands)
     _add_gradcheck(commands)
-    _add_compare(commands)
-    _add_plot(commands)
+    add_compare(commands)
+    add_plot(commands)
+    add_report(commands)
     add_data(commands)
     add_export(commands)
     add_profile(commands)
@@ -372,13 +372,18 @@ def run_fit(arguments: argparse.Namespace) -> int:
             units=arguments.units,
             recorded=arguments.recorded,
         )
+    provenance = result.provenance.with_targets(
+        arguments.targets, recorded=arguments.recorded, units=arguments.units
+    )
+    result = replace(result, provenance=provenance)
     result.save(arguments.out)
-    figures = _figures(result, arguments.out)
+    figures = save_figures(result, arguments.out)
     if not arguments.quiet:
         print(result.summary())
         print(
             f"written: {arguments.out}/summary.json, fit.npz, fitted.eqs, {', '.join(path.name for path in figures)}"
         )
+        print(f"a report to look at: eqsnn report {shlex.quote(str(arguments.out))}")
     if result.status is Status.INTERRUPTED:
         return 130
     return 0 if result.status is Status.CONVERGED else 1
@@ -507,87 +512,3 @@ def run_gradcheck(arguments: argparse.Namespace) -> int:
     )
     print(json.dumps(result.to_dict(), indent=2) if arguments.json else result.summary())
     return 0
-
-
-def _add_compare(commands) -> None:
-    command = commands.add_parser("compare", help="score recording B against the target A")
-    command.add_argument("a", type=Path, metavar="A")
-    command.add_argument("b", type=Path, metavar="B")
-    command.add_argument("--tau", default="10ms")
-    command.add_argument(
-        "--bin", default="100ms", help="bin of counts for NMF, correlations and Fano factor"
-    )
-    command.add_argument("--modules", type=int, default=3)
-    command.add_argument(
-        "--replicate",
-        type=Path,
-        help="another recording of the target, for the ceiling of the NMF score",
-    )
-    command.add_argument("--out", type=Path, metavar="DIR", help="write the figures there")
-    command.add_argument("--json", action="store_true")
-    command.set_defaults(run=run_compare)
-
-
-def run_compare(arguments: argparse.Namespace) -> int:
-    """Compare two recordings."""
-    a, b = load_targets(arguments.a), load_targets(arguments.b)
-    replicate = None if arguments.replicate is None else load_targets(arguments.replicate)
-    result = compare(
-        a,
-        b,
-        tau=seconds(arguments.tau),
-        bin_s=seconds(arguments.bin),
-        modules=arguments.modules,
-        replicate=replicate,
-    )
-    print(json.dumps(result.to_dict(), indent=2) if arguments.json else result.summary())
-    if arguments.out is not None:
-        written = [
-            plots.save(
-                plots.plot_rasters([a, b], [arguments.a.stem, arguments.b.stem]),
-                arguments.out / "rasters.png",
-            )
-        ]
-        if result.nmf is not None:
-            labels = (arguments.a.stem, arguments.b.stem)
-            written.append(
-                plots.save(
-                    plots.plot_ensembles(result.nmf, labels), arguments.out / "ensembles.png"
-                )
-            )
-        if not arguments.json:
-            print("written: " + ", ".join(map(str, written)))
-    return 0
-
-
-def _add_plot(commands) -> None:
-    command = commands.add_parser("plot", help="draw a fit's folder or a recording")
-    command.add_argument("what", type=Path, metavar="RUN_OR_RECORDING")
-    command.add_argument("--out", type=Path, metavar="DIR")
-    command.set_defaults(run=run_plot)
-
-
-def run_plot(arguments: argparse.Namespace) -> int:
-    """Draw figures."""
-    out = arguments.out or (arguments.what if arguments.what.is_dir() else arguments.what.parent)
-    if arguments.what.is_dir():
-        written = _figures(read_fit(arguments.what), out)
-    else:
-        name = arguments.what.stem
-        written = [
-            plots.save(
-                plots.plot_rasters([load_targets(arguments.what)], [name]),
-                out / f"{name}_raster.png",
-            )
-        ]
-    print("written: " + ", ".join(map(str, written)))
-    return 0
-
-
-def _figures(result: Fit, out: Path) -> list[Path]:
-    written = [plots.save(plots.plot_convergence(result), out / "convergence.png")]
-    if len(result.learned) > 1 and len(result.history_objective) > 1:
-        written.append(plots.save(plots.plot_densities(result), out / "densities.png"))
-    if any(name in result.truth for name in result.learned):
-        written.append(plots.save(plots.plot_recovery(result), out / "recovery.png"))
-    return written

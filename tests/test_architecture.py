@@ -29,6 +29,7 @@ LAYERS = (
     "cli_uncertainty",
     "cli_data",
     "cli_export",
+    "cli_report",
     "cli",
     "__main__",
 )
@@ -49,6 +50,8 @@ FENCES = {
     ),
     "sklearn": ("analysis/",),
     "matplotlib": ("report/",),
+    "jinja2": ("report/",),
+    "markupsafe": ("report/",),
     "rich": ("cli.py", "cli_uncertainty.py"),
     # of optional libraries, loaded by eqsnn/formats/optional.py when a file asks for them
     "neo": (),

@@ -34,6 +34,11 @@ def intervals(recording: Recording) -> list[Array]:
     ]
 
 
+def pooled_intervals(recording: Recording) -> Array:
+    """Return the interspike intervals of all neurons and trials together, in seconds; none spans a gap."""
+    return np.concatenate([np.zeros(0), *intervals(recording)])
+
+
 def _uninterrupted(recording: Recording, train: Array, unit: int, trial: int) -> Array:
     whole = np.ones(max(0, len(train) - 1), dtype=bool)
     for start, end in merged(recording.gaps, trial, unit) if len(recording.gaps) else ():

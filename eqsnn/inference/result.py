@@ -2,10 +2,8 @@
 
 import json
 import math
-import platform
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +20,13 @@ from eqsnn.inference.handover import Proposal
 from eqsnn.inference.open_directions import Direction
 from eqsnn.inference.problem import Problem, problem_of, with_traces
 from eqsnn.inference.profile import Profile, profile
+from eqsnn.inference.provenance import Provenance, provenance_of, read_provenance, versions
 from eqsnn.inference.settings import Status
 from eqsnn.inference.stages import Forced
 from eqsnn.inference.state import StageReport
 from eqsnn.inference.uncertainty import Uncertainty, unknown_uncertainty
 from eqsnn.simulation.network import SpikingModel, load
 from eqsnn.simulation.recording import Recording
-
-PACKAGES = ("eqsnn", "torch", "numpy", "sympy", "scikit-learn")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +39,8 @@ class Fit:
     start); nan after a start was dropped.
     start: where the best restart began. truth: of a simulated target, the values it had, empty otherwise.
     scores: on held-out data (see docs/files.md). stages: how each went and why it ended; notes: why they were chosen.
-    targets: what was fitted; None for a fit read from its folder.
+    targets: what was fitted; None for a fit read from its folder. bounds: of what was learned, (low, high), infinite if
+    open. provenance: files, date, machine and versions.
     """
 
     model: SpikingModel
@@ -67,6 +65,8 @@ class Fit:
     targets: Recording | None = field(default=None, repr=False)
     stages: tuple[StageReport, ...] = ()
     notes: tuple[str, ...] = ()
+    bounds: Mapping[str, tuple[float, float]] = field(default_factory=dict, repr=False)
+    provenance: Provenance = field(default_factory=Provenance, repr=False)
 
     @property
     def std(self) -> dict[str, NDArray[np.float64] | None]:
@@ -202,6 +202,7 @@ class Fit:
                 "value": value.tolist(),
                 **_errors(self.uncertainty, name),
                 "learned": name in self.learned,
+                **({"bounds": _json(self.bounds[name])} if name in self.bounds else {}),
                 **({"truth": np.asarray(self.truth[name]).tolist()} if name in self.truth else {}),
                 **({"start": np.asarray(self.start[name]).tolist()} if name in self.start else {}),
             }
@@ -218,10 +219,8 @@ class Fit:
             "stages": [_json(asdict(report)) for report in self.stages],
             "notes": list(self.notes),
             "seconds": self.seconds,
-            "versions": {
-                "python": platform.python_version(),
-                **{name: version(name) for name in PACKAGES},
-            },
+            "versions": dict(self.provenance.versions or versions()),
+            "provenance": _without(self.provenance.to_dict(), "versions"),
         }
         arrays: dict[str, NDArray] = dict(self.restarts)
         arrays |= {f"history:{name}": values for name, values in self.history.items()}
@@ -305,6 +304,16 @@ def _filled(told: Mapping[str, Any], value: float) -> dict[str, Any]:
     return {name: value if v is None else v for name, v in told.items()}
 
 
+def _without(told: Mapping[str, object], name: str) -> dict[str, object]:
+    return {key: value for key, value in told.items() if key != name}
+
+
+def _read_bounds(entry: Mapping[str, Any]) -> tuple[float, float]:
+    """Return the bounds of a parameter; what JSON cannot write, infinity, is null."""
+    low, high = entry["bounds"]
+    return -math.inf if low is None else low, math.inf if high is None else high
+
+
 def _json(value: object) -> object:
     if isinstance(value, Mapping):
         return {name: _json(v) for name, v in value.items()}
@@ -361,6 +370,12 @@ def make_fit(
         targets=targets,
         stages=found.reports,
         notes=notes,
+        bounds={
+            name: (p.low / p.unit.scale, p.high / p.unit.scale)
+            for name, p in model.parameters().items()
+            if p.learned
+        },
+        provenance=provenance_of(model.definition),
     )
 
 
@@ -413,4 +428,10 @@ def read_fit(folder: str | Path) -> Fit:
             StageReport(**_filled(report, np.nan)) for report in summary.get("stages", [])
         ),
         notes=tuple(summary.get("notes", [])),
+        bounds={
+            n: _read_bounds(entry)
+            for n, entry in summary["parameters"].items()
+            if "bounds" in entry
+        },
+        provenance=read_provenance(summary),
     )

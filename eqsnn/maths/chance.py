@@ -82,8 +82,8 @@ def _split(p: Expr) -> tuple[Expr, Expr]:
 
 def _rate(p: Expr) -> Expr | None:
     """Return r of p = 1 - exp(-r) = -expm1(-r)."""
-    inner = -p
+    inner = Mul(-1, p)
     if isinstance(inner, expm1):
-        return -inner.args[0]
+        return Mul(-1, inner.args[0])
     rest = sympy.expand(1 - p)
     return Mul(-1, rest.args[0]) if isinstance(rest, sympy.exp) else None

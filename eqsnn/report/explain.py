@@ -1,6 +1,6 @@
 """explain: what a checked model computes, in words: equations, integrators, units, what data cannot tell, cost."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 
 from eqsnn.backends.cost import Cost
@@ -96,7 +96,7 @@ def _population(model: Model, name: str, notes: tuple[str, ...]) -> Group:
         size,
         _integrators(name, notes),
         tuple(_neuron_lines(neuron)),
-        tuple(_names(neuron, population.values, "neuron", "population")),
+        tuple(names_of(neuron, population.values, "population")),
     )
 
 
@@ -111,7 +111,7 @@ def _projection(model: Model, name: str, notes: tuple[str, ...]) -> Group:
         " ".join(clauses) or "all pairs",
         _integrators(name, notes),
         tuple(_synapse_lines(synapse)),
-        tuple(_names(synapse, projection.values, "synapse", "projection")),
+        tuple(names_of(synapse, projection.values, "projection")),
     )
 
 
@@ -155,10 +155,11 @@ def _synapse_lines(synapse: SynapseModel) -> Iterator[Line]:
             yield Line(f"on_{pathway.side}: {a.target} = {resolved(synapse, a.expression)}")
 
 
-def _names(
-    block: NeuronModel | SynapseModel, values: object, element: str, whole: str
+def names_of(
+    block: NeuronModel | SynapseModel, values: Mapping[str, Value], whole: str
 ) -> Iterator[Name]:
-    assert isinstance(values, dict)
+    """Return the table of names of a block in a population or projection (`whole`) that overrides some `values`."""
+    element = "neuron" if isinstance(block, NeuronModel) else "synapse"
     for variable in block.variables.values():
         role = variable.role.value
         value: Value | None = values.get(variable.name, variable.value)

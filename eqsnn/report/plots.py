@@ -215,3 +215,13 @@ def plot_profile(profile: Profile) -> Figure:
         ax.set(xlabel=profile.title + unit, ylabel=f"2 x loss of log {profile.source}")
         figure.tight_layout()
     return figure
+
+
+def save_figures(fit: Fit, folder: Path) -> list[Path]:
+    """Write the figures of a fit into a folder, those that make sense for it; return their paths."""
+    written = [save(plot_convergence(fit), folder / "convergence.png")]
+    if len(fit.learned) > 1 and len(fit.history_objective) > 1:
+        written.append(save(plot_densities(fit), folder / "densities.png"))
+    if any(name in fit.truth for name in fit.learned):
+        written.append(save(plot_recovery(fit), folder / "recovery.png"))
+    return written

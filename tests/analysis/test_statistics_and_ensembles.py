@@ -8,12 +8,19 @@ import pytest
 from eqsnn import InputError, Recording
 from eqsnn.analysis.compare import compare
 from eqsnn.analysis.nmf import binned, choose_rank, compare_ensembles, factorise
-from eqsnn.analysis.recovery import absolute_error, relative_error, weight_correlation, weight_error
+from eqsnn.analysis.recovery import (
+    absolute_error,
+    recovery,
+    relative_error,
+    weight_correlation,
+    weight_error,
+)
 from eqsnn.analysis.statistics import (
     block_correlation,
     correlations,
     fano_factor,
     interval_cv,
+    pooled_intervals,
     psth_correlation,
 )
 from eqsnn.simulation.recording import from_dense
@@ -133,3 +140,33 @@ def test_recovery_errors_are_what_their_names_say():
     assert absolute_error(truth + 0.5, truth) == pytest.approx(0.5)
     assert weight_error(truth * 2, truth) == pytest.approx(1)
     assert weight_correlation(3 * truth + 1, truth) == pytest.approx(1)
+
+
+def test_recovery_counts_what_exists_and_how_often_intervals_hold_the_truth():
+    truth, fitted = np.array([1.0, 2.0, 4.0, 9.0]), np.array([1.1, 1.8, 4.0, 0.0])
+    std = np.array([0.1, 0.1, 0.1, np.nan])  # the last does not exist
+    found = recovery(
+        fitted, truth, start=2 * truth, std=std, interval=(fitted - 0.15, fitted + 0.15)
+    )
+    assert found.elements == 3
+    assert found.absolute == pytest.approx(0.1)
+    assert found.relative == pytest.approx(0.1)
+    assert found.start == pytest.approx(1.0)
+    assert found.covered == pytest.approx(2 / 3)
+    assert found.errors == pytest.approx(np.sqrt((1 + 4 + 0) / 3))
+    assert found.correlation == pytest.approx(np.corrcoef(fitted[:3], truth[:3])[0, 1])
+
+
+def test_recovery_of_nothing_or_without_errors_is_said_to_be_unknown():
+    assert recovery([1.0], [2.0], std=[np.nan]).elements == 0
+    alone = recovery([1.0], [2.0])
+    assert (alone.absolute, alone.relative) == (1.0, 0.5)
+    assert np.isnan([alone.correlation, alone.covered, alone.errors, alone.start]).all()
+
+
+def test_pooled_intervals_join_neurons_and_trials_and_span_no_gap():
+    recording = Recording(
+        np.array([0.1, 0.3, 0.9, 0.2, 0.6]), np.array([0, 0, 0, 1, 1]), np.array([0, 0, 0, 1, 1]), 1.0, 1e-3, 2, 2,
+        gaps=np.array([[0, 0.4, 0.8, 0]]),
+    )  # fmt: skip
+    assert sorted(pooled_intervals(recording)) == pytest.approx([0.2, 0.4])

@@ -4,7 +4,6 @@ The default run tries some hundreds of texts; `-m slow` tries 1e5 random ones an
 EQSNN_FUZZ_PIECE=k/n chooses.
 """
 
-# ruff: noqa: RUF001
 import os
 import random
 import re
