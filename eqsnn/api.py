@@ -46,14 +46,16 @@ def simulate(
     dtype: torch.dtype = torch.float64,
     method: str | None = None,
     backend: str = "auto",
+    after: Recording | None = None,
 ) -> Recording:
     """Simulate a model for `duration` seconds in each of `trials` independent trials.
 
     dt in seconds replaces the model's; inputs: known drives by name, (time,), (time, neuron) or (trial, time, neuron)
     in the units of the file, covering burn-in and duration; parameters: values by `group.parameter` or `parameter`.
     A population without a size takes it from the inputs or parameters, else 1. Unknown parameters are drawn from their
-    distributions. backend: `native` (C), `pytorch` (the reference) or `auto`. Same seed, same recording. Raises
-    InputError.
+    distributions. backend: `native` (C), `pytorch` (the reference) or `auto`. after: recorded spikes that the network
+    follows before it runs freely from the state that they leave it in, instead of a burn-in; inputs then cover both. Same seed,
+    same recording. Raises InputError.
     """
     if not (duration > 0 and np.isfinite(duration)):
         raise InputError(f"the duration is {duration:g} s; a positive number is expected")
@@ -80,6 +82,7 @@ def simulate(
         dtype=dtype,
         method=method,
         backend=backend,
+        after=after,
     )
 
 
