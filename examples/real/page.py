@@ -45,6 +45,8 @@ def save(page: Path, name: str, what: str, figure: Figure) -> str:
 def raster_figure(page: Path, name: str, shown: Mapping[str, eqsnn.Recording]) -> str:
     """Draw the spikes of each recording side by side, neurons in the order of the modules of the first."""
     first = next(iter(shown.values()))
+    if first.n_units == 1:
+        return single_raster(page, name, shown)
     found = factorise(binned(first, bin_s=0.5, unit_variance=True), bin_s=0.5)
     order = np.lexsort((-found.modules.max(0), found.modules.argmax(0)))
     row = np.argsort(order)
@@ -53,6 +55,15 @@ def raster_figure(page: Path, name: str, shown: Mapping[str, eqsnn.Recording]) -
         axes.plot(recording.spike_times, row[recording.unit_ids], "|", color="black", markersize=1.5, markeredgewidth=0.4)
         axes.set(title=title, xlabel="time, s", xlim=(0, recording.duration), ylim=(-1, len(row)))
     figure.axes[0].set_ylabel("neuron, by module of the recording")
+    return save(page, name, "rasters", figure)
+
+
+def single_raster(page: Path, name: str, shown: Mapping[str, eqsnn.Recording]) -> str:
+    """Draw the spikes of one neuron, a row for each recording."""
+    figure = Figure(figsize=(10, 0.5 + 0.35 * len(shown)), layout="constrained")
+    axes = figure.subplots()
+    axes.eventplot([r.spike_times for r in shown.values()], lineoffsets=-np.arange(len(shown)), linelengths=0.8, linewidths=0.8, color="black")
+    axes.set(yticks=-np.arange(len(shown)), yticklabels=list(shown), xlabel="time, s", xlim=(0, 1))
     return save(page, name, "rasters", figure)
 
 
