@@ -125,6 +125,7 @@ def fit(
     units: Sequence[int] = (),
     recorded: Sequence[int] = (),
     notes: Sequence[str] = (),
+    uncertainty: bool = True,
 ) -> Fit:
     """Fit every unknown (`~`) parameter of `model` to recorded spike trains.
 
@@ -135,7 +136,7 @@ def fit(
     max_time in seconds; checkpoint: a file to save progress in every `checkpoint_every` seconds and,
     with `resume`, to go on from; backend as in `simulate`. units: explain the spikes of these only, all others still
     drive synapses (docs/missing.md); recorded: the places of the targets' units among the neurons of a larger network,
-    the rest of which was never recorded. Same seed, same result. Ctrl-C keeps what was reached. Raises InputError for
+    the rest of which was never recorded. uncertainty: whether to look for standard errors afterwards. Same seed, same result. Ctrl-C keeps what was reached. Raises InputError for
     data that cannot be used.
     """
     if starts < 1:
@@ -177,8 +178,8 @@ def fit(
     extra = _warnings(sized, found, targets, chosen)
     told = (*found.warnings, *planned.warnings, *extra, *_running_freely(scores, found))
     found = replace(found, warnings=told)
-    doubt = unknown_uncertainty("interrupted")
-    if found.status is not Status.INTERRUPTED:
+    doubt = unknown_uncertainty("interrupted" if uncertainty else "not asked for")
+    if uncertainty and found.status is not Status.INTERRUPTED:
         doubt = assess(
             sized, found.values, found.known, targets, chosen,
             share=1 - validation, seed=seed, backend=backend, units=settings.units,

@@ -44,13 +44,20 @@ class Glm:
         """Return the log-odds of a spike in each step given all before, (time, neuron)."""
         others, own = (traces(spikes, taus, self.dt) for taus in self.taus)
         found = self.bias + np.einsum("kti,ki->ti", own, self.own)
-        return found + sum((x - m) @ w for x, m, w in zip(others, self.mean, self.couple, strict=True))
+        return found + sum(
+            (x - m) @ w for x, m, w in zip(others, self.mean, self.couple, strict=True)
+        )
 
     def run(self, past: Array, n_steps: int, trials: int, seed: int) -> Array:
         """Return spikes of the model on its own after the spikes of `past`, (trial, time, neuron)."""
-        rng, decay = np.random.default_rng(seed), [np.exp(-self.dt / np.array(t)) for t in self.taus]
+        rng, decay = (
+            np.random.default_rng(seed),
+            [np.exp(-self.dt / np.array(t)) for t in self.taus],
+        )
         once = np.concatenate([past, np.zeros((1, past.shape[1]))])
-        others, own = (np.repeat(traces(once, t, self.dt)[:, -1:], trials, axis=1) for t in self.taus)
+        others, own = (
+            np.repeat(traces(once, t, self.dt)[:, -1:], trials, axis=1) for t in self.taus
+        )
         found = np.zeros((trials, n_steps, past.shape[1]))
         for n in range(n_steps):
             logit = self.bias + (own * self.own[:, None]).sum(0)
@@ -62,13 +69,21 @@ class Glm:
         return found
 
 
-def fit_glm(spikes: Array, taus: tuple[tuple[float, ...], tuple[float, ...]], dt: float, ridge: float, skip: int) -> Glm:
+def fit_glm(
+    spikes: Array,
+    taus: tuple[tuple[float, ...], tuple[float, ...]],
+    dt: float,
+    ridge: float,
+    skip: int,
+) -> Glm:
     """Fit every neuron; ridge: prior variance of a coupling in units of its family's mean spread; skip: first steps."""
     n = spikes.shape[1]
     others, own = (traces(spikes, t, dt) for t in taus)
     mean, spread = others[:, skip:].mean(1), others[:, skip:].std(1).mean(1)
     spread_own, mean_own = own[:, skip:].std(1).mean(1), own[:, skip:].mean(1)
-    scaled = np.concatenate([(x - m) / s for x, m, s in zip(others, mean, spread, strict=True)], axis=1)[skip:]
+    scaled = np.concatenate(
+        [(x - m) / s for x, m, s in zip(others, mean, spread, strict=True)], axis=1
+    )[skip:]
     bias, couple, history = np.zeros(n), np.zeros((len(taus[0]), n, n)), np.zeros((len(taus[1]), n))
     for i in range(n):
         held = (own[:, skip:, i] - mean_own[:, i, None]).T / spread_own * FREE

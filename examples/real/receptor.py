@@ -1,9 +1,10 @@
 """One auditory receptor of a grasshopper: what an adaptive neuron, a plain one, a GLM and a Poisson process say of 3 s they never saw.
 
-Usage: python examples/real/receptor.py [--out docs/real_recordings.md]. The recording (Rokem et al. 2006, doi:10.1152/jn.00911.2005) ships
-with nitime; without it the example says so and ends. All models see the same stimulus, learn from 7 s and are scored on the next 3 s:
-log-likelihood one step (0.5 ms) ahead, and the spikes of runs on their own. A neuron's likelihood is that of a threshold with noise, whose width is learned by annealing; for its runs on its own it is fitted anew,
-threshold narrow, and runs without noise, as in `make demo`. GLM and Poisson draw.
+Usage: python examples/real/receptor.py [--out docs/real_recordings.md]. The recording (Rokem et al. 2006,
+doi:10.1152/jn.00911.2005) ships with nitime; without it the example says so and ends. All models see the same stimulus,
+learn from 7 s and are scored on the next 3 s: log-likelihood one step (0.5 ms) ahead, and the spikes of runs on their
+own. A neuron's likelihood is that of a threshold with noise, whose width is learned by annealing; for its runs on its own it
+is fitted anew, threshold narrow, and runs without noise, as in `make demo`. GLM and Poisson draw.
 """
 
 import argparse
@@ -36,7 +37,9 @@ class Logistic:
 
     def __init__(self, stimulus: np.ndarray, spikes: np.ndarray, learned: int, dt: float) -> None:
         padded = np.concatenate([np.zeros(LAGS - 1), stimulus])
-        self.filtered = np.stack([padded[LAGS - 1 - k : len(padded) - k] for k in range(LAGS)], axis=1)
+        self.filtered = np.stack(
+            [padded[LAGS - 1 - k : len(padded) - k] for k in range(LAGS)], axis=1
+        )
         self.dt = dt
         self.own = traces(spikes, OWN, dt)[..., 0].T
         self.spread = self.own[:learned].std(0)
@@ -44,7 +47,9 @@ class Logistic:
         scores = {}
         for ridge in RIDGES:
             self.fit(border, seen, ridge)
-            scores[ridge] = bernoulli_log_likelihood(spikes[border:learned], self.logits()[border:learned, None]).sum()
+            scores[ridge] = bernoulli_log_likelihood(
+                spikes[border:learned], self.logits()[border:learned, None]
+            ).sum()
         self.fit(learned, seen, max(scores, key=lambda ridge: scores[ridge]))
 
     def fit(self, until: int, seen: np.ndarray, ridge: float) -> None:
@@ -75,7 +80,10 @@ def runs(draw: Callable[[], np.ndarray], trials: int, dt: float) -> list[eqsnn.R
 def scored(test: eqsnn.Recording, found: list[eqsnn.Recording], bits: float) -> dict[str, str]:
     """Return the row of a model: means over its runs."""
     each = [eqsnn.compare(test, run) for run in found]
-    distance, gamma = np.mean([s.van_rossum_score for s in each]), np.mean([s.gamma[0] for s in each])
+    distance, gamma = (
+        np.mean([s.van_rossum_score for s in each]),
+        np.mean([s.gamma[0] for s in each]),
+    )
     return {
         "bits per spike": f"{bits:.3f}",
         "van Rossum, 10 ms": f"{distance:.3f}",
@@ -93,7 +101,10 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     if find_spec("nitime") is None:
-        print("nitime, which brings the recording, is not installed (pip install nitime); nothing to do", file=sys.stderr)
+        print(
+            "nitime, which brings the recording, is not installed (pip install nitime); nothing to do",
+            file=sys.stderr,
+        )
         return
     from receptor_data import DURATION, TRAINED, delayed, latency, receptor  # noqa: PLC0415 (needs nitime)
 
@@ -108,14 +119,31 @@ def main() -> None:
     rows, shown = {}, {"recorded": test}
     for name, file in (("adaptive LIF", "adaptive_lif"), ("plain LIF", "plain_lif_receptor")):
         model = eqsnn.load(EXAMPLES.parent / f"models/{file}.eqs")
-        noisy = eqsnn.fit(model, train, starts=options.starts, stages=(eqsnn.Forced(widths=WIDTHS, iterations=2 * options.iterations),))
+        noisy = eqsnn.fit(
+            model,
+            train,
+            starts=options.starts,
+            uncertainty=False,
+            stages=(eqsnn.Forced(widths=WIDTHS, iterations=2 * options.iterations),),
+        )
         stage = eqsnn.Forced(widths=(noisy.scores["escape_width"],))  # type: ignore[arg-type]
         found = log_likelihood(model, whole, noisy.parameters, stage=stage, since=TRAINED)
-        stages = (eqsnn.Forced(iterations=options.iterations), eqsnn.Free(iterations=2 * options.iterations // 3))
-        fit = eqsnn.fit(model, train, starts=options.starts, stages=stages)
-        free = eqsnn.simulate(fit.model, test.duration, inputs=whole, parameters=fit.parameters, after=train)
-        rows[name], shown[name] = scored(test, [free], bits_per_spike(found, null, held.sum())), free
-        print(f"{name}: width {stage.levels[-1]}, {rows[name]}, {time.monotonic() - began:.0f} s", flush=True)
+        stages = (
+            eqsnn.Forced(iterations=options.iterations),
+            eqsnn.Free(iterations=2 * options.iterations // 3),
+        )
+        fit = eqsnn.fit(model, train, starts=options.starts, uncertainty=False, stages=stages)
+        free = eqsnn.simulate(
+            fit.model, test.duration, inputs=whole, parameters=fit.parameters, after=train
+        )
+        rows[name], shown[name] = (
+            scored(test, [free], bits_per_spike(found, null, held.sum())),
+            free,
+        )
+        print(
+            f"{name}: width {stage.levels[-1]}, {rows[name]}, {time.monotonic() - began:.0f} s",
+            flush=True,
+        )
     found = bernoulli_log_likelihood(held, logistic.logits()[border:, None])
     drawn = runs(lambda: logistic.run(border, rng), options.trials, dt)
     rows["GLM, stimulus and history"] = scored(test, drawn, bits_per_spike(found, null, held.sum()))
@@ -126,7 +154,11 @@ def main() -> None:
     said = f"{int(spikes[:border].sum())} spikes to learn from, {int(held.sum())} held out; {time.monotonic() - began:.0f} s"
     print(table(rows), said, sep="\n")
     if options.out:
-        write_section(options.out, "receptor", f"{table(rows)}\n\n{said}.\n\n{raster_figure(options.out, 'receptor', shown)}")
+        write_section(
+            options.out,
+            "receptor",
+            f"{table(rows)}\n\n{said}.\n\n{raster_figure(options.out, 'receptor', shown)}",
+        )
 
 
 if __name__ == "__main__":

@@ -52,11 +52,15 @@ def test_what_it_follows_matters():
         eqsnn.simulate(model, 0.5, inputs={"drive": drive}, after=past) for past in (silent, none)
     )
     # no spike before it means no adaptation
-    assert len(second.train(0, 0)[second.train(0, 0) < 0.1]) > len(first.train(0, 0)[first.train(0, 0) < 0.1])
+    assert len(second.train(0, 0)[second.train(0, 0) < 0.1]) > len(
+        first.train(0, 0)[first.train(0, 0) < 0.1]
+    )
 
 
 def test_noise_goes_its_own_way_in_each_trial():
-    model = eqsnn.loads(NETWORK.replace("drive : mV (input)", "drive = 20*mV*randn() : mV (constant over dt)"))
+    model = eqsnn.loads(
+        NETWORK.replace("drive : mV (input)", "drive = 20*mV*randn() : mV (constant over dt)")
+    )
     past = eqsnn.simulate(model, 0.3, seed=1)
     found = eqsnn.simulate(model, 0.4, trials=3, seed=2, after=past)
     assert found.n_trials == 3
