@@ -136,8 +136,8 @@ def fit(
     max_time in seconds; checkpoint: a file to save progress in every `checkpoint_every` seconds and,
     with `resume`, to go on from; backend as in `simulate`. units: explain the spikes of these only, all others still
     drive synapses (docs/missing.md); recorded: the places of the targets' units among the neurons of a larger network,
-    the rest of which was never recorded. uncertainty: whether to look for standard errors afterwards. Same seed, same result. Ctrl-C keeps what was reached. Raises InputError for
-    data that cannot be used.
+    the rest of which was never recorded. uncertainty: whether to look for standard errors
+    afterwards. Same seed, same result. Ctrl-C keeps what was reached. Raises InputError for data that cannot be used.
     """
     if starts < 1:
         raise InputError(f"{starts} starts; at least 1 is expected")

@@ -69,7 +69,7 @@ def recorded_by_hand(path):
 
 def test_the_aplysia_example_writes_its_table_and_figures(tmp_path):
     recorded_by_hand(tmp_path / "turns.npz")
-    options = ("--iterations", 1, "--trials", 2, "--neurons", 4, "--seconds", 10)
+    options = ("--iterations", 1, "--trials", 1, "--neurons", 4, "--seconds", 10)
     page = tmp_path / "page.md"
     example = ROOT / "examples" / "real" / "aplysia.py"
     done = run(example, "--recording", tmp_path / "turns.npz", "--out", page, *options)
