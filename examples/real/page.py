@@ -80,7 +80,7 @@ def single_raster(page: Path, name: str, shown: Mapping[str, eqsnn.Recording]) -
     axes = figure.subplots()
     axes.eventplot(
         [r.spike_times for r in shown.values()],
-        lineoffsets=-np.arange(len(shown)),
+        lineoffsets=[-float(k) for k in range(len(shown))],
         linelengths=0.8,
         linewidths=0.8,
         color="black",
