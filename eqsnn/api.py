@@ -46,14 +46,16 @@ def simulate(
     dtype: torch.dtype = torch.float64,
     method: str | None = None,
     backend: str = "auto",
+    after: Recording | None = None,
 ) -> Recording:
     """Simulate a model for `duration` seconds in each of `trials` independent trials.
 
     dt in seconds replaces the model's; inputs: known drives by name, (time,), (time, neuron) or (trial, time, neuron)
     in the units of the file, covering burn-in and duration; parameters: values by `group.parameter` or `parameter`.
     A population without a size takes it from the inputs or parameters, else 1. Unknown parameters are drawn from their
-    distributions. backend: `native` (C), `pytorch` (the reference) or `auto`. Same seed, same recording. Raises
-    InputError.
+    distributions. backend: `native` (C), `pytorch` (the reference) or `auto`. after: recorded spikes that the network
+    follows before it runs freely from the state that they leave it in, instead of a burn-in; inputs then cover both. Same seed,
+    same recording. Raises InputError.
     """
     if not (duration > 0 and np.isfinite(duration)):
         raise InputError(f"the duration is {duration:g} s; a positive number is expected")
@@ -80,6 +82,7 @@ def simulate(
         dtype=dtype,
         method=method,
         backend=backend,
+        after=after,
     )
 
 
@@ -122,6 +125,7 @@ def fit(
     units: Sequence[int] = (),
     recorded: Sequence[int] = (),
     notes: Sequence[str] = (),
+    uncertainty: bool = True,
 ) -> Fit:
     """Fit every unknown (`~`) parameter of `model` to recorded spike trains.
 
@@ -132,8 +136,8 @@ def fit(
     max_time in seconds; checkpoint: a file to save progress in every `checkpoint_every` seconds and,
     with `resume`, to go on from; backend as in `simulate`. units: explain the spikes of these only, all others still
     drive synapses (docs/missing.md); recorded: the places of the targets' units among the neurons of a larger network,
-    the rest of which was never recorded. Same seed, same result. Ctrl-C keeps what was reached. Raises InputError for
-    data that cannot be used.
+    the rest of which was never recorded. uncertainty: whether to look for standard errors
+    afterwards. Same seed, same result. Ctrl-C keeps what was reached. Raises InputError for data that cannot be used.
     """
     if starts < 1:
         raise InputError(f"{starts} starts; at least 1 is expected")
@@ -174,8 +178,8 @@ def fit(
     extra = _warnings(sized, found, targets, chosen)
     told = (*found.warnings, *planned.warnings, *extra, *_running_freely(scores, found))
     found = replace(found, warnings=told)
-    doubt = unknown_uncertainty("interrupted")
-    if found.status is not Status.INTERRUPTED:
+    doubt = unknown_uncertainty("interrupted" if uncertainty else "not asked for")
+    if uncertainty and found.status is not Status.INTERRUPTED:
         doubt = assess(
             sized, found.values, found.known, targets, chosen,
             share=1 - validation, seed=seed, backend=backend, units=settings.units,

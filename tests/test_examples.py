@@ -1,6 +1,6 @@
 """The examples run; their long versions are the documentation's numbers."""
 
-import runpy
+import importlib
 import subprocess
 import sys
 from pathlib import Path
@@ -55,7 +55,60 @@ def test_the_sleep_example_prints_errors_and_rates():
     assert "F1" in done.stdout
 
 
-def test_the_aplysia_example_ends_quietly_without_its_recording(monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["aplysia.py", "nowhere.npz"])
-    runpy.run_path(str(ROOT / "examples" / "aplysia.py"), run_name="__main__")
-    assert "not here" in capsys.readouterr().err
+def recorded_by_hand(path):
+    """Write eight neurons that take turns, each by its own chance."""
+    import eqsnn  # noqa: PLC0415 (the other tests need no package)
+    from eqsnn.simulation.recording import from_dense  # noqa: PLC0415
+
+    t = np.arange(2000) * 0.01
+    chance = 0.05 * (1 + np.sin(2 * np.pi * 0.5 * t[:, None] + np.arange(8) * np.pi / 4))
+    spikes = np.random.default_rng(0).random((1, 2000, 8)) < chance
+    recording: eqsnn.Recording = from_dense(spikes.astype(np.uint8), 0.01)
+    recording.save(path)
+
+
+def test_the_aplysia_example_writes_its_table_and_figures(tmp_path):
+    recorded_by_hand(tmp_path / "turns.npz")
+    options = ("--iterations", 1, "--trials", 1, "--neurons", 4, "--seconds", 10)
+    page = tmp_path / "page.md"
+    example = ROOT / "examples" / "real" / "aplysia.py"
+    done = run(example, "--recording", tmp_path / "turns.npz", "--out", page, *options)
+    for row in ("Poisson", "GLM", "plain LIF network", "network with adaptation"):
+        assert f"| {row} |" in done.stdout
+        assert f"| {row} |" in page.read_text(encoding="utf-8")
+    assert (tmp_path / "real_turns_rasters.png").exists()
+
+
+def test_the_receptor_example_scores_four_models(tmp_path):
+    pytest.importorskip("nitime")
+    example = ROOT / "examples" / "real" / "receptor.py"
+    done = run(
+        example, "--starts", 1, "--iterations", 2, "--trials", 1, "--out", tmp_path / "page.md"
+    )
+    for row in (
+        "adaptive LIF",
+        "plain LIF",
+        "GLM, stimulus and history",
+        "Poisson with the right rate",
+    ):
+        assert f"| {row} |" in done.stdout
+
+
+def test_the_aplysia_example_ends_quietly_without_its_recording(tmp_path):
+    done = run(ROOT / "examples" / "real" / "aplysia.py", "--recording", tmp_path / "nowhere.npz")
+    assert "not here" in done.stderr
+
+
+def test_the_glm_finds_the_couplings_that_made_its_spikes(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "examples" / "real"))
+    glm = importlib.import_module("glm")
+    taus, dt = ((0.02,), (0.01,)), 0.001
+    couple = np.array([[0.0, 1.5], [-1.5, 0.0]])
+    truth = glm.Glm(
+        np.full(2, -3.0), couple[None], np.full((1, 2), -2.0), np.zeros((1, 2)), np.ones(1), np.zeros((1, 2)), taus, dt, 1.0
+    )  # fmt: skip
+    spikes = truth.run(np.zeros((1, 2)), 60_000, 1, 0)[0]
+    found = glm.fit_glm(spikes, taus, dt, 1.0, 100)
+    np.testing.assert_allclose(found.couple[0], couple, atol=0.15)
+    np.testing.assert_allclose(found.own, truth.own, atol=0.3)
+    np.testing.assert_allclose(truth.logits(spikes)[1:3], found.logits(spikes)[1:3], atol=0.3)

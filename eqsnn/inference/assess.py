@@ -12,6 +12,9 @@ from eqsnn.inference.uncertainty import Uncertainty, estimate, unknown_uncertain
 from eqsnn.simulation.network import SpikingModel
 from eqsnn.simulation.recording import Recording
 
+# a network of a hundred neurons has ten thousand weights: their covariance would fill gigabytes
+MOST_UNKNOWNS = 3000
+
 
 def assess(
     model: SpikingModel,
@@ -40,6 +43,11 @@ def assess(
         problem = problem_of(
             model.definition, model.parameters(), targets, stage, {**known, **best}, seed=seed, backend=backend, units=units
         )  # fmt: skip
+        if problem.packing.size > MOST_UNKNOWNS:
+            return unknown_uncertainty(
+                f"a matrix of all pairs of {problem.packing.size} unknowns would take longer than the fit (up to "
+                f"{MOST_UNKNOWNS} are tried); use `eqsnn bootstrap`, or predict held-out spikes"
+            )
         if not problem.exact and problem.is_costly(problem.packing.size):
             return unknown_uncertainty(
                 "the likelihood is not the model's own (a widened threshold or added noise), and its second derivatives "

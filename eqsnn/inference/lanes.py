@@ -129,6 +129,11 @@ def windows(data: Data, step: Program, stage: Forced | Free, seed: int, copies: 
     starts = list(range(warm, total, window))
     length = warm + window
     trials = data.recording.n_trials
+    if isinstance(stage, Free) and math.isfinite(stage.seconds):
+        # a loss may compare trials with each other, so windows are left out in all of them
+        fewer = math.ceil(stage.seconds / (stage.window * trials) - 1e-9)
+        fewer = min(len(starts), max(1, fewer))
+        starts = [starts[k] for k in torch.linspace(0, len(starts) - 1, fewer).round().int()]
     begins = [max(0, min(start - warm, total - length)) for start in starts]
     drives = {
         name: cut_windows(value, begins, length, trials).repeat(1, 1, copies)
@@ -153,7 +158,8 @@ def windows(data: Data, step: Program, stage: Forced | Free, seed: int, copies: 
         places = (counted.sum((0, 1)) > 0).nonzero().reshape(-1)
         if not len(places):
             raise InputError(NOTHING.format("teacher-forced"))
-    wanted = math.ceil(stage.seconds / stage.window) if math.isfinite(stage.seconds) else width
+    some = isinstance(stage, Forced) and math.isfinite(stage.seconds)
+    wanted = math.ceil(stage.seconds / stage.window) if some else width
     if wanted < len(places):
         places = places[torch.linspace(0, len(places) - 1, wanted).round().long()]
     return lanes.part(places) if len(places) < width else lanes

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from eqsnn.backends.kernel import Run
-from eqsnn.compiler import compile_program, free_program
+from eqsnn.compiler import compile_program, free_program, partly_forced_program
 from eqsnn.errors import InputError
 from eqsnn.language.expressions import suggest
 from eqsnn.language.model import Model
@@ -35,17 +35,24 @@ def simulate_model(
     dtype: torch.dtype = torch.float64,
     method: str | None = None,
     backend: str = "auto",
+    after: Recording | None = None,
 ) -> Recording:
     """Simulate `trials` independent trials of `duration` seconds after discarding `burn_in` seconds.
 
     Unknown parameters are drawn once from their distributions, the same for all trials. Noise is private to each
     neuron, step and trial, and repeatable from `seed`. `inputs` carries known drives that cover burn-in and duration;
     an array named like a random subexpression replaces its draws. `record`: `population.variable` or `variable`.
+    `after`: a recording, of one trial or of as many, whose spikes the network follows before it runs freely; it takes
+    the place of a burn-in, and `inputs` cover it, too.
     """
     parameters = parameters_of(model) if parameters is None else parameters
     inputs = inputs or empty_inputs(model, trials)
     known = setup.given_names(model, inputs.inputs)
-    program = free_program(model, known=known, method=method)
+    if after is None:
+        program = free_program(model, known=known, method=method)
+    else:
+        burn_in = _checked_past(model, after, trials, burn_in, method)
+        program = partly_forced_program(model, known=known)
     spikes = [f"{name}.spike" for name in setup.spiking_populations(model)]
     recorded = _recorded(program, record)
     kernel = compile_program(program, [*spikes, *recorded], backend)
@@ -58,6 +65,8 @@ def simulate_model(
     synapses = setup.synapses_of(model)
     skipped, n_steps = setup.steps_in(burn_in, model.dt), setup.steps_in(duration, model.dt)
     drives = setup.drives_of(model, kernel.step, inputs, skipped + n_steps, dtype)
+    if after is not None:
+        drives |= _followed(model, after, n_steps)
     states = setup.initial_states(model, kernel.step, values, synapses, trials)
     widest = max(1, sum(setup.sizes_of(model, name)[0] for name in model.populations)) * trials
     chunk = max(1, CHUNK // widest)
@@ -90,6 +99,39 @@ def simulate_model(
         inputs=_carried(kernel.step, inputs, skipped, skipped + n_steps, model.dt * 1e-3),
         parameters={name: v / parameters[name].unit.scale for name, v in drawn.items()},
     )
+
+
+def _checked_past(
+    model: Model, after: Recording, trials: int, burn_in: float, method: str | None
+) -> float:
+    """Return the duration of the recording that a simulation goes on from; refuse one that it cannot follow."""
+    neurons = sum(setup.sizes_of(model, name)[0] for name in setup.spiking_populations(model))
+    if after.n_units != neurons or after.n_trials not in (1, trials):
+        raise InputError(
+            f"the recording to go on from has {after.n_units} units and {after.n_trials} trials; {neurons} units and 1 or "
+            f"{trials} trials are expected"
+        )
+    if burn_in or method is not None or len(after.gaps):
+        raise InputError(
+            "a simulation that goes on from a recording takes no burn-in and no other method, and the recording has no gaps; "
+            "cut it to a window without"
+        )
+    return after.duration
+
+
+def _followed(model: Model, after: Recording, n_steps: int) -> dict[str, Tensor]:
+    """Return the spikes to follow, and 1 for as long as they last, of each population: (time, neuron, trial)."""
+    dense = torch.from_numpy(after.dense(model.dt * 1e-3)).permute(1, 2, 0).to(torch.float64)
+    rest = torch.zeros(n_steps, *dense.shape[1:], dtype=dense.dtype)
+    observed = torch.cat([dense, rest])
+    seen = torch.cat([torch.ones_like(dense), rest])
+    found, first = {}, 0
+    for name in setup.spiking_populations(model):
+        (size,) = setup.sizes_of(model, name)
+        found[f"{name}.observed"] = observed[:, first : first + size]
+        found[f"{name}.seen"] = seen[:, first : first + size]
+        first += size
+    return found
 
 
 def _carried(

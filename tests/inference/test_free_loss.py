@@ -161,3 +161,15 @@ def test_a_loss_is_a_text_or_a_value():
     assert Free(loss=text).composed == Free(loss=parse_loss(text)).composed
     assert Free(tau=0.03).composed == parse_loss("van_rossum(tau=30ms)")
     assert surrogate_only("rate")[0].levels == (0.1,)
+
+
+@pytest.mark.parametrize("loss", ["van_rossum", "van_rossum + 0.1*psth"])
+@pytest.mark.parametrize("model", [QUIET, NOISY], ids=["known input", "private noise"])
+def test_a_free_stage_on_part_of_the_data_sees_the_same_windows_of_every_trial(model, loss):
+    target = recording(model, seconds=1.3)
+    whole, part = (objective(model, target, loss, seconds=s) for s in (float("inf"), 0.9))
+    assert part.lanes.begins == whole.lanes.begins[:1]
+    assert part.target.shape[2] == target.n_trials
+    alone = objective(model, target.window(0.0, 0.4), loss)
+    tau = values(model, 9.0)
+    torch.testing.assert_close(part(tau, 0.1), alone(tau, 0.1))
