@@ -18,7 +18,7 @@ POSTER_ARGS ?=
 demo: $(VENV)/.installed-examples  ## set up and fit two models to real and simulated spikes; says where results are
 	PATH="$(CURDIR)/$(BIN):$$PATH" bash examples/demo.sh
 
-poster: $(VENV)/.installed-poster  ## experiments A to D on the sleep networks: all figures and the table (docs/poster)
+poster: $(VENV)/.installed  ## experiments A to D on the sleep networks: all figures and the table (docs/poster)
 	$(ONE_THREAD) $(BIN)/python examples/poster/run_all.py $(POSTER_ARGS)
 
 test: $(VENV)/.installed-test  ## set up and run the tests, the slow ones excepted
@@ -41,7 +41,7 @@ format: $(VENV)/.installed-lint  ## mend what ruff can mend
 bench: $(VENV)/.installed-bench  ## run every benchmark with its peers; writes benchmarks/RESULTS.md (half an hour)
 	$(BIN)/python benchmarks/run_all.py
 
-peers: $(VENV)/.installed-baselines  ## time to fit against brian2modelfitting, which gets an environment of its own
+peers: $(VENV)/.installed  ## time to fit against brian2modelfitting, which gets an environment of its own
 	sh benchmarks/peers/brian2modelfitting.sh
 	$(BIN)/python -W ignore benchmarks/peer_fit.py
 

@@ -432,14 +432,24 @@ def _stages(
         stages = {"forced+free": (own, polish), "forced": (own,), "free": (polish,)}[
             arguments.stages
         ]
-    stages = tuple(
-        replace(stage, **forced) if isinstance(stage, Forced) else replace(stage, **free)
-        for stage in stages
-    )
+    stages = tuple(_adjusted(stage, forced, free, arguments.evaluations) for stage in stages)
     if arguments.optimiser == "adam":
         return stages, notes
     budget = {} if arguments.evaluations is None else {"evaluations": arguments.evaluations}
-    return tuple(GradientFree(arguments.optimiser, s, **budget) for s in stages), notes
+    searched = (
+        replace(s, optimiser=arguments.optimiser)
+        if isinstance(s, GradientFree)
+        else GradientFree(arguments.optimiser, s, **budget)
+        for s in stages
+    )
+    return tuple(searched), notes
+
+
+def _adjusted(stage: Stage, forced: dict, free: dict, evaluations: int | None) -> Stage:
+    """Return a stage with what the arguments say of its kind."""
+    if isinstance(stage, GradientFree):
+        return stage if evaluations is None else replace(stage, evaluations=evaluations)
+    return replace(stage, **(forced if isinstance(stage, Forced) else free))
 
 
 def _near(model: SpikingModel, targets: Recording, arguments: argparse.Namespace) -> dict | None:

@@ -21,6 +21,7 @@ BOUNDS: dict[str, tuple[float, dict[str, float]]] = {
     "poster_lif_r_asc_soft": (0.91, {"G/tau_m": 0.02, "gain": 0.035, "w": 0.08}),
     "poster_glif": (0.85, {"tau_m": 0.07, "tau_s": 0.12, "f_I": 0.13, "w": 0.08}),
     "poster_glif_soft": (0.85, {"tau_m": 0.15, "tau_g": 0.04, "f_I": 0.05, "w": 0.04}),
+    "poster_izhikevich": (0.75, {"a": 0.06, "b": 0.02}),
     "poster_microgif": (0.72, {"tau_m": 0.12, "Delta_u": 0.11, "tau_s": 0.28, "w": 0.35}),
     "poster_microgif_exact": (0.7, {"tau_m": 0.02, "tau_s": 0.03, "15 mV - E_L": 0.02, "w": 0.05}),
 }

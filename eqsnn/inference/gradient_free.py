@@ -106,12 +106,12 @@ def optimiser_of(
 
 
 def _package() -> ModuleType:
-    """Return `cma`, an optional package; named at run time, since it loads pyplot, which takes longer than eqsnn does."""
+    """Return `cma`, named at run time, since it loads pyplot, which takes longer than eqsnn does."""
     try:
         return importlib.import_module("cma")
     except ImportError:
         raise InputError(
-            "CMA-ES needs the package `cma`: pip install 'eqsnn[baselines]'; or use --optimiser random"
+            "CMA-ES needs the package `cma`, which is not here: pip install cma; or use --optimiser random"
         ) from None
 
 

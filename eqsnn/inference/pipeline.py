@@ -1,5 +1,6 @@
 """pipeline: the stages of a fit, chosen from what the data give and what the model leaves open."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -9,7 +10,7 @@ import torch
 from eqsnn.inference.choice import Choice, choose_density
 from eqsnn.inference.data import prepare
 from eqsnn.inference.likelihood import DENSITIES
-from eqsnn.inference.stages import Forced, Free
+from eqsnn.inference.stages import Forced, Free, GradientFree, Stage
 from eqsnn.language.model import Model
 from eqsnn.losses import Loss
 from eqsnn.maths.chance import draws_its_spikes
@@ -40,13 +41,16 @@ APPROACH = replace(MARGINAL, density="moments", iterations=36, keep=2, name="app
 UPSTROKE = replace(
     MARGINAL, diffusion=True, density="grid", widths=(0.01, 0.003), window=0.5, warm_up=0.3
 )
+GUIDED = Free(tau=0.01, window=1.0, warm_up=0.3, guided=True)
+SEARCHED = 300  # candidates for each unknown of a block
+SHARPER = 0.005  # seconds, of the distance that the second search lowers
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
     """Stages, why they were chosen, and what to warn of."""
 
-    stages: tuple[Forced | Free, ...]
+    stages: tuple[Stage, ...]
     reasons: tuple[str, ...]
     warnings: tuple[str, ...] = ()
 
@@ -68,7 +72,7 @@ def plan(
 
     Noise of the model that the recording does not give is integrated out, by the density that `choose_density` takes
     or the one that is named. Without such noise the escape likelihood is annealed and the network polished running
-    freely; neurons with an upstroke of their own get annealed diffusion noise instead of a width of the threshold.
+    freely; neurons with an upstroke of their own are searched for without gradients, each by itself, guided by the observed spikes.
     loss: of the free-running stage; with noise integrated out there is one only if a loss is named, because the
     likelihood is then that of the model itself. prior: maximise the posterior under the file's distributions. started:
     the fit starts from values that somebody gave, which a coarse likelihood must not lead away from.
@@ -79,6 +83,13 @@ def plan(
     )
     free = Free(loss="van_rossum" if loss is None else loss, tau=tau)
     if not noisy and density in ("auto", "escape"):
+        if regenerative and density == "auto" and not len(recording.gaps):
+            reason = (
+                "the neurons spike by an upstroke of their own, which multiplies derivatives a thousandfold: CMA-ES searches "
+                "each neuron by itself, guided by the observed spikes, and has no standard errors"
+            )
+            ending = () if loss is None else (free,)
+            return Plan((*_guided(model, parameters, started), *ending), (reason,))
         if regenerative and density == "auto":
             reason = (
                 "the neurons spike by an upstroke of their own, to which a width of the threshold is blind: diffusion "
@@ -107,6 +118,25 @@ def plan(
     ending = () if loss is None else (free,)
     warnings = (chosen.warning,) if chosen.warning else ()
     return Plan((*_with_prior(stages, prior), *ending), (told,), warnings)
+
+
+def _guided(
+    model: Model, parameters: Mapping[str, Parameter], started: bool
+) -> tuple[GradientFree, ...]:
+    """Return a wide search for all restarts, and a sharper one for the best of them."""
+    names = setup.spiking_populations(model)
+    learned = {name: p.shape for name, p in parameters.items() if p.learned}
+    exists = setup.synapses_of(model)
+    unknown = sum(int(setup.existing(n, s, exists).sum()) for n, s in learned.items())
+    neurons = sum(setup.sizes_of(model, n)[0] for n in names)
+    shared = all(np.prod(shape) == 1 for shape in learned.values())
+    each = max(2, math.ceil(unknown / (len(names) if shared else neurons)))
+    population = max(16, 4 + int(3 * math.log(each)))
+    wide = GradientFree(
+        "cmaes", GUIDED, evaluations=SEARCHED * each, population=population, step=0.1 if started else 0.7, keep=3, name="wide search",
+    )  # fmt: skip
+    sharp = replace(GUIDED, tau=SHARPER)
+    return wide, replace(wide, objective=sharp, step=0.05, keep=1, name="sharp search")
 
 
 def _with_prior(stages: tuple[Forced, ...], prior: bool) -> tuple[Forced, ...]:

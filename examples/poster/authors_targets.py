@@ -29,6 +29,15 @@ ESCAPE = eqsnn.Forced(
 DRAWN = replace(ESCAPE, widths=(0.02,), iterations=300, learning_rate=0.05)
 
 
+# an upstroke multiplies derivatives a thousandfold: a search without them, neuron by neuron
+GUIDED = tuple(
+    eqsnn.GradientFree(
+        "cmaes", eqsnn.Free(tau=tau, window=1.0, warm_up=0.2, guided=True), evaluations=evaluations, population=24, step=step, keep=1
+    )
+    for tau, evaluations, step in ((0.01, 7200, 0.5), (0.003, 4800, 0.1))
+)  # fmt: skip
+
+
 @dataclass(frozen=True)
 class Case:
     """What is particular to a model: its target, the size of its input events, its stages and restarts."""
@@ -37,7 +46,7 @@ class Case:
         default_factory=dict
     )  # by parameter for exc and inh, or the four projections; else drawn
     event: float = 1.0
-    stages: tuple[eqsnn.Forced, ...] = (ESCAPE,)
+    stages: tuple[eqsnn.Forced | eqsnn.GradientFree, ...] = (ESCAPE,)
     more: int = 1  # times the data
     shrunk: float = 1.0  # factor of the weights at the start
 
@@ -52,7 +61,7 @@ CASES = {
     "poster_lif_r_asc_soft": Case(event=0.8),
     "poster_glif": Case(GLIF, 0.8),
     "poster_glif_soft": Case(GLIF, 0.4),
-    "poster_izhikevich": Case(event=8.0),
+    "poster_izhikevich": Case(event=8.0, stages=GUIDED),
     "poster_microgif": Case(GIF, 20.0, (DRAWN,), more=2, shrunk=0.15),
     "poster_microgif_exact": Case({**GIF, "w": (1, 1, 3, 3)}, 25.0, (replace(ESCAPE, widths=(0.3, *ESCAPE.widths)),)),
 }  # fmt: skip

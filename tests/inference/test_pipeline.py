@@ -2,12 +2,14 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import eqsnn
 from eqsnn.inference.pipeline import SHORTEST, Plan
+from eqsnn.inference.stages import GradientFree
 
 NOISY = """
 neuron lif:
@@ -90,13 +92,40 @@ def test_a_named_density_and_priors_are_obeyed(noisy):
         eqsnn.plan(eqsnn.loads(NOISY), noisy, density="gauss")
 
 
-def test_a_neuron_with_an_upstroke_gets_diffusion_noise_instead_of_a_wide_threshold():
+def test_a_neuron_with_an_upstroke_is_searched_for_without_gradients():
     model = eqsnn.load("models/izhikevich.eqs")
     target = eqsnn.simulate(model, 0.5, inputs={"I": np.full((5000, 1), 10.0)}, seed=0)
     chosen = eqsnn.plan(model, target)
+    assert all(isinstance(s, GradientFree) and s.objective.guided for s in chosen.stages)
+    assert "upstroke" in chosen.reasons[0]
+    nearer = eqsnn.plan(model, target, started=True)
+    assert nearer.stages[0].step < chosen.stages[0].step
+
+
+def test_an_upstroke_in_data_with_gaps_gets_diffusion_noise_instead_of_a_wide_threshold():
+    model = eqsnn.load("models/izhikevich.eqs")
+    target = eqsnn.simulate(model, 0.5, inputs={"I": np.full((5000, 1), 10.0)}, seed=0)
+    chosen = eqsnn.plan(model, target.hiding(np.array([[-1, 0.1, 0.2, -1]])))
     first = chosen.stages[0]
     assert isinstance(first, eqsnn.Forced) and first.diffusion and first.density == "grid"
     assert "upstroke" in chosen.reasons[0]
+
+
+def test_izhikevich_neurons_are_recovered_by_the_plan():
+    text = Path("models/sleep_izhikevich.eqs").read_text(encoding="utf-8")
+    one = (
+        text[: text.index("network:")]
+        + "network:\n    dt = 1*ms\n    cells : sleep_izhikevich[6]\n"
+    )
+    truth = {"a": 0.12, "b": 0.248, "c": -58.0, "d": 1.6, "tau_g": 3.0}
+    model = eqsnn.loads(one)
+    x = np.random.default_rng(0).poisson(0.6, (4, 1500, 6)).astype(float)
+    target = eqsnn.simulate(model, 1.5, trials=4, inputs={"x": x}, parameters=truth)
+    fit = eqsnn.fit(model.with_values({"tau_g": 3.0}), target, starts=3, seed=0)
+    assert float(fit.parameters["cells.a"][0]) == pytest.approx(0.12, rel=0.02)
+    assert float(fit.parameters["cells.b"][0]) == pytest.approx(0.248, rel=0.002)
+    assert fit.scores["f1"] > 0.9
+    assert "no standard errors" in fit.summary() or not any(e is not None for e in fit.std.values())
 
 
 def test_long_recordings_are_first_looked_at_in_part(noisy):
