@@ -1,12 +1,16 @@
 """The examples run; their long versions are the documentation's numbers."""
 
 import importlib
+import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+
+import eqsnn
 
 ROOT = Path(__file__).parents[1]
 
@@ -24,7 +28,6 @@ def run(*arguments):
 
 def test_the_receptor_of_nitime_becomes_targets_and_a_null_model(tmp_path):
     pytest.importorskip("nitime")
-    import eqsnn  # noqa: PLC0415 (only where nitime is there)
 
     run(ROOT / "examples" / "receptor_data.py", tmp_path)
     train, test = (
@@ -49,15 +52,34 @@ def test_the_known_input_example_prints_both_methods():
     assert "surrogate van Rossum alone" in done.stdout
 
 
-def test_the_sleep_example_prints_errors_and_rates():
-    done = run(ROOT / "examples" / "sleep_recovery.py", "lif", "--starts", 1, "--iterations", 1)
-    assert "median error" in done.stdout
-    assert "F1" in done.stdout
+def test_an_experiment_of_the_poster_is_fitted_scored_and_not_done_again(monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(str(ROOT / "examples" / "poster"))
+    experiments, protocol, scores, table = (
+        importlib.import_module(name) for name in ("experiments", "protocol", "scores", "table")
+    )
+    quick = {"TEST_TRIALS": 1, "LONG_S": 4.0, "ENSEMBLE_S": 8.0, "PSTH_TRIALS": 2}
+    for name, value in quick.items():
+        monkeypatch.setattr(scores, name, value)
+    stages = protocol.stages("A", "lif")
+    shorter = (replace(stages[0], widths=(0.025,), iterations=2),)
+    monkeypatch.setattr(protocol, "stages", lambda *_: shorter)
+    folder = experiments.run("A", "lif", 0, out=tmp_path)
+    found = json.loads((folder / "scores.json").read_text())
+    start, fitted = (found[which]["errors"] for which in ("start", "fitted"))
+    assert set(start) == {"q", "tau_m", "tau_g", "k", "w"}
+    assert np.median(fitted["tau_m"]) != np.median(start["tau_m"]) > 0
+    assert 0 < np.mean(found["fitted"]["f1"]) <= 1
+    target = eqsnn.load_targets(folder / "target.npz")
+    assert target.inputs["x"].shape == (protocol.TRIALS, 4000, 12)
+    monkeypatch.setattr(experiments, "fit_and_save", lambda *_: pytest.fail("fitted again"))
+    assert experiments.run("A", "lif", 0, out=tmp_path) == folder
+    monkeypatch.setattr(table, "RUNS", tmp_path)
+    rows = table.table("A", "lif")
+    assert any(row.startswith("| F1, 1 ms, same input | at least 0.9 |") for row in rows)
 
 
 def recorded_by_hand(path):
     """Write eight neurons that take turns, each by its own chance."""
-    import eqsnn  # noqa: PLC0415 (the other tests need no package)
     from eqsnn.simulation.recording import from_dense  # noqa: PLC0415
 
     t = np.arange(2000) * 0.01
