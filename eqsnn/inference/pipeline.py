@@ -41,7 +41,8 @@ APPROACH = replace(MARGINAL, density="moments", iterations=36, keep=2, name="app
 UPSTROKE = replace(
     MARGINAL, diffusion=True, density="grid", widths=(0.01, 0.003), window=0.5, warm_up=0.3
 )
-GUIDED = Free(tau=0.01, window=1.0, warm_up=0.3, guided=True)
+# the initial state of a model is rarely that of a recording, and bursts that begin in it take a second to end
+GUIDED = Free(tau=0.01, window=3.0, warm_up=1.0, guided=True)
 SEARCHED = 300  # candidates for each unknown of a block
 SHARPER = 0.005  # seconds, of the distance that the second search lowers
 

@@ -22,15 +22,11 @@ BIN_S = 0.1
 
 def rasters(ax, kind: str, fitted: Values, same_input: bool, seed: int) -> None:
     """Draw spikes of both networks, each neuron's target above its fitted spikes."""
-    target = eqsnn.simulate(network(kind), RASTER_S, burn_in=BURN_IN_S, record=["x"], seed=seed)
-    model = eqsnn.simulate(
-        network(kind),
-        RASTER_S,
-        parameters=fitted,
-        seed=seed + 1,
-        inputs=target if same_input else None,
-        burn_in=0.0 if same_input else BURN_IN_S,
-    )
+    whole = BURN_IN_S + RASTER_S
+    target = eqsnn.simulate(network(kind), whole, record=["x"], seed=seed)
+    given = target if same_input else None
+    model = eqsnn.simulate(network(kind), whole, parameters=fitted, seed=seed + 1, inputs=given)
+    target, model = (r.window(BURN_IN_S, whole) for r in (target, model))
     shade_neurons(ax, "y")
     for run_, shift, colour, label in (
         (target, -0.2, TARGET, "target"),

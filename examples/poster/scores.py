@@ -63,10 +63,10 @@ def by_population(values: Array) -> list[float]:
 def same_input(kind: str, values: Values, seed: int) -> dict:
     """Score spikes of trials that the fit has not seen, given the target's own input."""
     plain = network(kind)
-    test = eqsnn.simulate(
-        plain, TRIAL_S, trials=TEST_TRIALS, burn_in=BURN_IN_S, record=["x"], seed=seed
-    )
-    own = eqsnn.simulate(plain, TRIAL_S, trials=TEST_TRIALS, inputs=test, parameters=values)
+    whole = BURN_IN_S + TRIAL_S
+    test = eqsnn.simulate(plain, whole, trials=TEST_TRIALS, record=["x"], seed=seed)
+    own = eqsnn.simulate(plain, whole, trials=TEST_TRIALS, inputs=test, parameters=values)
+    test, own = (run.window(BURN_IN_S, whole) for run in (test, own))
     found = eqsnn.compare(test, own, tau=TAU_S)
     return {
         "f1": by_population(found.f1),
