@@ -44,8 +44,8 @@ def target_of(experiment: str, kind: str, seed: int, seconds: float) -> eqsnn.Re
 def starts_of(experiment: str, kind: str, truth: Values, seed: int) -> list[Values]:
     """Return the starts of an experiment."""
     rng = np.random.default_rng(seed)
-    if experiment in "AC":
-        return [protocol.near(truth, kind, rng) for _ in range(1 if experiment == "A" else 2)]
+    if experiment in "AC" or (experiment == "D" and protocol.family(kind) == "izhikevich"):
+        return [protocol.near(truth, kind, rng) for _ in range(2 if experiment == "C" else 1)]
     return protocol.far(truth, kind, rng)
 
 

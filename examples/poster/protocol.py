@@ -137,7 +137,7 @@ def stages(experiment: str, kind: str) -> tuple | None:
                 keep=1,
             ),
         )
-    return known_upstroke(from_far=experiment != "A")
+    return known_upstroke(from_far=experiment == "B")
 
 
 def known_upstroke(from_far: bool) -> tuple:
