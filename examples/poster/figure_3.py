@@ -99,10 +99,11 @@ def distances(ax, kind: str, start: Values, fitted: Values, seed: int) -> None:
         "silence": 1.0,
     }
     ax.barh(list(rows), list(rows.values()), color=(TARGET, FITTED, GREY, GREY))
+    most = 1.3  # the start of a burster may lie tens of times beyond silence
     for row, value in enumerate(rows.values()):
-        ax.text(value, row, f" {value:.3f}", va="center", fontsize=8)
+        ax.text(min(value, 1.0), row, f" {value:.3g}", va="center", fontsize=8)
     ax.invert_yaxis()
-    ax.set_xlim(min(0, *rows.values()), 1.25 * max(rows.values()))
+    ax.set_xlim(min(0, *rows.values()), most)
     ax.set_title("van Rossum distance, 12 ms, without\nthe bias of independent noise")
 
 
