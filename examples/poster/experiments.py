@@ -24,6 +24,7 @@ import eqsnn
 RUNS = ROOT / "runs" / "poster"
 EXPERIMENTS = ("A", "B", "C", "D")
 SECONDS = 60.0  # of spikes in C
+LONGEST_S = 1200.0  # of a fit, which then keeps what it has reached
 TEST_SEED = 1000
 
 
@@ -92,6 +93,7 @@ def fit_and_save(
             tau=score.TAU_S,
             validation=0.1 if experiment == "C" else 0.2,
             seed=seed,
+            max_time=LONGEST_S,
             command=f"python examples/poster/experiments.py {experiment} {kind} --seed {seed}",
             report=lambda stage, done, total, best: bar.update(task, completed=done, total=total),
         )
