@@ -74,8 +74,10 @@ class Builder:
 
     def assign(self, name: str, space: str, expression: Expr) -> Symbol:
         """Append `name = expression` and return the symbol; a bare symbol is returned as it is."""
-        if isinstance(expression, Symbol):
-            return expression
+        return expression if isinstance(expression, Symbol) else self.keep(name, space, expression)
+
+    def keep(self, name: str, space: str, expression: Expr) -> Symbol:
+        """Append `name = expression` even for a bare symbol: data may give the value of that name."""
         target = self.fresh(name)
         self.statements.append(Assign(target, space, expression))
         return target

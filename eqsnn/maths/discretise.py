@@ -100,7 +100,7 @@ def hold_over_dt(build: Builder, name: str) -> None:
     neuron, scope = build.model.neuron_of(name), build.scopes[name]
     for local, definition in neuron.subexpressions.items():
         if neuron.variables[local].constant_over_dt:
-            scope.current[symbol(local)] = build.assign(
+            scope.current[symbol(local)] = build.keep(
                 f"{name}.{local}", name, scope.resolve(definition)
             )
 

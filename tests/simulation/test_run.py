@@ -144,3 +144,20 @@ def test_the_sum_of_constant_weights_counts_existing_synapses_only(backend):
     joined = np.abs(np.subtract.outer(np.arange(4), np.arange(4))) == 1
     expected = 0.05 * (joined * (v[:, None] - v[None, :])).sum(0)
     np.testing.assert_allclose(recording.traces["cells.gap"][0, 0], expected, atol=1e-12)
+
+
+def test_a_bare_draw_that_the_data_name_is_given_by_the_data():
+    model = eqsnn.loads(
+        "neuron n:\n"
+        "    x = rand() : 1 (constant over dt)\n"
+        "    v : 1\n"
+        "    update: v = x\n"
+        "    threshold: v > 0.5\n"
+        "    reset: v = 0\n"
+        "network:\n"
+        "    dt = 1*ms\n"
+        "    cells : n[2]\n"
+    )
+    given = np.random.default_rng(0).random((50, 2))
+    run = eqsnn.simulate(model, 0.05, inputs={"x": given}, seed=3)
+    np.testing.assert_array_equal(run.dense()[0], given > 0.5)
