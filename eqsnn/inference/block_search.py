@@ -43,7 +43,7 @@ class BlockSearches:
     def __init__(
         self, progress: Progress, stage: GradientFree, seed: int, packing: Packing
     ) -> None:
-        self.number, self.packing, self.stage, self.seed = progress.stage, packing, stage, seed
+        self.number, self.packing, self.stage = progress.stage, packing, stage
         self.before = dict(progress.before)
         self.best = packing.vector(self.before).T.numpy().astype(float)
         restarts = len(self.best)
@@ -140,7 +140,7 @@ class BlockSearches:
             n: z.repeat_interleave(each, -1) for n, z in self.before.items()
         }
         step = torch.from_numpy(flat.T.copy()) - self.packing.vector(lanes)
-        return self.packing.add(lanes, step.to(step.dtype))
+        return self.packing.add(lanes, step)
 
 
 __all__ = ["BlockSearches"]

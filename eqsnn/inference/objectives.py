@@ -55,8 +55,8 @@ class FreeObjective:
             raise InputError(
                 "a guided stage needs all neurons observed and fitted; leave `guided` out"
             )
-        make = guided_program if stage.guided else free_program
-        make = partly_forced_program if data.units else make
+        running = guided_program if stage.guided else free_program
+        make = partly_forced_program if data.units else running
         program = (
             exact_program(data.model, known=data.known)
             if self.timed

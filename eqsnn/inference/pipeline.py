@@ -121,16 +121,21 @@ def plan(
     return Plan((*_with_prior(stages, prior), *ending), (told,), warnings)
 
 
+def _count_unknown(model: Model, parameters: Mapping[str, Parameter]) -> int:
+    """Return how many numbers are to be found; weights of synapses that do not exist are none."""
+    exists = setup.synapses_of(model)
+    learned = {name: p.shape for name, p in parameters.items() if p.learned}
+    return sum(int(setup.existing(n, s, exists).sum()) for n, s in learned.items())
+
+
 def _guided(
     model: Model, parameters: Mapping[str, Parameter], started: bool
 ) -> tuple[GradientFree, ...]:
     """Return a wide search for all restarts, and a sharper one for the best of them."""
     names = setup.spiking_populations(model)
-    learned = {name: p.shape for name, p in parameters.items() if p.learned}
-    exists = setup.synapses_of(model)
-    unknown = sum(int(setup.existing(n, s, exists).sum()) for n, s in learned.items())
+    unknown = _count_unknown(model, parameters)
     neurons = sum(setup.sizes_of(model, n)[0] for n in names)
-    shared = all(np.prod(shape) == 1 for shape in learned.values())
+    shared = all(np.prod(p.shape) == 1 for p in parameters.values() if p.learned)
     each = max(2, math.ceil(unknown / (len(names) if shared else neurons)))
     population = max(16, 4 + int(3 * math.log(each)))
     wide = GradientFree(
@@ -173,9 +178,7 @@ def _growing(
     if stage.density == "escape":
         return (stage,)
     neurons = sum(setup.sizes_of(model, n)[0] for n in setup.spiking_populations(model))
-    exists = setup.synapses_of(model)
-    learned = {name: p.shape for name, p in parameters.items() if p.learned}
-    unknown = sum(int(setup.existing(n, s, exists).sum()) for n, s in learned.items())
+    unknown = _count_unknown(model, parameters)
     rate = max(
         len(recording.spike_times) / (recording.duration * recording.n_trials * neurons), 0.1
     )
