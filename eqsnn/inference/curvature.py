@@ -1,10 +1,12 @@
 """Curvature: what second-order steps take the second derivatives of a log-likelihood to be.
 
-The outer product of the scores of the windows estimates the Fisher information (Berndt, Hall, Hall & Hausman 1974) from
-the one backward pass that gives the gradient. Far from the maximum, and under a likelihood that is not quite the
-model's, it is much too large in some directions, so every block bends its own by what gradients changed along its
-steps (BFGS, damped: Powell 1978, doi:10.1007/BFb0067703). Given the observed spikes neurons do not act on each other,
-so all blocks learn a direction in each step.
+Given the observed spikes neurons do not act on each other, so the log-likelihood is a sum over groups of blocks, each a
+function of its own coordinates and of what is common. Each has a curvature of its own (partitioned quasi-Newton:
+Griewank & Toint 1982, doi:10.1007/BF01399316). It is the outer product of the scores of the windows where the fit
+stands, which estimates the Fisher information (Berndt, Hall, Hall & Hausman 1974) from the one backward pass that gives
+the gradient. Far from the maximum, and under a likelihood that is not quite the model's, that is much too large in some
+directions, so it is bent by how the gradient changed along the last steps (BFGS, damped: Powell 1978,
+doi:10.1007/BFb0067703).
 """
 
 import math
@@ -13,42 +15,85 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from eqsnn.inference.scoring import Packing, Scores
+from eqsnn.inference.scoring import Packing, Scores, centred
 
 LONGEST_STEP = 1.0  # of any coordinate, in units of its prior's spread
 FAINT = 1e-3  # information added everywhere: that of a prior 30 times as wide as the file's
 CHANCE = 3.5  # standard deviations of a correlation of two independent scores
-FLAT = 0.02  # least eigenvalue of a curvature with a diagonal of one
+FLAT = 1e-3  # least eigenvalue of a curvature with a diagonal of one
 LEAST_SHARE = 0.2  # of the curvature expected along a step that BFGS is told at least
+REMEMBERED = 4  # steps
 
 
-class Curvature(NamedTuple):
-    """Minus the second derivatives within each block, (restart, own, own), in the order of `packing.own_places`."""
+class Steps(NamedTuple):
+    """The last steps, oldest first, and what they changed, for as many restarts as there are: 0 where nothing is told.
 
-    packing: Packing
-    blocks: tuple[Tensor, ...]
+    moved: (restart, step, coordinate); changed: minus the change of every group's gradient by its own coordinates and by
+    what is common, one group after the other, (restart, step, entry).
+    """
+
+    moved: Tensor
+    changed: Tensor
 
     @property
     def flat(self) -> Tensor:
         """All of it as one array, (restart, entry)."""
-        return torch.cat([block.flatten(1) for block in self.blocks], 1)
+        return torch.cat([self.moved.flatten(1), self.changed.flatten(1)], 1)
 
-    def bent(self, moved: Tensor, change: Tensor, better: Tensor) -> "Curvature":
-        """Return what it is after the gradient changed by -`change` along `moved`, both (restart, coordinate).
+    def followed(self, moved: Tensor, changed: Tensor) -> "Steps":
+        """Return the same after one more step, the oldest forgotten; (restart, coordinate), (restart, entry)."""
+        return Steps(
+            torch.cat([self.moved[:, 1:], moved[:, None]], 1),
+            torch.cat([self.changed[:, 1:], changed[:, None]], 1),
+        )
 
-        better: whether the step made a block better, (restart, block). One that did not was too long, so it can only
-        tell of more curvature than was thought.
-        """
-        parts = zip(self.packing.own_places, self.blocks, better.T, strict=True)
-        bent = tuple(_bfgs(block, moved[:, p], change[:, p], good) for p, block, good in parts)
-        return Curvature(self.packing, bent)
+    def without(self, restart: int) -> "Steps":
+        """Return the same with those of one restart forgotten."""
+        kept = torch.arange(len(self.moved)) != restart
+        return Steps(self.moved * kept[:, None, None], self.changed * kept[:, None, None])
 
-    def mixed(self, restart: int, chosen: Tensor) -> "Curvature":
-        """Return it with that of one restart taken from others, block by block."""
-        blocks = tuple(block.clone() for block in self.blocks)
-        for block, other in zip(blocks, chosen.tolist(), strict=False):
-            block[restart] = block[other].clone()
-        return Curvature(self.packing, blocks)
+
+def no_steps(scores: Scores, packing: Packing) -> Steps:
+    """Return that no step was taken yet."""
+    restarts = len(scores.by_window)
+    entries = sum(len(places) + len(packing.common_places) for places in packing.own_of_groups)
+    return Steps(
+        scores.by_window.new_zeros(restarts, REMEMBERED, packing.size),
+        scores.by_window.new_zeros(restarts, REMEMBERED, entries),
+    )
+
+
+def unflatten(flat: Tensor, scores: Scores, packing: Packing) -> Steps:
+    """Return the steps whose `flat` this is."""
+    empty = no_steps(scores, packing)
+    moved, changed = flat.split([v[0].numel() for v in empty], 1)
+    return Steps(moved.reshape_as(empty.moved), changed.reshape_as(empty.changed))
+
+
+def gradients(scores: Scores, packing: Packing) -> Tensor:
+    """Return the gradient of every group's log-likelihood, one after the other, (restart, entry)."""
+    groups = range(len(packing.own_of_groups))
+    return torch.cat([torch.nan_to_num(scores.of_group(packing, g).sum(2)) for g in groups], 1)
+
+
+class Curvature(NamedTuple):
+    """Minus the second derivatives of the log-likelihood of each group, (restart, own + common, own + common).
+
+    prior: those of the log-prior, (restart, coordinate).
+    """
+
+    packing: Packing
+    groups: tuple[Tensor, ...]
+    prior: Tensor
+
+    def along(self, step: Tensor) -> Tensor:
+        """Return step^T C step of every group, without the prior, (restart, group); step: (restart, coordinate)."""
+        common = self.packing.common_places
+        found = []
+        for places, matrix in zip(self.packing.own_of_groups, self.groups, strict=True):
+            part = torch.cat([step[:, places], step[:, common]], 1)
+            found.append((part * (matrix @ part[:, :, None]).squeeze(2)).sum(1))
+        return torch.stack(found, 1)
 
     def own_step(self, gradient: Tensor, damping: Tensor) -> Tensor:
         """Return a step of every block with what is common held, (restart, coordinate).
@@ -56,34 +101,27 @@ class Curvature(NamedTuple):
         gradient: (restart, coordinate); damping: (restart, block + 1).
         """
         step = torch.zeros_like(gradient)
-        for b, (places, block) in enumerate(zip(self.packing.own_places, self.blocks, strict=True)):
-            solved = _solve(_damped(block, damping[:, b]), gradient[:, places, None])
-            step[:, places] = solved.squeeze(2)
+        for g, places in enumerate(self.packing.own_of_groups):
+            if len(places):
+                solved = _solve(self._own(g, damping), gradient[:, places, None])
+                step[:, places] = solved.squeeze(2)
         return step.clamp(-LONGEST_STEP, LONGEST_STEP)
 
-    def joint_step(self, scores: Scores, damping: Tensor) -> Tensor:
+    def joint_step(self, gradient: Tensor, damping: Tensor) -> Tensor:
         """Return a step of all coordinates, (restart, coordinate); damping: (restart, block + 1).
 
-        What is common has the outer product of scores, which tells how it is coupled to the blocks, too. By chance it
-        correlates with every coordinate, and many blocks add that up, so what may be chance is left out (Bickel &
-        Levina 2008, doi:10.1214/08-AOS600). The matrix has the shape of an arrow: blocks are eliminated one by one
-        (Schur complement).
+        The matrix has the shape of an arrow: groups are eliminated one by one (Schur complement).
         """
-        packing, gradient = self.packing, scores.gradient
-        common, centred = packing.common_places, scores.centred
-        size = centred.square().sum(2).clamp(min=FAINT).sqrt()
-        by_chance = CHANCE / math.sqrt(centred.shape[2])
-        rest = _damped(_outer(scores, centred, common), damping[:, -1])
-        aim = gradient[:, common]
+        packing = self.packing
+        common = packing.common_places
         step = torch.zeros_like(gradient)
-        kept = []
-        for b, (places, block) in enumerate(zip(packing.own_places, self.blocks, strict=True)):
-            across = centred[:, places] @ centred[:, common].transpose(1, 2)
-            told = across.abs() > by_chance * size[:, places, None] * size[:, None, common]
-            across = torch.where(told, across, torch.zeros_like(across))
-            across = _stretched(block, _outer(scores, centred, places), across)
+        rest = torch.diag_embed(self.prior[:, common] + FAINT)
+        rest = rest + sum(_common(m, p) for m, p in zip(self.groups, packing.own_of_groups, strict=True))  # fmt: skip
+        rest, aim, kept = _damped(rest, damping[:, -1:]), gradient[:, common], []
+        for g, places in enumerate(packing.own_of_groups):
+            across = self.groups[g][:, : len(places), len(places) :]
             sides = torch.cat([gradient[:, places, None], across], dim=2)
-            both = _solve(_damped(block, damping[:, b]), sides)
+            both = _solve(self._own(g, damping), sides)
             kept.append((places, both))
             rest = rest - across.transpose(1, 2) @ both[:, :, 1:]
             aim = aim - (across.transpose(1, 2) @ both[:, :, :1]).squeeze(2)
@@ -93,48 +131,85 @@ class Curvature(NamedTuple):
             step[:, places] = both[:, :, 0] - towards
         return step.clamp(-LONGEST_STEP, LONGEST_STEP)
 
-
-def curvature_of(scores: Scores, packing: Packing) -> Curvature:
-    """Return the outer product of scores about their mean, so that it holds away from the maximum, too."""
-    centred = scores.centred
-    return Curvature(packing, tuple(_outer(scores, centred, p) for p in packing.own_places))
-
-
-def unflatten(flat: Tensor, packing: Packing) -> Curvature:
-    """Return the curvature whose `flat` this is."""
-    sizes = [len(places) for places in packing.own_places]
-    parts = flat.split([size * size for size in sizes], 1)
-    return Curvature(packing, tuple(p.unflatten(1, (n, n)) for p, n in zip(parts, sizes, strict=True)))  # fmt: skip
+    def _own(self, group: int, damping: Tensor) -> Tensor:
+        places = self.packing.own_of_groups[group]
+        part = self.groups[group][:, : len(places), : len(places)]
+        part = part + torch.diag_embed(self.prior[:, places] + FAINT)
+        return _damped(part, damping[:, self.packing.owners[places]])
 
 
-def _outer(scores: Scores, centred: Tensor, places: Tensor) -> Tensor:
-    part = centred[:, places]
-    return part @ part.transpose(1, 2) + torch.diag_embed(scores.curvature[:, places] + FAINT)
+def curvature_of(scores: Scores, packing: Packing, steps: Steps | None = None) -> Curvature:
+    """Return the outer product of scores about their mean, bent by what the last steps told."""
+    found, first, common = [], 0, packing.common_places
+    for g, places in enumerate(packing.own_of_groups):
+        matrix = _outer(scores, packing, g)
+        size = len(matrix[0])
+        if steps is not None:
+            for k in range(steps.moved.shape[1]):
+                moved = torch.cat([steps.moved[:, k, places], steps.moved[:, k, common]], 1)
+                matrix = _bfgs(matrix, moved, steps.changed[:, k, first : first + size])
+        found.append(matrix)
+        first += size
+    return Curvature(packing, tuple(found), scores.curvature)
 
 
-def _bfgs(block: Tensor, moved: Tensor, change: Tensor, better: Tensor) -> Tensor:
-    expected = (block @ moved[:, :, None]).squeeze(2)
+def told_by(curvature: Curvature, moved: Tensor, changed: Tensor, better: Tensor) -> Tensor:
+    """Return what a step tells, (restart, entry): 0 for groups of which it says nothing.
+
+    better: whether the step made a group better, (restart, group). One that did not was too long, so it can only tell
+    of more curvature than was thought.
+    """
+    packing, told, first = curvature.packing, torch.zeros_like(changed), 0
+    expected = curvature.along(moved)
+    for g, places in enumerate(packing.own_of_groups):
+        part = torch.cat([moved[:, places], moved[:, packing.common_places]], 1)
+        entries = slice(first, first + part.shape[1])
+        seen = (part * changed[:, entries]).sum(1)
+        sound = (better[:, g] | (seen > expected[:, g]))[:, None]
+        told[:, entries] = torch.where(sound, changed[:, entries], 0.0)
+        first += part.shape[1]
+    return told
+
+
+def _outer(scores: Scores, packing: Packing, group: int) -> Tensor:
+    """Return the outer product of a group's scores; what may be chance between its blocks is left out.
+
+    By chance the sum over several blocks of what is common correlates with every coordinate of each, and many blocks
+    add that up (Bickel & Levina 2008, doi:10.1214/08-AOS600).
+    """
+    part = centred(scores.of_group(packing, group))
+    found = part @ part.transpose(1, 2)
+    owners = packing.owners[packing.own_of_groups[group]]
+    if len(owners.unique()) < 2:
+        return found
+    size = torch.diagonal(found, dim1=1, dim2=2).clamp(min=FAINT).sqrt()
+    chance = CHANCE / math.sqrt(part.shape[2]) * size[:, :, None] * size[:, None, :]
+    owners = torch.cat([owners, torch.full((len(packing.common_places),), -1)])
+    own = owners[:, None] == owners[None, :]
+    common = (owners[:, None] < 0) != (owners[None, :] < 0)
+    return found * (own | (common & (found.abs() > chance)))
+
+
+def _common(matrix: Tensor, places: Tensor) -> Tensor:
+    return matrix[:, len(places) :, len(places) :]
+
+
+def _bfgs(matrix: Tensor, moved: Tensor, change: Tensor) -> Tensor:
+    expected = (matrix @ moved[:, :, None]).squeeze(2)
     along, seen = (moved * expected).sum(1), (moved * change).sum(1)
     least = LEAST_SHARE * along
     trust = torch.where(seen >= least, torch.ones_like(seen), (along - least) / (along - seen))
     told = trust[:, None] * change + (1 - trust)[:, None] * expected
     slope = (moved * told).sum(1)
-    sound = (along > 0) & (slope > 0) & torch.isfinite(told).all(1) & (better | (seen > along))
+    known = (change != 0).any(1) & torch.isfinite(told).all(1)
+    sound = known & (along > 0) & (slope > 0)
     along, slope = torch.where(sound, along, 1.0), torch.where(sound, slope, 1.0)
-    bent = block + _square(told) / slope[:, None, None] - _square(expected) / along[:, None, None]
-    return torch.where(sound[:, None, None], bent, block)
+    bent = matrix + _square(told) / slope[:, None, None] - _square(expected) / along[:, None, None]
+    return torch.where(sound[:, None, None], bent, matrix)
 
 
 def _square(vectors: Tensor) -> Tensor:
     return vectors[:, :, None] * vectors[:, None, :]
-
-
-def _stretched(block: Tensor, base: Tensor, cross: Tensor) -> Tensor:
-    """Return what couples a block to what is common, stretched as the block has been, so that correlations stay."""
-    new, failed = torch.linalg.cholesky_ex(block)
-    old, also = torch.linalg.cholesky_ex(base)
-    found = new @ torch.linalg.solve_triangular(old, cross, upper=False)
-    return torch.where(((failed == 0) & (also == 0))[:, None, None], found, cross)
 
 
 def _raised(matrix: Tensor) -> Tensor:
@@ -147,9 +222,10 @@ def _raised(matrix: Tensor) -> Tensor:
     return each * (vectors @ sizes @ vectors.transpose(1, 2))
 
 
-def _damped(block: Tensor, damping: Tensor) -> Tensor:
-    diagonal = torch.diagonal(block, dim1=1, dim2=2)
-    return block + torch.diag_embed(damping[:, None].to(block.dtype) * diagonal)
+def _damped(matrix: Tensor, damping: Tensor) -> Tensor:
+    """Add to the diagonal its own multiple by `damping`, (restart, coordinate or 1)."""
+    diagonal = torch.diagonal(matrix, dim1=1, dim2=2)
+    return matrix + torch.diag_embed(damping.to(matrix.dtype) * diagonal)
 
 
 def _solve(matrix: Tensor, vectors: Tensor) -> Tensor:

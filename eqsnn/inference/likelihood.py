@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from eqsnn.backends.density import DensityKernel, Window
-from eqsnn.backends.kernel import Kernel, Noise
+from eqsnn.backends.kernel import Kernel, Noise, Outcome
 from eqsnn.backends.particles import ParticleKernel, Sampled
 from eqsnn.backends.pytorch import compile_once
 from eqsnn.compiler import (
@@ -21,6 +21,7 @@ from eqsnn.compiler import (
 from eqsnn.errors import InputError
 from eqsnn.inference.data import Data
 from eqsnn.inference.lanes import Lanes, Values, forcing, repeat, run_lanes, windows
+from eqsnn.inference.scoring import Part
 from eqsnn.inference.stages import Forced
 from eqsnn.maths.escape import ESCAPE_WIDTH
 from eqsnn.maths.force import fully_observed
@@ -98,31 +99,96 @@ class ForcedObjective:
 
     def by_window(self, values: Values, restarts: int, width: float) -> Tensor:
         """Return the log-likelihood of each neuron and window, (neuron, restart, window); values: see run_lanes."""
-        machinery, lanes, settings = self.kernel, self.lanes, self.settings(width)
-        outcome = run_lanes(
+        outcome, settings = self.known_part(values, restarts, width), self.settings(width)
+        found = self.summed(outcome)
+        for density in (*self.kernel.grids, *self.kernel.filters):
+            population = _population(density)
+            found[population] = self.of(density, values, outcome.recorded, restarts, settings)
+        return self.of_neurons(found, restarts)
+
+    def parts(self, values: Values, restarts: int, width: float) -> tuple[Tensor, list[Part]]:
+        """Return the same, without a graph, and what it depends on the values through.
+
+        A density is differentiated here, once, by what it is fed: from there on back neurons can be told apart cheaply.
+        """
+        outcome, settings = self.known_part(values, restarts, width), self.settings(width)
+        found, parts = self.summed(outcome), []
+        for population, total in found.items():
+            parts.append(Part(total, self.chosen(population, total), self.neurons(population)))
+        for density in (*self.kernel.grids, *self.kernel.filters):
+            population, names = _population(density), list(density_kernel(density).feeds)
+            held = [n for n in values if values[n].requires_grad]
+            neurons = self.neurons(population)
+            leaves = {n: values[n].detach().requires_grad_() for n in held}
+            wide = {
+                n: v.detach().expand(len(v), len(neurons), -1).contiguous().requires_grad_()
+                for n in names
+                if (v := outcome.recorded[n]).requires_grad
+            }
+            fed = {**outcome.recorded, **wide}
+            total = self.of(density, {**values, **leaves}, fed, restarts, settings)
+            found[population] = total.detach()
+            ends = [*wide.values(), *leaves.values()]
+            begins = [*(outcome.recorded[n].expand_as(v) for n, v in wide.items()), *(values[n] for n in held)]  # fmt: skip
+            slopes = torch.autograd.grad(
+                total, ends, self.chosen(population, total), allow_unused=True
+            )
+            for value, slope in zip(begins, slopes, strict=True):
+                if slope is not None:
+                    each = neurons if value.shape[-2] == len(neurons) else neurons[:1]
+                    parts.append(Part(value, slope, each))
+        return self.of_neurons({n: v.detach() for n, v in found.items()}, restarts), parts
+
+    def known_part(self, values: Values, restarts: int, width: float) -> Outcome:
+        """Run what the observed spikes make known: log-likelihoods without hidden noise, and what densities are fed."""
+        machinery, lanes = self.kernel, self.lanes
+        return run_lanes(
             self.data,
             machinery.kernel,
             lanes,
             values,
             restarts,
-            settings,
+            self.settings(width),
             record=machinery.feeds,
             total=machinery.outputs,
             weights=lanes.weights,
         )
-        found = {name.rsplit(".", 1)[0]: outcome.totals[name] for name in machinery.outputs}
-        for grid in machinery.grids:
-            population = grid.kernel.hidden.population
-            found[population] = self.on_grid(grid, values, outcome.recorded, restarts, settings)
-        for kernel in machinery.filters:
-            recorded = outcome.recorded
-            found[kernel.hidden.population] = self.sampled(
-                kernel, values, recorded, restarts, settings
-            )
+
+    def summed(self, outcome: Outcome) -> dict[str, Tensor]:
+        """Return the log-likelihoods that the kernel itself sums, (neuron, lane), by population."""
+        return {name.rsplit(".", 1)[0]: outcome.totals[name] for name in self.kernel.outputs}
+
+    def of(
+        self,
+        density: Grid | ParticleKernel,
+        values: Values,
+        feeds: Mapping[str, Tensor],
+        restarts: int,
+        settings: Mapping[str, float],
+    ) -> Tensor:
+        """Return the log-likelihood of each neuron of a density's population, (neuron, lane)."""
+        run = self.on_grid if isinstance(density, Grid) else self.sampled
+        return run(density, values, feeds, restarts, settings)  # type: ignore[arg-type]
+
+    def of_neurons(self, found: Mapping[str, Tensor], restarts: int) -> Tensor:
+        """Return the log-likelihoods of populations as (neuron, restart, window), 0 for neurons that do not count."""
         neurons = torch.cat([found[population] for population in self.populations])
         if self.data.units:
             neurons = torch.where(self.data.chosen[:, None], neurons, torch.zeros_like(neurons))
-        return neurons.reshape(len(neurons), restarts, lanes.width)
+        return neurons.reshape(len(neurons), restarts, self.lanes.width)
+
+    def neurons(self, population: str) -> Tensor:
+        """Return the places of a population's neurons among all."""
+        sizes = {n: setup.sizes_of(self.data.model, n)[0] for n in self.populations}
+        first = sum(sizes[n] for n in self.populations[: self.populations.index(population)])
+        return first + torch.arange(sizes[population])
+
+    def chosen(self, population: str, total: Tensor) -> Tensor:
+        """Return 1 for the log-likelihoods (neuron, lane) of a population that count, 0 for the others."""
+        if not self.data.units:
+            return torch.ones_like(total)
+        counts = self.data.chosen[self.neurons(population)]
+        return counts[:, None].to(total.dtype).expand_as(total)
 
     def on_grid(
         self,
@@ -193,6 +259,15 @@ class ForcedObjective:
                 torch.as_tensor(start[str(s)], dtype=torch.float64).expand(shape).contiguous()
                 for s in hidden.states
             )
+
+
+def density_kernel(density: Grid | ParticleKernel) -> DensityKernel | ParticleKernel:
+    """Return the kernel of a density."""
+    return density.kernel if isinstance(density, Grid) else density
+
+
+def _population(density: Grid | ParticleKernel) -> str:
+    return density_kernel(density).hidden.population
 
 
 def _at_most(feeds: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -22,8 +22,8 @@ def maximise(
     """
     ascent = Ascent(problem, {n: v.detach() for n, v in z.items()})
     ascent.damping = torch.full_like(ascent.damping, FIRST_DAMPING)
-    for number in range(steps):
-        ascent.step(number)
+    for _ in range(steps):
+        ascent.step()
         if ascent.ended:
             break
     return ascent.z, ascent.posterior.sum(1)

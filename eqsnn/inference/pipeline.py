@@ -22,12 +22,18 @@ from eqsnn.simulation.recording import Recording
 SPIKES_PER_UNKNOWN = 40.0  # of a neuron, that the first, coarse stages look at
 SHORTEST = 12.0  # seconds of it, at least
 LONGER = 4.0  # times as much data in the stage between
-APPROACH_LONGER = 8.0  # times as much by moments, which cost so little
+APPROACH_LONGER = 2.0  # times as much by moments, which cost so little
 COARSE_BINS = 32
-WINDOWS = 600  # of the data of a stage, for the outer product of their scores
+WINDOWS = 300  # of the data of a stage, for the outer product of their scores
 LONGEST_WINDOW = 4.0  # seconds
 FINE_UP_TO = 5e5  # neuron-steps; with more of them the last stage keeps the coarse grid
 ESCAPE = Forced()
+# What Adam found at wide thresholds, second-order steps follow down to where every spike that can be explained is. The
+# warm-up lets a window forget its initial state: what is left of it makes spikes that no parameters explain.
+REFINE = Forced(
+    widths=(0.008, 0.004, 0.002, 0.001, 0.0005), iterations=8, optimiser="scoring", window=0.05, warm_up=0.2, name="refine"
+)  # fmt: skip
+MOST_CURVED = 100  # unknowns of a neuron, up to which windows are enough for their curvature
 MARGINAL = Forced(
     widths=(0.001,), optimiser="scoring", iterations=15, window=0.25, warm_up=0.15, keep=2
 )
@@ -37,7 +43,7 @@ DESCENT = Forced(
     widths=MARGINAL.widths, density="moments", iterations=40, learning_rate=0.3, final_rate=0.1, warm_up=0.15,
     keep=10**6, name="descent",
 )  # fmt: skip
-APPROACH = replace(MARGINAL, density="moments", iterations=36, keep=2, name="approach")
+APPROACH = replace(MARGINAL, density="moments", iterations=20, keep=1, name="approach")
 UPSTROKE = replace(
     MARGINAL, diffusion=True, density="grid", widths=(0.01, 0.003), window=0.5, warm_up=0.3
 )
@@ -105,7 +111,7 @@ def plan(
                 _with_prior((ESCAPE,), prior) + (() if loss is None else (free,)), (reason,)
             )
         reason = "the data give all noise of the model, or it has none: escape likelihood, annealed, then free running"
-        return Plan((*_with_prior((ESCAPE,), prior), free), (reason,))
+        return Plan((*_with_prior(_annealed(model, parameters, recording), prior), free), (reason,))
     chosen = Choice(density, "as asked for")
     if density == "auto":
         chosen = _choose(model, parameters, recording, regenerative, seed, backend)
@@ -128,15 +134,28 @@ def _count_unknown(model: Model, parameters: Mapping[str, Parameter]) -> int:
     return sum(int(setup.existing(n, s, exists).sum()) for n, s in learned.items())
 
 
+def _unknown_of_a_neuron(model: Model, parameters: Mapping[str, Parameter]) -> int:
+    """Return how many numbers are to be found for a neuron, or a population that shares them all."""
+    names = setup.spiking_populations(model)
+    neurons = sum(setup.sizes_of(model, n)[0] for n in names)
+    shared = all(np.prod(p.shape) == 1 for p in parameters.values() if p.learned)
+    return math.ceil(_count_unknown(model, parameters) / (len(names) if shared else neurons))
+
+
+def _annealed(
+    model: Model, parameters: Mapping[str, Parameter], recording: Recording
+) -> tuple[Forced, ...]:
+    """Return the annealed escape likelihood, and its second-order end where a neuron has few enough unknowns for it."""
+    if _unknown_of_a_neuron(model, parameters) > MOST_CURVED:
+        return (ESCAPE,)
+    return ESCAPE, _cut(REFINE, recording.duration * recording.n_trials)
+
+
 def _guided(
     model: Model, parameters: Mapping[str, Parameter], started: bool
 ) -> tuple[GradientFree, ...]:
     """Return a wide search for all restarts, and a sharper one for the best of them."""
-    names = setup.spiking_populations(model)
-    unknown = _count_unknown(model, parameters)
-    neurons = sum(setup.sizes_of(model, n)[0] for n in names)
-    shared = all(np.prod(p.shape) == 1 for p in parameters.values() if p.learned)
-    each = max(2, math.ceil(unknown / (len(names) if shared else neurons)))
+    each = max(2, _unknown_of_a_neuron(model, parameters))
     population = max(16, 4 + int(3 * math.log(each)))
     wide = GradientFree(
         "cmaes", GUIDED, evaluations=SEARCHED * each, population=population, step=0.1 if started else 0.7, keep=3, name="wide search",
@@ -190,12 +209,12 @@ def _growing(
     steps = neurons * whole * 1000 / model.dt
     bins = stage.bins if steps < FINE_UP_TO else COARSE_BINS
     last = replace(
-        stage, name="all data", iterations=16, keep=1, widths=stage.widths[-1:], bins=bins
+        stage, name="all data", iterations=6, keep=1, widths=stage.widths[-1:], bins=bins
     )
     if whole <= 1.5 * LONGER * enough:
         return _cut(first, whole), _cut(last, whole)
     between = replace(
-        last, name="more data", iterations=12, bins=COARSE_BINS, seconds=LONGER * enough
+        last, name="more data", iterations=8, bins=COARSE_BINS, seconds=LONGER * enough
     )
     return _cut(first, whole), _cut(between, whole), _cut(last, whole)
 
@@ -207,11 +226,12 @@ def _cut(stage: Forced, whole: float) -> Forced:
 
 
 def _approaching(stages: tuple[Forced, ...], recording: Recording) -> tuple[Forced, ...]:
-    """Return the stages with two by moments before them, which are cheap enough for more data than the coarse stage."""
+    """Return the stages with two by moments in place of the coarse one, which are cheap enough for more data."""
     whole = recording.duration * recording.n_trials
-    first = stages[0].seconds
-    approach = replace(APPROACH, seconds=APPROACH_LONGER * first)
-    return replace(DESCENT, seconds=first), _cut(approach, whole), *stages
+    more = APPROACH_LONGER * stages[0].seconds
+    approach = replace(APPROACH, seconds=more)
+    later = stages[1:] or stages
+    return replace(DESCENT, seconds=more), _cut(approach, whole), *later
 
 
 __all__ = ["DENSITIES", "Plan", "plan"]

@@ -16,7 +16,7 @@ from eqsnn.errors import InputError
 from eqsnn.inference.coordinates import Coordinate, coordinate_of
 from eqsnn.inference.data import prepare
 from eqsnn.inference.likelihood import ForcedObjective
-from eqsnn.inference.scoring import Packing, Scores, by_block, scores_of
+from eqsnn.inference.scoring import Packing, Part, Scores, by_block, scores_of
 from eqsnn.inference.stages import Forced, GradientFree, Stage
 from eqsnn.inference.unknowns import Unknowns
 from eqsnn.language.model import Model
@@ -92,11 +92,11 @@ class Problem:
     def scores(self, z: Mapping[str, Tensor]) -> Scores:
         """Return log-likelihoods and window scores of every point, (point, ...)."""
 
-        def by_window(lanes: Mapping[str, Tensor], points: int) -> Tensor:
-            return self.objective.by_window(self.values(lanes), points, self.width)
+        def parts(lanes: Mapping[str, Tensor], points: int) -> tuple[Tensor, list[Part]]:
+            return self.objective.parts(self.values(lanes), points, self.width)
 
         prior = self.unknowns.log_prior if self.stage.prior else None
-        return scores_of(by_window, prior, z, self.packing, self.windows)
+        return scores_of(parts, prior, z, self.packing, self.windows)
 
     def slopes(self, z: Mapping[str, Tensor]) -> Tensor:
         """Return the gradient of the log-likelihood, without the prior, at every point: (point, coordinate)."""

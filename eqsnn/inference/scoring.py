@@ -1,10 +1,11 @@
 """Scores of the windows of a likelihood, and which coordinates belong to which neuron.
 
 Windows run side by side, so one backward pass gives the gradient of each. Given the observed spikes neurons do not act
-on each other, so every neuron (or population that shares parameters) is a block with steps of its own.
+on each other, so every neuron (or population that shares parameters) is a block with steps of its own, and the
+log-likelihood is a sum over blocks of functions of what is theirs and of what is common.
 """
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -14,25 +15,47 @@ from torch import Tensor
 from eqsnn.simulation import setup
 
 Z = Mapping[str, Tensor]
+MOST_GROUPS = 24  # of blocks whose scores of what is common are told apart: each costs a backward pass of the known part
 
 
 class Scores(NamedTuple):
-    """Log-likelihood of each block, (restart, block), and its gradient by the free coordinates in each window."""
+    """Log-likelihood of each block, (restart, block), and its gradient by the free coordinates in each window.
+
+    shared: what each group of blocks (`Packing.groups`) adds to the scores of what is common. Noises of neurons are
+    independent, so its outer product, group by group, is far more precise than that of the sum over all.
+    """
 
     likelihood: Tensor
     by_window: Tensor  # (restart, coordinate, window)
+    shared: Tensor  # (restart, group, common coordinate, window)
     prior: Tensor  # gradient of the log-prior, (restart, coordinate)
     curvature: Tensor  # minus its second derivatives, (restart, coordinate)
-
-    @property
-    def centred(self) -> Tensor:
-        """The scores about their mean over windows, whose outer product holds away from the maximum, too."""
-        return torch.nan_to_num(self.by_window - self.by_window.mean(2, keepdim=True))
 
     @property
     def gradient(self) -> Tensor:
         """Gradient of the log-posterior, (restart, coordinate)."""
         return torch.nan_to_num(self.by_window.sum(2) + self.prior)
+
+    def of_group(self, packing: "Packing", group: int) -> Tensor:
+        """Return the scores of a group's log-likelihood by its own coordinates and by what is common, both in this order."""
+        own = self.by_window[:, packing.own_of_groups[group]]
+        return torch.cat([own, self.shared[:, group]], 1)
+
+
+class Part(NamedTuple):
+    """Something between parameters and log-likelihood at which neurons can be told apart.
+
+    value: (..., neuron, lane), in the graph of the parameters; slope: of the log-likelihood by it; neurons: of the
+    network, at each place of the axis before the last.
+    """
+
+    value: Tensor
+    slope: Tensor
+    neurons: Tensor
+
+    def slope_of(self, chosen: Tensor) -> Tensor:
+        """Return the slope of the log-likelihood of some neurons; chosen: of all neurons, bool."""
+        return self.slope * chosen[self.neurons][:, None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +87,22 @@ class Packing:
     def own_places(self) -> list[Tensor]:
         """For each block the places of its coordinates in the vector."""
         return [(self.owners == b).nonzero().reshape(-1) for b in range(self.n_blocks)]
+
+    @property
+    def groups(self) -> Tensor:
+        """The group of each block. Without anything common every block is one of its own."""
+        n = self.n_blocks
+        few = min(n, MOST_GROUPS) if len(self.common_places) else n
+        return torch.arange(n) % few
+
+    @property
+    def own_of_groups(self) -> list[Tensor]:
+        """For each group the places of its blocks' coordinates in the vector, block after block."""
+        own, groups = self.own_places, self.groups
+        return [
+            torch.cat([own[b] for b in (groups == g).nonzero().reshape(-1).tolist()])
+            for g in range(int(groups.max()) + 1)
+        ]
 
     @property
     def common_places(self) -> Tensor:
@@ -141,32 +180,47 @@ def pack(
 
 
 def scores_of(
-    by_window: Callable[[Z, int], Tensor],
+    parts_of: Callable[[Z, int], tuple[Tensor, Sequence[Part]]],
     log_prior: Callable[[Z], Tensor] | None,
     z: Z,
     packing: Packing,
     windows: int,
 ) -> Scores:
-    """Return log-likelihoods and scores at z, one backward pass.
+    """Return log-likelihoods and scores at z, one backward pass through densities.
 
-    by_window: coordinates of every lane and the number of restarts -> log-likelihoods (neuron, restart, window).
+    parts_of: coordinates of every lane and the number of restarts -> log-likelihoods (neuron, restart, window), and
+    the parts through which they depend on the coordinates.
     """
     restarts = next(iter(z.values())).shape[-1]
     lanes = {
         n: v.detach().repeat_interleave(windows, dim=-1).requires_grad_() for n, v in z.items()
     }
-    found = by_window(lanes, restarts)
-    slopes = torch.autograd.grad(found.sum(), list(lanes.values()), allow_unused=True)
-    named = {
-        n: torch.zeros_like(lanes[n]) if g is None else g
-        for n, g in zip(lanes, slopes, strict=True)
-    }
-    flat = packing.vector(named).reshape(packing.size, restarts, windows).permute(1, 0, 2)
+    found, parts = parts_of(lanes, restarts)
+    common = packing.common_places
+
+    def by_window(slopes: Sequence[Tensor], names: Sequence[str]) -> Tensor:
+        found_by = torch.autograd.grad(
+            [part.value for part in parts], [lanes[n] for n in names], list(slopes),
+            retain_graph=True, allow_unused=True,
+        )  # fmt: skip
+        named = {n: torch.zeros_like(v) for n, v in lanes.items()}
+        named |= {n: g for n, g in zip(names, found_by, strict=True) if g is not None}
+        flat = packing.vector(named).reshape(packing.size, restarts, windows)
+        return flat.permute(1, 0, 2).detach()
+
+    whole = by_window([part.slope for part in parts], list(lanes))
+    shared = whole.new_zeros(restarts, len(packing.own_of_groups), len(common), windows)
+    if len(common):
+        names = sorted({packing.label(int(k))[0] for k in common})
+        group_of = packing.groups[packing.blocks]
+        for g in range(shared.shape[1]):
+            slopes = [part.slope_of(group_of == g) for part in parts]
+            shared[:, g] = by_window(slopes, names)[:, common]
     likelihood = by_block(found.detach().sum(2), packing, packing.blocks)
     prior = curvature = torch.zeros(restarts, packing.size, dtype=likelihood.dtype)
     if log_prior is not None:
         prior, curvature = _slopes(log_prior, z, packing)
-    return Scores(likelihood, flat.detach(), prior, curvature)
+    return Scores(likelihood, whole, shared, prior, curvature)
 
 
 def by_block(values: Tensor, packing: Packing, blocks: Tensor) -> Tensor:
@@ -199,15 +253,28 @@ def _slopes(log_prior: Callable[[Z], Tensor], z: Z, packing: Packing) -> tuple[T
     return slope, packing.vector(curved).T.clamp(min=0)
 
 
-def information(scores: Scores, packing: Packing, *, whole: bool = False) -> Tensor:
+def centred(scores: Tensor) -> Tensor:
+    """Return scores (..., window) about their mean over windows, so that their outer product holds away from the maximum."""
+    return torch.nan_to_num(scores - scores.mean(-1, keepdim=True))
+
+
+def information(scores: Scores, packing: Packing, *, independent: bool = False) -> Tensor:
     """Return the Fisher information of the free coordinates, (restart, coordinate, coordinate).
 
-    The outer product of scores about their mean, so that it holds away from the optimum, too. Between blocks it is set
-    to zero unless `whole`, because that is its expectation.
+    The outer product of scores about their mean. Between blocks it is set to zero, because that is its expectation.
+    independent: whether noises of neurons are, given the spikes; what is common then has the sum over groups of blocks.
     """
-    centred = scores.centred
-    found = centred @ centred.transpose(1, 2)
-    if whole:
+    flat = centred(scores.by_window)
+    found, own = flat @ flat.transpose(1, 2), packing.owners
+    found = found * ((own[:, None] == own[None, :]) | (own[:, None] < 0) | (own[None, :] < 0))
+    common = packing.common_places
+    if not (independent and len(common)):
         return found
-    own = packing.owners
-    return found * ((own[:, None] == own[None, :]) | (own[:, None] < 0) | (own[None, :] < 0))
+    total = torch.zeros_like(found[:, common][:, :, common])
+    for g, places in enumerate(packing.own_of_groups):
+        part, shared = flat[:, places], centred(scores.shared[:, g])
+        found[:, places[:, None], common] = across = part @ shared.transpose(1, 2)
+        found[:, common[:, None], places] = across.transpose(1, 2)
+        total += shared @ shared.transpose(1, 2)
+    found[:, common[:, None], common] = total
+    return found

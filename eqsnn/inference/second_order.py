@@ -5,15 +5,26 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from eqsnn.inference.curvature import Curvature, curvature_of, unflatten
+from eqsnn.inference.curvature import (
+    Curvature,
+    Steps,
+    curvature_of,
+    gradients,
+    no_steps,
+    told_by,
+    unflatten,
+)
 from eqsnn.inference.problem import Problem
 from eqsnn.inference.scoring import Packing, Scores, by_block
 
 FIRST_DAMPING = 1.0
 EASIER, HARDER = 0.3, 6.0  # factors of the damping after a success, and after a failure
+GOOD, POOR = (
+    0.5,
+    0.25,
+)  # share of the gain expected from a step, from which on it is a success, below which a failure
 LEAST, MOST = 1e-6, 1e9
-JOINT_EVERY = 3  # steps: one of them moves what acts on several blocks, and all blocks with it
-ENOUGH = 0.05  # nats: a step that promises less is the last
+ENOUGH = 0.05  # nats: a step that promises every block less is the last
 STUCK = 1e6  # damping at which no step helps
 
 Z = Mapping[str, Tensor]
@@ -22,30 +33,27 @@ Z = Mapping[str, Tensor]
 class Ascent:
     """Damped steps up the log-likelihood of a problem, or its log-posterior where the prior counts.
 
-    In a step every block moves by itself, what is common to several held, and keeps its step if that made it better;
-    in every third, if anything is common, all moves together. damping: (restart, block + 1), the last of steps together.
-    curvature: `Curvature.flat`, to go on from.
+    In a step all coordinates of a restart move together. If that made it worse, every block moves by itself, what is
+    common to several held, and keeps its step if that made it better. Without anything common blocks always do.
+    damping: (restart, block + 1), the last of what is common. steps: `Steps.flat`, to go on from.
     """
 
     def __init__(
-        self,
-        problem: Problem,
-        z: Z,
-        damping: Tensor | None = None,
-        curvature: Tensor | None = None,
+        self, problem: Problem, z: Z, damping: Tensor | None = None, steps: Tensor | None = None
     ) -> None:
         self.problem, self.packing = problem, problem.packing
         self.place = _places(self.packing)
         self.z = dict(z)
         self.here = problem.scores(z)
-        self.whole = True  # whether the gradient by what is common is that of this very place
         self.ended = ""
         shape = (len(self.here.likelihood), self.packing.n_blocks + 1)
-        if damping is None or curvature is None or tuple(damping.shape) != shape:
-            self.damping = torch.full(shape, FIRST_DAMPING)
-            self.curvature: Curvature = curvature_of(self.here, self.packing)
-        else:
-            self.damping, self.curvature = damping, unflatten(curvature, self.packing)
+        known = damping is not None and tuple(damping.shape) == shape
+        self.damping = (
+            damping if damping is not None and known else torch.full(shape, FIRST_DAMPING)
+        )
+        self.steps: Steps = no_steps(self.here, self.packing)
+        if known and steps is not None and steps.shape == self.steps.flat.shape:
+            self.steps = unflatten(steps, self.here, self.packing)
 
     @property
     def posterior(self) -> Tensor:
@@ -63,67 +71,78 @@ class Ascent:
         empty = {n: torch.zeros_like(v) for n, v in self.z.items()}
         return self.packing.add(empty, self.here.gradient.T)
 
-    def step(self, number: int) -> None:
-        """Take the step of this number. `ended` says why it was the last, if it was."""
-        joint = number % JOINT_EVERY == JOINT_EVERY - 1
-        if joint and len(self.packing.common_places):
-            self._together()
-        else:
-            self._apart()
+    def step(self) -> None:
+        """Take a step. `ended` says why it was the last, if it was."""
+        apart = torch.ones(len(self.damping), dtype=torch.bool)
+        if len(self.packing.common_places):
+            apart = self._together()
+        if bool(apart.any()):
+            self._apart(apart)
 
-    def _apart(self) -> None:
-        step = self.curvature.own_step(self.here.gradient, self.damping)
+    def _together(self) -> Tensor:
+        """Move all coordinates of every restart; return which restarts that made worse, so that they stayed."""
+        curvature = curvature_of(self.here, self.packing, self.steps)
+        step = curvature.joint_step(self.here.gradient, self.damping)
+        slope = step * self.here.gradient
+        hoped = slope.sum(1) - 0.5 * self._bend(curvature, step)
         z, there, after = self._try(step)
-        better = after > self.posterior
+        gained = after - self.posterior
+        total = gained.sum(1)
+        risen, better = total > 0, gained[:, :-1] > 0
+        self._learn(curvature, step, there, better)
+        own = torch.where(better, EASIER, HARDER)
+        common = torch.where(total > GOOD * hoped, EASIER, torch.where(total < POOR * hoped, HARDER, 1.0))  # fmt: skip
+        # a step that was not taken says nothing of the blocks that it would have made better
+        own = torch.where(risen[:, None] | ~better, own, 1.0)
+        self.damping = (self.damping * torch.cat([own, common[:, None]], 1)).clamp(LEAST, MOST)
+        self.z = {n: torch.where(risen, v, self.z[n]) for n, v in z.items()}
+        self.here = _of_restarts(self.here, there, risen)
+        promise = 0.5 * slope.sum(1)
+        self._end((promise < ENOUGH * len(self.damping[0])) & (risen | (self.damping[:, -1] < 1)))
+        return ~risen
+
+    def _apart(self, chosen: Tensor) -> None:
+        """Move every block by itself in some restarts, (restart,)."""
+        curvature = curvature_of(self.here, self.packing, self.steps)
+        step = curvature.own_step(self.here.gradient, self.damping)
+        step = torch.where(chosen[:, None], step, 0.0)
+        z, there, after = self._try(step)
+        better = (after > self.posterior) & chosen[:, None]
         better[:, -1] = False
-        gained = self.here.gradient - there.gradient
-        self.curvature = self.curvature.bent(step, gained, better[:, :-1])
+        self._learn(curvature, step, there, better[:, :-1])
         promise = self._by_block(0.5 * step * self.here.gradient)[:, :-1]
         taken = better[:, self.place] & (self.packing.owners >= 0)
-        self.whole = bool(better[:, :-1].all())
-        if self.whole:
-            self.z = z
+        whole = bool(better[chosen][:, :-1].all())
+        if whole:
+            self.z = {n: torch.where(chosen, v, self.z[n]) for n, v in z.items()}
         else:
             self.z = self.packing.add(self.z, torch.where(taken, step, torch.zeros_like(step)).T)
-        self.here = there if self.whole else _chosen(self.here, there, better, taken)
-        self._damp(better[:, :-1])
+        if whole or len(self.packing.own_of_groups) == self.packing.n_blocks:
+            self.here = self._of_blocks(there, better, taken)
+        else:  # what is common to blocks of which some went and some stayed was seen at neither place
+            self.here = self.problem.scores(self.z)
+        own = torch.where(better[:, :-1], EASIER, HARDER)
+        own = torch.where(chosen[:, None], own, 1.0)
+        own = torch.cat([own, torch.ones_like(own[:, :1])], 1)
+        self.damping = (self.damping * own).clamp(LEAST, MOST)
         if not len(self.packing.common_places):
-            self._end(promise, better[:, :-1] | (self.damping[:, :-1] < 1), self.damping[:, :-1])
+            sound = better[:, :-1] | (self.damping[:, :-1] < 1)
+            self._end(((promise < ENOUGH) & sound).all(1))
 
-    def _together(self) -> None:
-        if not self.whole:
-            self.here, self.whole = self.problem.scores(self.z), True
+    def _of_blocks(self, there: Scores, blocks: Tensor, coordinates: Tensor) -> Scores:
+        """Return the scores there for these blocks and coordinates, (restart, ...), those here for the rest."""
         here = self.here
-        step = self.curvature.joint_step(here, self.damping)
-        promise = self._by_block(0.5 * step * here.gradient)
-        z, there, after = self._try(step)
-        before = self.posterior
-        better = (after > before)[:, :-1]
-        risen = after.sum(1) > before.sum(1)
-        if not bool((risen & better.all(1)).all()):
-            # the blocks that got worse stay, and the rest has a second chance
-            worse = torch.cat([~better, torch.zeros_like(risen)[:, None]], 1)
-            left = worse[:, self.place]
-            z_rest, there_rest, rest = self._try(torch.where(left, torch.zeros_like(step), step))
-            second = rest.sum(1) > torch.maximum(after.sum(1), before.sum(1))
-            z = {n: torch.where(second, z_rest[n], v) for n, v in z.items()}
-            there = _of_restarts(there, there_rest, second)
-            risen = risen | second
-        self.z = {n: torch.where(risen, v, self.z[n]) for n, v in z.items()}
-        self.here = _of_restarts(here, there, risen)
-        self._damp(better, risen)
-        sound = torch.cat([better, risen[:, None]], 1) | (self.damping < 1)
-        self._end(promise, sound, self.damping)
-
-    def _damp(self, better: Tensor, risen: Tensor | None = None) -> None:
-        """Damp blocks that a step made worse more; risen: of a joint step, whether it was taken."""
-        taken = torch.ones(len(better), dtype=torch.bool) if risen is None else risen
-        # a step that was not taken says nothing of the blocks that it would have made better
-        easier = torch.where(taken, EASIER, 1.0)[:, None].expand(better.shape)
-        own = torch.where(better, easier, HARDER)
-        common = torch.ones(len(better)) if risen is None else torch.where(risen, EASIER, HARDER)
-        factors = torch.cat([own, common[:, None]], 1)
-        self.damping = (self.damping * factors).clamp(LEAST, MOST)
+        groups = blocks[:, : here.shared.shape[1], None, None]
+        shared = torch.where(groups, there.shared, here.shared)
+        by_window = torch.where(coordinates[:, :, None], there.by_window, here.by_window)
+        by_window[:, self.packing.common_places] = shared.sum(1)
+        return Scores(
+            torch.where(blocks, there.likelihood, here.likelihood),
+            by_window,
+            shared,
+            torch.where(coordinates, there.prior, here.prior),
+            torch.where(coordinates, there.curvature, here.curvature),
+        )
 
     def _try(self, step: Tensor) -> tuple[dict[str, Tensor], Scores, Tensor]:
         """Return the place a step leads to, the scores there, and the log-posterior of each block."""
@@ -131,17 +150,29 @@ class Ascent:
         there = self.problem.scores(z)
         return z, there, self.problem.with_prior(there.likelihood, z)
 
+    def _learn(self, curvature: Curvature, step: Tensor, there: Scores, better: Tensor) -> None:
+        """Remember how the gradient changed along a step; better: (restart, block)."""
+        change = gradients(self.here, self.packing) - gradients(there, self.packing)
+        groups = self.packing.groups
+        each = [better[:, groups == g].all(1) for g in range(len(curvature.groups))]
+        told = told_by(curvature, step, change, torch.stack(each, 1))
+        self.steps = self.steps.followed(step, told)
+
+    def _bend(self, curvature: Curvature, step: Tensor) -> Tensor:
+        """Return step^T C step of each restart."""
+        return curvature.along(step).sum(1) + (curvature.prior * step.square()).sum(1)
+
     def _by_block(self, values: Tensor) -> Tensor:
         return by_block(values.T, self.packing, self.packing.owners)
 
-    def _end(self, promise: Tensor, sound: Tensor, damping: Tensor) -> None:
-        # half of slope times step is the gain that is left, to second order
-        stuck = (damping > STUCK).all(1, keepdim=True)
-        if bool((((promise < ENOUGH) & sound) | stuck).all()):
+    def _end(self, done: Tensor) -> None:
+        """End if all restarts are done: half of slope times step is the gain that is left, to second order."""
+        stuck = (self.damping > STUCK).all(1)
+        if bool((done | stuck).all()):
             self.ended = (
                 "no step makes it better"
                 if bool(stuck.any())
-                else f"a further step promises less than {ENOUGH:g} nats"
+                else f"a further step promises less than {ENOUGH:g} nats for a neuron"
             )
 
     def cross(self) -> bool:
@@ -165,8 +196,8 @@ class Ascent:
             return False
         self.damping = self.damping.clone()
         self.damping[worst] = FIRST_DAMPING
-        self.curvature = self.curvature.mixed(worst, chosen)
-        self.z, self.here, self.whole = moved, self.problem.scores(moved), True
+        self.steps = self.steps.without(worst)
+        self.z, self.here = moved, self.problem.scores(moved)
         return True
 
 
@@ -175,18 +206,11 @@ def _places(packing: Packing) -> Tensor:
     return torch.where(packing.owners < 0, packing.n_blocks, packing.owners)
 
 
-def _chosen(here: Scores, there: Scores, blocks: Tensor, coordinates: Tensor) -> Scores:
-    """Return the scores there for these blocks and coordinates, (restart, ...), those here for the rest."""
-    wide = coordinates[:, :, None]
-    return Scores(
-        torch.where(blocks, there.likelihood, here.likelihood),
-        torch.where(wide, there.by_window, here.by_window),
-        torch.where(coordinates, there.prior, here.prior),
-        torch.where(coordinates, there.curvature, here.curvature),
-    )
-
-
 def _of_restarts(here: Scores, there: Scores, chosen: Tensor) -> Scores:
     """Return the scores there for these restarts, those here for the rest."""
-    one = chosen[:, None]
-    return _chosen(here, there, one.expand(here.likelihood.shape), one.expand(here.prior.shape))
+    return Scores(
+        *(
+            torch.where(chosen.reshape(-1, *[1] * (a.dim() - 1)), b, a)
+            for a, b in zip(here, there, strict=True)
+        )
+    )

@@ -99,7 +99,7 @@ def laplace(problem: Problem, z: Mapping[str, Tensor], share: float = 1.0) -> La
     bias. Where the objective is no likelihood of the model, the sandwich.
     """
     scores, packing = problem.scores(z), problem.packing
-    outer = information(scores, packing)[0]
+    outer = information(scores, packing, independent=problem.exact)[0]
     differences = _groups(packing)
     block = max(len(group) for group in _blocks(packing))
     costly = problem.is_costly(len(differences))

@@ -25,7 +25,7 @@ from eqsnn.inference.unknowns import Unknowns
 from eqsnn.maths.reach import acting_on_others
 
 CROSSED_EVERY = 6  # iterations between two recombinations of restarts
-HANDED_DAMPING = 0.1  # of steps whose curvature is that of a stage before
+HANDED_DAMPING = 0.1  # of the first step on more data
 
 
 class Walk:
@@ -83,7 +83,7 @@ class Walk:
                 if progress.stage != number:
                     progress.stage, progress.level, progress.iteration = number, 0, 0
                     progress.before, progress.level_start = dict(progress.z), dict(progress.z)
-                    progress.score = float("inf")
+                    progress.score = self.to_beat(progress)
                 self.walked = Walked()
                 status = self.run_stage(progress, self.settings.stages[number])
                 self.conclude(progress, status)
@@ -101,6 +101,18 @@ class Walk:
         else:
             settled = has_settled(progress.history, len(self.settings.stages) - 1)
         return Status.CONVERGED if settled else Status.NOT_CONVERGED
+
+    def to_beat(self, progress: Progress) -> float:
+        """Return the held-out objective that an escape likelihood at a narrower width has to beat, if one was before."""
+        before, stage = (self.settings.stages[k] for k in (progress.stage - 1, progress.stage))
+        if not (isinstance(before, Forced) and isinstance(stage, Forced)):
+            return float("inf")
+        if before.density != "escape" or stage.density != "escape":
+            return float("inf")
+        objective, values = self.objective(stage, "held_out", progress.z), self.unknowns.everything(progress.z)  # fmt: skip
+        with torch.no_grad():
+            found = torch.stack([objective(values, width) for width in before.levels])
+        return float(torch.where(torch.isfinite(found), found, torch.inf).min())
 
     def conclude(self, progress: Progress, status: Status | None) -> None:
         """Report how the stage at hand went."""
@@ -147,15 +159,15 @@ class Walk:
     def hand_down(
         self, progress: Progress, stage: Stage, level: int, objective: ForcedObjective
     ) -> None:
-        """Give second-order steps the curvature of those before, in proportion to the data, if it is of this density."""
+        """Give second-order steps the damping of those before, if they are up the likelihood of the same density."""
         before = stage if level else self.settings.stages[max(progress.stage - 1, 0)]
         there = self.objective(before, "training", progress.z) if len(progress.damping) else None
         if isinstance(there, ForcedObjective) and there.stage.density == objective.stage.density:
-            progress.curvature = objective.scale / there.scale * progress.curvature
+            progress.followed = progress.followed[:, :0]
             own = torch.full_like(progress.damping[:, :-1], HANDED_DAMPING)
             progress.damping = torch.cat([own, progress.damping[:, -1:]], 1)
         else:
-            progress.damping = progress.curvature = torch.ones(0)
+            progress.damping = progress.followed = torch.ones(0)
 
     def ascent(
         self,
@@ -171,12 +183,12 @@ class Walk:
             return None
         packing = self.unknowns.packing(progress.z, objective.kernel.acting_on_others)
         problem = Problem(self.unknowns, objective, width, packing)
-        return Ascent(problem, progress.z, progress.damping, progress.curvature)
+        return Ascent(problem, progress.z, progress.damping, progress.followed)
 
     def climb(self, progress: Progress, stage: Stage, ascent: Ascent) -> None:
         """One damped second-order step of every block of every surviving restart, or of all blocks together."""
         self.note(progress, ascent.losses, ascent.gradient)
-        ascent.step(progress.iteration)
+        ascent.step()
         progress.iteration += 1
         if ascent.ended:
             progress.iteration = stage.iterations
@@ -184,7 +196,7 @@ class Walk:
         elif progress.iteration < stage.iterations and progress.iteration % CROSSED_EVERY == 0:
             ascent.cross()
         progress.z, progress.damping = ascent.z, ascent.damping
-        progress.curvature = ascent.curvature.flat
+        progress.followed = ascent.steps.flat
         self.tell(progress, stage, float(ascent.losses.min()))
 
     def explore(

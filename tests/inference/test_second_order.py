@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import eqsnn
-from eqsnn.inference.curvature import Curvature, curvature_of, unflatten
+from eqsnn.inference.curvature import curvature_of, no_steps, told_by, unflatten
 from eqsnn.inference.problem import problem_of
 from eqsnn.inference.scoring import Packing, Scores
 from eqsnn.inference.second_order import Ascent
@@ -53,11 +53,17 @@ def packing_of(owners: list[int]) -> Packing:
     return Packing(("p",), {"p": (n,)}, {"p": torch.arange(n)}, torch.tensor(owners), blocks)
 
 
-def scores(by_window: torch.Tensor, blocks: int) -> Scores:
-    """Scores without a prior."""
-    restarts, n, _ = by_window.shape
+def scores(by_window: torch.Tensor, packing: Packing) -> Scores:
+    """Scores without a prior; the first group alone adds to those of what is common."""
+    restarts, n, windows = by_window.shape
     nothing = torch.zeros(restarts, n, dtype=by_window.dtype)
-    return Scores(torch.zeros(restarts, blocks + 1), by_window, nothing, nothing)
+    common = by_window[:, packing.common_places]
+    shared = torch.zeros(
+        restarts, len(packing.own_of_groups), common.shape[1], windows, dtype=by_window.dtype
+    )
+    shared[:, 0] = common
+    likelihood = torch.zeros(restarts, packing.n_blocks + 1)
+    return Scores(likelihood, by_window, shared, nothing, nothing)
 
 
 @pytest.fixture(scope="module")
@@ -84,71 +90,106 @@ def start_of(problem, truth, restarts=2, far=0.6, seed=0):
     }
 
 
+def parts_of(packing: Packing, vectors: torch.Tensor) -> list[torch.Tensor]:
+    """The coordinates of each group, then what is common, of (restart, coordinate)."""
+    common = packing.common_places
+    return [
+        torch.cat([vectors[:, places], vectors[:, common]], 1) for places in packing.own_of_groups
+    ]
+
+
 @given(st.integers(0, 10**6))
 @settings(max_examples=40, deadline=None)
-def test_a_bent_curvature_explains_the_change_of_the_gradient_and_stays_positive_definite(seed):
+def test_a_bent_curvature_explains_the_last_change_of_the_gradient_and_stays_positive_definite(
+    seed,
+):
     noise = torch.Generator().manual_seed(seed)
-    packing = packing_of([0, 0, 0, 1, 1])
-    draws = torch.randn(1, 5, 40, dtype=torch.float64, generator=noise)
-    start = curvature_of(scores(draws, 2), packing)
-    moved = torch.randn(1, 5, dtype=torch.float64, generator=noise)
-    change = torch.cat(
+    packing = packing_of([0, 0, 0, 1, 1, -1])
+    here = scores(torch.randn(1, 6, 40, dtype=torch.float64, generator=noise), packing)
+    start, steps = curvature_of(here, packing), no_steps(here, packing)
+    moved = torch.randn(1, 6, dtype=torch.float64, generator=noise)
+    seen = [
+        (matrix @ part[:, :, None]).squeeze(2) * (0.5 + torch.rand(1, generator=noise))
+        for matrix, part in zip(start.groups, parts_of(packing, moved), strict=True)
+    ]
+    for _ in range(2):
+        steps = steps.followed(moved, torch.cat(seen, 1))
+    bent = curvature_of(here, packing, steps)
+    for matrix, part, change in zip(bent.groups, parts_of(packing, moved), seen, strict=True):
+        torch.testing.assert_close((matrix @ part[:, :, None]).squeeze(2), change)
+        torch.testing.assert_close(matrix, matrix.transpose(1, 2))
+        assert float(torch.linalg.eigvalsh(matrix)[0, 0]) > -1e-9
+
+
+def test_a_step_that_made_a_group_worse_can_only_tell_of_more_curvature():
+    packing = packing_of([0, 0, 1])
+    start = curvature_of(scores(torch.randn(1, 3, 30, dtype=torch.float64), packing), packing)
+    moved = torch.ones(1, 3, dtype=torch.float64)
+    expected = torch.cat(
         [
-            (block @ moved[:, p, None]).squeeze(2) * (0.5 + torch.rand(1, generator=noise))
-            for p, block in zip(packing.own_places, start.blocks, strict=True)
+            (matrix @ part[:, :, None]).squeeze(2)
+            for matrix, part in zip(start.groups, parts_of(packing, moved), strict=True)
         ],
         1,
     )
-    bent = start.bent(moved, change, torch.ones(1, 2, dtype=torch.bool))
-    for p, block in zip(packing.own_places, bent.blocks, strict=True):
-        torch.testing.assert_close((block @ moved[:, p, None]).squeeze(2), change[:, p])
-        torch.testing.assert_close(block, block.transpose(1, 2))
-        assert float(torch.linalg.eigvalsh(block)[0, 0]) > 0
-
-
-def test_a_step_that_made_a_block_worse_can_only_add_curvature():
-    packing = packing_of([0, 0, 1])
-    start = curvature_of(scores(torch.randn(1, 3, 30, dtype=torch.float64), 2), packing)
-    moved = torch.ones(1, 3, dtype=torch.float64)
-    parts = zip(packing.own_places, start.blocks, strict=True)
-    expected = torch.cat([(block @ moved[:, p, None]).squeeze(2) for p, block in parts], 1)
     worse = torch.zeros(1, 2, dtype=torch.bool)
-    less, more = start.bent(moved, 0.5 * expected, worse), start.bent(moved, 2 * expected, worse)
-    assert all(torch.equal(a, b) for a, b in zip(start.blocks, less.blocks, strict=True))
-    assert not any(torch.equal(a, b) for a, b in zip(start.blocks, more.blocks, strict=True))
+    assert not told_by(start, moved, 0.5 * expected, worse).any()
+    torch.testing.assert_close(told_by(start, moved, 2 * expected, worse), 2 * expected)
+    torch.testing.assert_close(told_by(start, moved, 0.5 * expected, ~worse), 0.5 * expected)
 
 
-def test_what_is_saved_of_a_curvature_gives_it_back():
+def test_what_is_saved_of_the_last_steps_gives_them_back():
     packing = packing_of([0, 1, 0, 1, 1, -1])
-    found = curvature_of(scores(torch.randn(3, 6, 30, dtype=torch.float64), 2), packing)
-    again = unflatten(found.flat, packing)
-    assert isinstance(again, Curvature)
-    assert all(torch.equal(a, b) for a, b in zip(found.blocks, again.blocks, strict=True))
+    here = scores(torch.randn(3, 6, 30, dtype=torch.float64), packing)
+    steps = no_steps(here, packing)
+    for _ in range(6):
+        moved, changed = (torch.randn_like(part[:, 0]) for part in steps)
+        steps = steps.followed(moved, changed)
+    again = unflatten(steps.flat, here, packing)
+    assert all(torch.equal(a, b) for a, b in zip(steps, again, strict=True))
 
 
 def test_a_joint_step_of_a_quadratic_with_independent_scores_is_that_of_newton():
     packing = packing_of([0, 0, 1, -1])
     noise = torch.Generator().manual_seed(3)
-    mixing = torch.tril(torch.ones(4, 4, dtype=torch.float64))
-    mixing[2, :2] = 0  # blocks do not act on each other
-    draws = 0.05 * mixing @ torch.randn(1, 4, 4000, dtype=torch.float64, generator=noise)
-    here = scores(draws, 2)
-    centred = here.by_window - here.by_window.mean(2, keepdim=True)
-    matrix = (centred @ centred.transpose(1, 2))[0]
-    matrix[:2, 2] = matrix[2, :2] = 0
-    expected = torch.linalg.solve(
-        matrix + 1e-3 * torch.eye(4, dtype=torch.float64), here.gradient[0]
-    )
-    step = curvature_of(here, packing).joint_step(here, torch.zeros(1, 3))
+    own = 0.05 * torch.randn(2, 3, 4000, dtype=torch.float64, generator=noise)
+    by_window = torch.stack([own[0, 0], own[0, 1] - own[0, 0], own[1, 0], own[0, 2] + own[1, 2]])[None]  # fmt: skip
+    shared = torch.stack([own[0, 2] + own[0, 0], own[1, 2] - 2 * own[1, 0]])
+    by_window[0, 3] = shared.sum(0)
+    nothing = torch.zeros(1, 4, dtype=torch.float64)
+    here = Scores(torch.zeros(1, 3), by_window, shared[None, :, None], nothing, nothing)
+    matrix = 1e-3 * torch.eye(4, dtype=torch.float64)
+    for places, common in zip(packing.own_of_groups, shared, strict=True):
+        part = torch.cat([by_window[0, places], common[None]])
+        part = part - part.mean(1, keepdim=True)
+        each = torch.cat([places, torch.tensor([3])])
+        matrix[each[:, None], each] += part @ part.T
+    expected = torch.linalg.solve(matrix, here.gradient[0])
+    step = curvature_of(here, packing).joint_step(here.gradient, torch.zeros(1, 3))
     torch.testing.assert_close(step[0], expected, rtol=1e-6, atol=1e-9)
+
+
+def test_what_groups_of_neurons_add_to_common_scores_is_their_gradient(problem):
+    problem, truth = problem
+    z = start_of(problem, truth, restarts=2)
+    found, packing = problem.scores(z), problem.packing
+    common = packing.common_places
+    torch.testing.assert_close(found.shared.sum(1), found.by_window[:, common])
+    step = 1e-4
+    for k, place in enumerate(common.tolist()):
+        one = torch.zeros(packing.size, 2, dtype=torch.float64)
+        one[place] = step
+        above, below = (problem.posterior(packing.add(z, sign * one)) for sign in (1, -1))
+        slopes = ((above - below) / (2 * step))[:, :-1]
+        torch.testing.assert_close(found.shared[:, :, k].sum(2), slopes, rtol=1e-3, atol=1e-3)
 
 
 def test_no_step_makes_any_restart_worse_and_together_they_come_near_the_truth(problem):
     problem, truth = problem
     ascent = Ascent(problem, start_of(problem, truth))
     reached = [ascent.posterior.sum(1)]
-    for number in range(30):
-        ascent.step(number)
+    for _ in range(30):
+        ascent.step()
         reached.append(ascent.posterior.sum(1))
         torch.testing.assert_close(ascent.posterior, problem.posterior(ascent.z))
         if ascent.ended:
@@ -162,14 +203,14 @@ def test_steps_go_on_from_what_was_saved_as_if_they_had_not_been_interrupted(pro
     problem, truth = problem
     z = start_of(problem, truth, restarts=1)
     whole = Ascent(problem, z)
-    for number in range(5):
-        whole.step(number)
+    for _ in range(5):
+        whole.step()
     first = Ascent(problem, z)
-    for number in range(2):
-        first.step(number)
-    second = Ascent(problem, first.z, first.damping, first.curvature.flat)
-    for number in range(2, 5):
-        second.step(number)
+    for _ in range(2):
+        first.step()
+    second = Ascent(problem, first.z, first.damping, first.steps.flat)
+    for _ in range(2, 5):
+        second.step()
     for name in z:
         torch.testing.assert_close(whole.z[name], second.z[name])
 
