@@ -111,11 +111,13 @@ def _bootstrap(found: Bootstrap, estimates: Mapping[str, Estimate]) -> list[Part
             cells += [Cell("one for each"), Cell("one for each")]
             panels.append(_panel(e, std, low, high, f"bootstrap{k}"))
         else:
-            own = float(std[here][0])
-            ends = (_at(e.low, ()), _at(e.high, ()))
+            own = middle(std[here])
+            first, last = (
+                math.nan if end is None else middle(end[here]) for end in (e.low, e.high)
+            )
             cells += [
-                Cell(_stated(*ends, own)),
-                Cell(_stated(float(low[here][0]), float(high[here][0]), own)),
+                Cell(_stated(first, last, own)),
+                Cell(_stated(middle(low[here]), middle(high[here]), own)),
             ]
         rows.append(tuple(cells))
     how = {

@@ -15,7 +15,7 @@ from eqsnn.inference.bootstrap import read_bootstrap
 from eqsnn.inference.profile import Profile, read_profile
 from eqsnn.report.doubts import Doubts, doubts_of
 from eqsnn.report.fit_page import fit_page
-from eqsnn.report.numbers import between, number
+from eqsnn.report.numbers import NOTHING, between, number
 from eqsnn.report.parts import render
 from tests.report.conftest import Made, run_in
 from tests.report.test_page import SECTIONS, parsed, rows, said, section
@@ -98,6 +98,21 @@ def test_a_bootstrap_shows_its_errors_beside_the_stated_ones(asked, page):
     low, high = (float(end[0]) for end in found.interval["cells.tau_m"])
     assert shown["cells.tau_m"][4] == between(low, high, float(found.std["cells.tau_m"][0]))
     assert "4 replicates, windows of the targets drawn again" in said(section(page, "doubts"))
+
+
+def test_a_network_with_one_synapse_or_none_has_its_interval_or_a_dash(asked):
+    fit, found = eqsnn.read_fit(asked), read_bootstrap(asked)
+    name = "cells->cells.w"
+    low, high = (end[0, 1] for end in fit.interval[name])
+    for there, stated in (([0, 1], between(low, high, 1.0)), (None, NOTHING)):
+        values = np.full_like(found.values[name], np.nan)
+        if there is not None:
+            values[:, there[0], there[1]] = [-1.0, 1.0, -1.0, 1.0]
+        own = replace(found, values={**found.values, name: values})
+        tree = parsed(render(fit_page(fit, doubts=Doubts(bootstrap=own))))
+        cells = rows(section(tree, "doubts"), "Bootstrap")[name]
+        assert cells[3] == stated
+        assert cells[4] == (between(-1.0, 1.0, 1.0) if there else NOTHING)
 
 
 def test_what_was_saved_is_read_back(asked, tmp_path):
