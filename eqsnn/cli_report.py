@@ -16,6 +16,7 @@ from eqsnn.inference.result import read_fit
 from eqsnn.quantities import seconds
 from eqsnn.report import plots
 from eqsnn.report.compare_page import compare_page
+from eqsnn.report.doubts import doubts_of
 from eqsnn.report.findings import Against, Choices, run_against, targets_of
 from eqsnn.report.fit_page import fit_page
 from eqsnn.report.parts import render
@@ -65,6 +66,8 @@ def run_report(arguments: argparse.Namespace) -> int:
         arguments.seed, seconds(arguments.tau), seconds(arguments.bin), arguments.modules
     )
     targets, source, notes = targets_of(fit, arguments.targets)
+    doubts, left_out = doubts_of(fit, arguments.fit)
+    notes = [*notes, *left_out]
     against = None if targets is None else run_against(fit, targets, choices, source)
     test: Against | None = None
     if arguments.test is not None:
@@ -75,6 +78,7 @@ def run_report(arguments: argparse.Namespace) -> int:
         fit,
         against=against,
         test=test,
+        doubts=doubts,
         notes=notes,
         choices=choices,
         command=_command(),

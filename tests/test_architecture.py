@@ -30,6 +30,8 @@ LAYERS = (
     "cli_data",
     "cli_export",
     "cli_report",
+    "cli_model",
+    "cli_fit",
     "cli",
     "__main__",
 )
@@ -52,7 +54,7 @@ FENCES = {
     "matplotlib": ("report/",),
     "jinja2": ("report/",),
     "markupsafe": ("report/",),
-    "rich": ("cli.py", "cli_uncertainty.py"),
+    "rich": ("cli_fit.py", "cli_uncertainty.py"),
     # of optional libraries, loaded by eqsnn/formats/optional.py when a file asks for them
     "neo": (),
     "pynapple": (),

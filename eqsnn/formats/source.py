@@ -8,8 +8,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from eqsnn.errors import InputError
 from eqsnn.language.units import UnknownUnit, describe, parse_unit
-from eqsnn.simulation.gaps import EVERY, checked_gaps, within
-from eqsnn.simulation.recording import GRID_SLACK, Recording
+from eqsnn.simulation.gaps import EVERY, checked_gaps, contradicting
+from eqsnn.simulation.recording import Recording
 from eqsnn.simulation.recording_file import DEFAULT_DT
 
 Array = NDArray[np.float64]
@@ -134,11 +134,9 @@ def recording_of(source: Source, dt: float | None = None) -> tuple[Recording, tu
     gaps = _gaps_from_zero(source, duration)
     starts = source.starts[source.trial_ids] if len(source.trial_ids) else np.zeros(0)
     times = source.spike_times - starts
-    ids = source.unit_ids, source.trial_ids
     outside = (times < -ROUNDING) | (times > duration + ROUNDING)
     times = np.clip(times, 0.0, duration)
-    slack = GRID_SLACK * own_dt
-    hidden = within(gaps, times, *ids, first=slack, last=-slack) & ~outside
+    hidden = contradicting(gaps, times, source.unit_ids, source.trial_ids, own_dt) & ~outside
     if outside.any():
         first = source.spike_times[outside][0]
         notes.append(

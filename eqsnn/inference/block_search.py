@@ -5,7 +5,6 @@ candidate holds a candidate of every block, so dividing the network costs nothin
 far fewer candidates than one over all.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from eqsnn.inference.gradient_free import Optimiser, optimiser_of
+from eqsnn.inference.gradient_free import Optimiser, optimiser_of, with_free
 from eqsnn.inference.scoring import Packing, by_block
 from eqsnn.inference.stages import GradientFree
 from eqsnn.inference.state import Progress
@@ -25,8 +24,9 @@ CROSSED_EVERY = 24  # generations between two recombinations of restarts
 
 @dataclass(slots=True)
 class Part:
-    """A search over some places of the vector of coordinates."""
+    """A search over some places of the vector of coordinates; block: whose they are, None for what is common to several."""
 
+    block: int | None
     places: NDArray[np.int64]
     optimiser: Optimiser
     asked: Array
@@ -38,17 +38,20 @@ class BlockSearches:
     Each restart has an incumbent, the best of every block so far, which is simulated anew in every generation, because
     its loss changes with what is common to several blocks. Every CROSSED_EVERY generations the worst restart becomes the
     best of every block of all. Losses that `tell` takes are (restart, candidate, block), the incumbent first.
+    chosen: the neurons whose losses count, bool (neuron,); a block without anything free is not searched.
     """
 
     def __init__(
-        self, progress: Progress, stage: GradientFree, seed: int, packing: Packing
+        self, progress: Progress, stage: GradientFree, seed: int, packing: Packing, chosen: Tensor
     ) -> None:
         self.number, self.packing, self.stage = progress.stage, packing, stage
+        self.chosen = chosen
         self.before = dict(progress.before)
         self.best = packing.vector(self.before).T.numpy().astype(float)
         restarts = len(self.best)
         self.block_loss = np.full((restarts, packing.n_blocks), np.inf)
-        self.blocks = [places.numpy() for places in packing.own_places]
+        own = enumerate(packing.own_places)
+        self.blocks = {block: places.numpy() for block, places in own if len(places)}
         self.common = packing.common_places.numpy()
         self.rngs = [
             np.random.default_rng((seed, progress.stage, n)) for n in progress.alive.tolist()
@@ -61,13 +64,14 @@ class BlockSearches:
 
     @property
     def best_loss(self) -> Array:
-        """Loss of each incumbent, the mean over neurons, (restart,)."""
-        return self.block_loss.sum(1) / len(self.packing.blocks)
+        """Loss of each incumbent, the mean over chosen neurons, (restart,)."""
+        return self.block_loss.sum(1) / int(self.chosen.sum())
 
     @property
     def together(self) -> bool:
         """Whether this generation searches what is common to several blocks."""
-        return len(self.common) > 0 and self.generation % COMMON_EVERY == COMMON_EVERY - 1
+        turn = self.generation % COMMON_EVERY == COMMON_EVERY - 1
+        return len(self.common) > 0 and (turn or not self.blocks)
 
     def ask(self) -> dict[str, Tensor]:
         """Return the incumbents and the next candidates, the last dimension (restart, candidate), the latter fastest."""
@@ -76,7 +80,7 @@ class BlockSearches:
             for part in self._active(parts):
                 part.asked = part.optimiser.ask()
                 asked[restart, 1:, part.places] = part.asked.T
-        return self._named(asked.reshape(-1, asked.shape[-1]))
+        return with_free(self.packing, self.before, asked)
 
     def tell(self, losses: Array) -> None:
         """Take the losses of the candidates asked last, (restart, candidate, block)."""
@@ -84,16 +88,14 @@ class BlockSearches:
         known = np.where(np.isnan(known), np.nanmax(known, initial=0.0) + 1.0, known)
         self.block_loss = known[:, 0].copy()
         for restart, parts in enumerate(self.parts):
-            for block, part in enumerate(self._active(parts)):
-                own = known[restart, 1:].sum(1) if self.together else known[restart, 1:, block]
+            for part in self._active(parts):
+                # what is common to several blocks is worth what it does to all of them
+                whose = slice(part.block, None if part.block is None else part.block + 1)
+                own = known[restart, 1:, whose].sum(1)
                 place = int(own.argmin())
-                now = self.block_loss[restart]
-                if own[place] < (now.sum() if self.together else now[block]):
+                if own[place] < self.block_loss[restart, whose].sum():
                     self.best[restart, part.places] = part.asked[place]
-                    if self.together:
-                        self.block_loss[restart] = known[restart, 1 + place]
-                    else:
-                        self.block_loss[restart, block] = own[place]
+                    self.block_loss[restart, whose] = known[restart, 1 + place, whose]
                 part.optimiser.tell(part.asked, own)
         self.generation += 1
         if self.generation % CROSSED_EVERY == 0:
@@ -101,46 +103,38 @@ class BlockSearches:
 
     def found(self) -> dict[str, Tensor]:
         """Return the incumbents."""
-        return self._named(self.best)
+        return with_free(self.packing, self.before, self.best[:, None])
 
     def losses_of(self, found: Tensor) -> Array:
         """Return what `tell` takes from the losses of neurons, (neuron, lane)."""
-        losses = by_block(found, self.packing, self.packing.blocks)[:, :-1].numpy().astype(float)
+        counted = torch.where(self.chosen[:, None], found, torch.zeros_like(found))
+        losses = by_block(counted, self.packing, self.packing.blocks)[:, :-1].numpy().astype(float)
         return losses.reshape(len(self.best), -1, losses.shape[1])
 
     def _active(self, parts: list[Part]) -> list[Part]:
-        return parts[len(self.blocks) :] if self.together else parts[: len(self.blocks)]
+        return [part for part in parts if (part.block is None) == self.together]
 
     def _begin(self, restart: int) -> list[Part]:
         """Return new searches of a restart, one for each block and one for what is common, if anything is."""
-        everything = [*self.blocks, self.common] if len(self.common) else self.blocks
+        everything = {**self.blocks, None: self.common} if len(self.common) else self.blocks
         return [
-            Part(places, optimiser_of(self.best[restart, places], self.stage, self.rngs[restart]), np.zeros(0))
-            for places in everything
+            Part(block, places, optimiser_of(self.best[restart, places], self.stage, self.rngs[restart]), np.zeros(0))
+            for block, places in everything.items()
         ]  # fmt: skip
 
     def _cross(self) -> None:
         """Put the best of every block together in place of the worst restart, if they come from several."""
         total = self.block_loss.sum(1)
         best, worst = int(total.argmin()), int(total.argmax())
-        donors = self.block_loss.argmin(0)
+        donors = self.block_loss[:, list(self.blocks)].argmin(0)
         if len(total) < 2 or (donors == best).all():
             return
-        mixed = self.best[best].copy()
-        for places, donor in zip(self.blocks, donors, strict=True):
+        mixed, losses = self.best[best].copy(), self.block_loss[best].copy()
+        for (block, places), donor in zip(self.blocks.items(), donors, strict=True):
             mixed[places] = self.best[donor, places]
-        self.best[worst] = mixed
-        self.block_loss[worst] = self.block_loss.min(0)
+            losses[block] = self.block_loss[donor, block]
+        self.best[worst], self.block_loss[worst] = mixed, losses
         self.parts[worst] = self._begin(worst)
-
-    def _named(self, flat: Array) -> dict[str, Tensor]:
-        """Return parameters, (..., lane), from the free coordinates of lanes, (lane, coordinate)."""
-        each = len(flat) // len(self.best)
-        lanes: Mapping[str, Tensor] = {
-            n: z.repeat_interleave(each, -1) for n, z in self.before.items()
-        }
-        step = torch.from_numpy(flat.T.copy()) - self.packing.vector(lanes)
-        return self.packing.add(lanes, step)
 
 
 __all__ = ["BlockSearches"]

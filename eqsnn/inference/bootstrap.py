@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Mapping
 from copy import copy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from eqsnn.errors import InputError
-from eqsnn.files import write_arrays, write_text
+from eqsnn.files import read_arrays, write_arrays, write_text
 from eqsnn.inference.lanes import OWN_NOISE
 from eqsnn.inference.maximise import maximise
 from eqsnn.inference.problem import Problem, problem_of
@@ -25,12 +25,16 @@ Count = Callable[[int, int], None]  # replicates done, in all
 
 @dataclass(frozen=True, slots=True)
 class Bootstrap:
-    """Estimates of every unknown, (replicate, ...), in the units of the file; nan where a synapse does not exist."""
+    """Estimates of every unknown, (replicate, ...), in the units of the file; nan where a synapse does not exist.
+
+    fitted: what the fit had found, from which every replicate was fitted; empty in files of earlier versions.
+    """
 
     values: Mapping[str, NDArray[np.float64]]
     units: Mapping[str, str]
     kind: str
     wanted: int
+    fitted: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
 
     @property
     def done(self) -> int:
@@ -69,12 +73,33 @@ class Bootstrap:
                 "std": _listed(self.std[name]),
                 "low": _listed(low),
                 "high": _listed(high),
+                **({"fitted": _listed(self.fitted[name])} if name in self.fitted else {}),
             }
             for name, (low, high) in self.interval.items()
         }
-        whole = {"kind": self.kind, "replicates": self.done, "parameters": told}
+        whole = {
+            "kind": self.kind, "replicates": self.done, "wanted": self.wanted, "parameters": told,
+        }  # fmt: skip
         write_text(folder / "bootstrap.json", json.dumps(whole, indent=2) + "\n")
         return folder / "bootstrap.json"
+
+
+def read_bootstrap(folder: Path) -> Bootstrap:
+    """Read what `Bootstrap.save` wrote. Raises InputError if the folder holds something else."""
+    path = folder / "bootstrap.json"
+    values = read_arrays(folder / "bootstrap.npz")
+    try:
+        told = json.loads(path.read_text(encoding="utf-8"))
+        entries = told["parameters"]
+        return Bootstrap(
+            {name: values[name] for name in entries},
+            {name: entry["unit"] for name, entry in entries.items()},
+            told["kind"],
+            told.get("wanted", told["replicates"]),
+            {n: np.asarray(e["fitted"], float) for n, e in entries.items() if "fitted" in e},
+        )
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise InputError(f"{path}: is nothing that `eqsnn bootstrap` wrote ({error})") from None
 
 
 def bootstrap(
@@ -100,6 +125,12 @@ def bootstrap(
     exists = problem.packing.add(
         {m: torch.zeros_like(v) for m, v in z.items()}, torch.ones(problem.packing.size, 1).to(next(iter(z.values())))
     )  # fmt: skip
+
+    def in_units(at: Mapping[str, Tensor]) -> dict[str, NDArray[np.float64]]:
+        values = problem.values(at)
+        there = {n: torch.where(exists[n] > 0, values[n], torch.nan)[..., 0] for n in scale}
+        return {name: value.numpy() / scale[name] for name, value in there.items()}
+
     found: dict[str, list[NDArray]] = {name: [] for name in problem.unknown}
     rng = np.random.default_rng(seed)
     try:
@@ -110,10 +141,8 @@ def bootstrap(
                 else _redrawn(problem, rng)
             )
             best, _ = maximise(other, z)
-            values = problem.values(best)
-            for name, kept in found.items():
-                value = torch.where(exists[name] > 0, values[name], torch.nan)[..., 0]
-                kept.append(value.numpy() / scale[name])
+            for name, value in in_units(best).items():
+                found[name].append(value)
             if count is not None:
                 count(k + 1, n)
     except KeyboardInterrupt:
@@ -122,7 +151,8 @@ def bootstrap(
             raise
         found = {name: kept[:done] for name, kept in found.items()}
     units = {name: p.unit.name for name, p in problem.unknown.items()}
-    return Bootstrap({name: np.stack(kept) for name, kept in found.items()}, units, chosen, n)
+    values = {name: np.stack(kept) for name, kept in found.items()}
+    return Bootstrap(values, units, chosen, n, in_units(z))
 
 
 def _simulated(problem: Problem, z: Mapping[str, Tensor], seed: int) -> Problem:

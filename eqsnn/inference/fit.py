@@ -21,7 +21,7 @@ from eqsnn.inference.coordinates import Coordinate, coordinate_of
 from eqsnn.inference.data import prepare
 from eqsnn.inference.optimisers import adam_init
 from eqsnn.inference.settings import Report, Settings, Status
-from eqsnn.inference.stages import Forced, Free, GradientFree
+from eqsnn.inference.stages import Forced, Free
 from eqsnn.inference.state import Progress, StageReport, load_progress, save_progress
 from eqsnn.inference.subset import checked_units, note_of, without_influence
 from eqsnn.inference.unknowns import Unknowns
@@ -92,7 +92,7 @@ def search(
     if not len(recording.spike_times):
         raise InputError("the targets hold no spikes, so nothing can be learned from them")
     if settings.units:
-        _check_units(settings, recording)
+        checked_units(settings.units, recording)
     coordinates = {name: coordinate_of(parameter) for name, parameter in unknown.items()}
     rng = np.random.default_rng(settings.seed)
     known = {
@@ -145,15 +145,6 @@ def search(
         reports=tuple(progress.reports),
         held={name: entries.numpy() for name, entries in (held or {}).items()},
     )
-
-
-def _check_units(settings: Settings, recording: Recording) -> None:
-    checked_units(settings.units, recording)
-    if any(isinstance(stage, GradientFree) for stage in settings.stages):
-        raise InputError(
-            "a search without gradients moves every value, so it cannot fit some units only; leave `units` out, or use "
-            "an optimiser with gradients"
-        )
 
 
 @contextmanager

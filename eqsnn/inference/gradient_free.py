@@ -5,7 +5,6 @@ Each restart has a search of its own, begun at its start; the candidates of all 
 
 import importlib
 from collections.abc import Callable, Mapping
-from math import prod
 from types import ModuleType
 from typing import Protocol
 
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from eqsnn.errors import InputError
+from eqsnn.inference.scoring import Packing
 from eqsnn.inference.stages import GradientFree
 from eqsnn.inference.state import Progress
 
@@ -116,17 +116,18 @@ def _package() -> ModuleType:
 
 
 class Searches:
-    """The searches of all surviving restarts in a stage.
+    """The searches of all surviving restarts in a stage, over all that is free.
 
     They hold nothing that their seed and the losses they were told do not determine, and a checkpoint holds those:
     a resumed search asks for the same candidates again and is told what they were worth, without simulating them.
     """
 
-    def __init__(self, progress: Progress, stage: GradientFree, seed: int) -> None:
-        self.number = progress.stage
-        self.shapes = {name: tuple(z.shape[:-1]) for name, z in progress.before.items()}
-        self.dtype = next(iter(progress.before.values())).dtype
-        self.best = _flat(progress.before)
+    def __init__(
+        self, progress: Progress, stage: GradientFree, seed: int, packing: Packing
+    ) -> None:
+        self.number, self.packing = progress.stage, packing
+        self.before = dict(progress.before)
+        self.best = packing.vector(self.before).T.numpy().astype(float)
         self.start: NDArray | None = self.best.copy()
         self.best_loss: NDArray[np.float64] = np.full(len(self.best), np.inf)
         self.optimisers = [
@@ -143,7 +144,7 @@ class Searches:
         if self.start is not None:
             # nothing worse than its start is ever returned
             self.asked[:, 0], self.start = self.start, None
-        return self._named(self.asked.reshape(-1, self.asked.shape[-1]))
+        return with_free(self.packing, self.before, self.asked)
 
     def tell(self, losses: NDArray[np.float64]) -> None:
         """Take the losses of the candidates asked last, (restart, candidate)."""
@@ -159,26 +160,23 @@ class Searches:
 
     def found(self) -> dict[str, Tensor]:
         """Return the best coordinates of each restart so far."""
-        return self._named(self.best)
+        return with_free(self.packing, self.before, self.best[:, None])
 
     def losses_of(self, found: Tensor) -> NDArray[np.float64]:
         """Return losses by restart and candidate from those by lane."""
         return found.numpy().astype(float).reshape(len(self.optimisers), -1)
 
-    def _named(self, flat: NDArray[np.float64]) -> dict[str, Tensor]:
-        """Split (lane, coordinate) into parameters, (..., lane)."""
-        named, begin = {}, 0
-        for name, shape in self.shapes.items():
-            end = begin + prod(shape)
-            part = flat[:, begin:end].T.reshape(*shape, len(flat))
-            named[name] = torch.from_numpy(part.copy()).to(self.dtype)
-            begin = end
-        return named
 
+def with_free(
+    packing: Packing, before: Mapping[str, Tensor], free: NDArray[np.float64]
+) -> dict[str, Tensor]:
+    """Return coordinates by name whose free entries are (restart, candidate, coordinate), and all others as `before`.
 
-def _flat(z: Mapping[str, Tensor]) -> NDArray[np.float64]:
-    parts = [value.numpy().astype(float).reshape(-1, value.shape[-1]) for value in z.values()]
-    return np.concatenate(parts).T.copy()
+    The last dimension of before is the restart, that of the result (restart, candidate), the latter fastest.
+    """
+    lanes = {n: z.repeat_interleave(free.shape[1], -1) for n, z in before.items()}
+    wanted = torch.from_numpy(free.reshape(-1, free.shape[-1]).T.copy())
+    return packing.add(lanes, wanted - packing.vector(lanes))
 
 
 class Searching(Protocol):

@@ -51,12 +51,11 @@ class FreeObjective:
                 'the exact gradient needs all neurons observed and fitted; use gradient="surrogate" for data with gaps '
                 "or for some of the units"
             )
-        if stage.guided and (data.masked or data.units):
-            raise InputError(
-                "a guided stage needs all neurons observed and fitted; leave `guided` out"
-            )
-        running = guided_program if stage.guided else free_program
-        make = partly_forced_program if data.units else running
+        if stage.guided and data.masked:
+            raise InputError("a guided stage needs all neurons observed; leave `guided` out")
+        # guided neurons follow each other's observed spikes anyway, whichever of them count
+        alone = partly_forced_program if data.units else free_program
+        make = guided_program if stage.guided else alone
         program = (
             exact_program(data.model, known=data.known)
             if self.timed

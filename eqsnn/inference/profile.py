@@ -20,6 +20,7 @@ from eqsnn.simulation.parameters import matching
 
 CROSSING = 2.706  # 90 % quantile of chi-squared with one degree of freedom
 REACH = 2.5  # standard errors on each side
+MAYBE_NAN = ("low", "high", "fitted")  # which JSON cannot write
 WIDENINGS = 3  # doublings of the reach, if the likelihood has not fallen far enough
 
 
@@ -28,6 +29,7 @@ class Profile:
     """Twice the loss of log-likelihood at values of one parameter, in the unit of the file.
 
     low, high: of the 90 % interval; nan on a side where the data set no limit within the reach. best: the maximum.
+    fitted: what the fit had found, near which the maximum was looked for; nan in files of earlier versions.
     """
 
     name: str
@@ -39,6 +41,7 @@ class Profile:
     low: float
     high: float
     source: str
+    fitted: float = math.nan
 
     @property
     def title(self) -> str:
@@ -59,9 +62,20 @@ class Profile:
             "values": self.values.tolist(),
             "twice_loss": self.twice_loss.tolist(),
         }
-        told |= {n: told[n] if math.isfinite(told[n]) else None for n in ("low", "high")}
+        told |= {n: told[n] if math.isfinite(told[n]) else None for n in MAYBE_NAN}
         write_text(path, json.dumps(told, indent=2) + "\n")
         return path
+
+
+def read_profile(path: Path) -> Profile:
+    """Read what `Profile.save` wrote. Raises InputError if it is something else."""
+    try:
+        told = json.loads(path.read_text(encoding="utf-8"))
+        ends = {n: math.nan if told.get(n) is None else float(told[n]) for n in MAYBE_NAN}
+        arrays = {n: np.asarray(told[n], float) for n in ("values", "twice_loss")}
+        return Profile(**told | ends | arrays | {"index": tuple(told["index"])})
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise InputError(f"{path}: is no profile that `eqsnn profile` wrote ({error})") from None
 
 
 def profile(
@@ -110,7 +124,7 @@ def profile(
     return Profile(
         full, index if problem.packing.shapes[full] != (1,) else (), problem.unknown[full].unit.name,
         values, loss, float(value(torch.tensor(centre))), low, high,
-        "posterior" if problem.stage.prior else "likelihood",
+        "posterior" if problem.stage.prior else "likelihood", float(value(problem.packing.vector(z)[k, 0])),
     )  # fmt: skip
 
 

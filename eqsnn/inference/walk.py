@@ -222,13 +222,13 @@ class Walk:
         self, progress: Progress, stage: GradientFree, objective: ForcedObjective | FreeObjective
     ) -> Searches | BlockSearches:
         """Return the searches of a stage: one for each block if these do not act on each other."""
+        seed = self.settings.seed
         if isinstance(objective, ForcedObjective) or not objective.by_blocks:
-            return Searches(progress, stage, self.settings.seed)
+            return Searches(progress, stage, seed, self.unknowns.packing(progress.z, frozenset()))
         model = self.unknowns.model
         across = acting_on_others(forced_program(model, known=self.training.known))
-        return BlockSearches(
-            progress, stage, self.settings.seed, self.unknowns.packing(progress.z, across)
-        )
+        packing = self.unknowns.packing(progress.z, across)
+        return BlockSearches(progress, stage, seed, packing, self.training.chosen)
 
     def descend(
         self,

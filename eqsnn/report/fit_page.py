@@ -8,6 +8,8 @@ from eqsnn.analysis.recovery import weight_error
 from eqsnn.inference.provenance import Source
 from eqsnn.inference.result import Fit
 from eqsnn.inference.settings import Status
+from eqsnn.report.doubt_section import doubt_section
+from eqsnn.report.doubts import Doubts
 from eqsnn.report.equations import blocks_of
 from eqsnn.report.estimates import estimates_of
 from eqsnn.report.findings import Against, Choices
@@ -42,6 +44,7 @@ def fit_page(
     *,
     against: Against | None = None,
     test: Against | None = None,
+    doubts: Doubts | None = None,
     notes: Sequence[str] = (),
     choices: Choices | None = None,
     command: str = "",
@@ -50,12 +53,15 @@ def fit_page(
     """Return the page of a fit.
 
     against: its targets with a run of the fitted model, None where they are not at hand; test: the same with spikes that
-    the fit has not seen. notes: what to say first besides the fit's own warnings. command, made: of the report itself.
+    the fit has not seen. doubts: profiles and a bootstrap of the fit. notes: what to say first besides the fit's own
+    warnings. command, made: of the report itself.
     """
     choices = choices or Choices()
-    sections = [_first(fit, against, notes), _model(fit), parameter_section(fit), open_section(fit), _convergence(fit)]  # fmt: skip
-    recovered = recovery_section(fit)
-    sections += [recovered] if recovered is not None else []
+    every = [
+        _first(fit, against, notes), _model(fit), parameter_section(fit), open_section(fit),
+        doubt_section(fit, doubts or Doubts()), _convergence(fit), recovery_section(fit),
+    ]  # fmt: skip
+    sections = [section for section in every if section is not None]
     if against is not None:
         sections += spike_sections(against.recording, against.run, against.found, ("target", "model"), choices.bin_s)  # fmt: skip
     sections.append(_held_out(fit, test))

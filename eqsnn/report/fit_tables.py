@@ -36,10 +36,10 @@ SCORES = {
 }  # fmt: skip
 
 
-def name_cell(name: str) -> Cell:
-    """Return a parameter's symbol, typeset, and its full name."""
+def name_cell(name: str, shown: str = "") -> Cell:
+    """Return a parameter's symbol, typeset, and its full name, or what else is to be shown of it."""
     symbol = mathematics.math(mathematics.name(name.rsplit(".", 1)[-1]), block=False)
-    return Cell(name, math=Markup(symbol), is_code=True)
+    return Cell(shown or name, math=Markup(symbol), is_code=True)
 
 
 def parameter_table(estimates: list[Estimate]) -> Table:

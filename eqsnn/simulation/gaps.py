@@ -12,7 +12,7 @@ from eqsnn.errors import InputError
 
 Array = NDArray[np.float64]
 EVERY = -1
-SLACK = 1e-3  # of a step: how far rounding may push an end of a gap beyond the edge of a step
+SLACK = 1e-3  # of a step: how far rounding may push an end of a gap, or a spike at it, beyond the edge of a step
 
 
 def checked_gaps(gaps: ArrayLike, duration: float, n_units: int, n_trials: int) -> Array:
@@ -66,6 +66,13 @@ def within(
         here &= (trial == EVERY) | (trials == trial)
         found |= here & ((unit == EVERY) | (units == unit))
     return found
+
+
+def contradicting(
+    gaps: Array, times: Array, units: NDArray[np.int64], trials: NDArray[np.int64], dt: float
+) -> NDArray[np.bool_]:
+    """Return which spikes were seen while nobody observed, bool (spike,); at the ends of a gap rounding of steps is forgiven."""
+    return within(gaps, times, units, trials, first=SLACK * dt, last=-SLACK * dt)
 
 
 def seen_steps(gaps: Array, shape: tuple[int, int, int], dt: float) -> NDArray[np.bool_]:

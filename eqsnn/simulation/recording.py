@@ -12,6 +12,7 @@ from eqsnn.errors import InputError
 from eqsnn.files import write_arrays
 from eqsnn.simulation.gaps import (
     checked_gaps,
+    contradicting,
     cut_gaps,
     never_recorded,
     observed_seconds,
@@ -76,8 +77,7 @@ class Recording:
         _require_ids("unit_ids", units, self.n_units)
         _require_ids("trial_ids", trials, self.n_trials)
         gaps = checked_gaps(self.gaps, self.duration, self.n_units, self.n_trials)
-        slack = GRID_SLACK * self.dt
-        unseen = np.flatnonzero(within(gaps, times, units, trials, first=slack, last=-slack))
+        unseen = np.flatnonzero(contradicting(gaps, times, units, trials, self.dt))
         if len(unseen):
             first = unseen[0]
             raise InputError(

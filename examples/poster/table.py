@@ -65,24 +65,16 @@ def f1(scores: Scores) -> float:
     return float(np.mean(scores["fitted"]["f1"]))
 
 
-NMF = {
-    e: Row(
-        "NMF score of the modules",
-        lambda s: s["nmf"]["score"],
-        0.95 if e == "A" else 0.90,
-        below=False,
-    )
-    for e in EXPERIMENTS
-}
-PSTH = {
-    e: Row(
-        "PSTH correlation / ceiling",
-        lambda s: s["psth_score"],
-        0.97 if e == "A" else 0.95,
-        below=False,
-    )
-    for e in EXPERIMENTS
-}
+def least(what: str) -> Callable[[Scores], float]:
+    """Return the least correlation of activations, one of `states` of the scores."""
+    return lambda s: min(s["states"][what])
+
+
+def decoded(window: str, who: str) -> Callable[[Scores], float]:
+    """Return how well the states of a network are decoded from windows of its spikes."""
+    return lambda s: s["states"]["decoded"][window][who]["regression"]
+
+
 SAME_INPUT = {
     ("A", "lif"): (0.90, 0.10, 0.03),
     ("B", "lif"): (0.75, 0.25, 0.05),
@@ -97,6 +89,14 @@ PARAMETERS = {
     ("B", "izhikevich"): {"b": 0.005, "a": 0.05, "c": 0.10, "d": 0.10},
 }
 HELD = {("B", "lif"): 0.8, ("B", "izhikevich"): 0.6}
+STATES = (
+    ("activations, same input, least correlation", least("same_input")),
+    ("activations, mean of 20 runs, least correlation", least("mean")),
+    ("its ceiling, a second target", least("mean_ceiling")),
+    ("activations of single runs, least correlation", least("single")),
+    ("its ceiling, a second target", least("single_ceiling")),
+)
+STATES_LIMIT = 0.95
 
 
 def rows_of(experiment: str, kind: str) -> Iterator[Row]:
@@ -126,49 +126,16 @@ def rows_of(experiment: str, kind: str) -> Iterator[Row]:
         )
     if experiment == "C":
         yield from _statistics(family(kind))
-    yield NMF[experiment]
-    yield PSTH[experiment]
+    nmf, psth = (0.95, 0.97) if experiment == "A" else (0.90, 0.95)
+    yield Row("NMF score of the modules", lambda s: s["nmf"]["score"], nmf, below=False)
+    yield Row("PSTH correlation / ceiling", lambda s: s["psth_score"], psth, below=False)
     if experiment == "D":
-        yield Row(
-            "activations, same input, least correlation",
-            lambda s: min(s["states"]["same_input"]),
-            0.95,
-            below=False,
-        )
-        yield Row(
-            "activations, mean of 20 runs, least correlation",
-            lambda s: min(s["states"]["mean"]),
-            0.95,
-            below=False,
-        )
-        yield Row(
-            "its ceiling, a second target",
-            lambda s: min(s["states"]["mean_ceiling"]),
-            0.95,
-            below=False,
-        )
-        yield Row(
-            "activations of single runs, least correlation",
-            lambda s: min(s["states"]["single"]),
-            0.95,
-            below=False,
-        )
-        yield Row(
-            "its ceiling, a second target",
-            lambda s: min(s["states"]["single_ceiling"]),
-            0.95,
-            below=False,
-        )
+        for title, read in STATES:
+            yield Row(title, read, STATES_LIMIT, below=False)
         for window in ("0.1 s", "0.2 s"):
             for title, who in (("fitted", "fitted"), ("the target itself", "target")):
-                yield Row(
-                    f"states decoded from {window}, {title}",
-                    lambda s, window=window, who=who: s["states"]["decoded"][window][who][
-                        "regression"
-                    ],
-                    0.95,
-                    below=False,
-                )
+                said = f"states decoded from {window}, {title}"
+                yield Row(said, decoded(window, who), STATES_LIMIT, below=False)
 
 
 def _statistics(kind: str) -> Iterator[Row]:

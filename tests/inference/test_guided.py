@@ -8,6 +8,7 @@ import torch
 
 import eqsnn
 from eqsnn.analysis.recovery import weight_error
+from eqsnn.cli import main
 from eqsnn.inference.data import prepare
 from eqsnn.inference.objectives import FreeObjective
 from eqsnn.inference.settings import Status
@@ -63,16 +64,21 @@ def target():
     return eqsnn.simulate(eqsnn.loads(MODEL), 1.2, trials=4, inputs={"drive": drive}, parameters=parameters)  # fmt: skip
 
 
-def distances(changed, *, guided):
-    """Van Rossum distance of each neuron when some parameters are not the true ones."""
+def objective_and_values(changed, *, guided=True, units=()):
+    """An objective, and the true values but for some, as it takes them."""
     model, recording = eqsnn.loads(MODEL), target()
-    data = prepare(model.definition, recording, torch.float64)
+    data = prepare(model.definition, recording, torch.float64, units=units)
     values = model.with_values(
         {n: np.array(v) for n, v in {**TRUTH, **changed}.items()}
     ).parameters()
     rng = np.random.default_rng(0)
     drawn = {n: torch.from_numpy(p.draw(rng)).double().unsqueeze(-1) for n, p in values.items()}
-    objective = FreeObjective(data, Free(guided=guided, window=1.2, warm_up=0.0), 0)
+    return FreeObjective(data, Free(guided=guided, window=1.2, warm_up=0.0), 0), drawn
+
+
+def distances(changed, *, guided):
+    """Van Rossum distance of each neuron when some parameters are not the true ones."""
+    objective, drawn = objective_and_values(changed, guided=guided)
     return objective.by_neuron(drawn, 0.1)[:, 0].numpy()
 
 
@@ -136,7 +142,57 @@ def test_a_guided_stage_refuses_what_it_cannot_do():
     with pytest.raises(eqsnn.InputError, match="cannot guide a stage whose gradient is exact"):
         Free(guided=True, gradient="exact")
     with pytest.raises(eqsnn.InputError, match="needs all neurons observed"):
-        fit(Free(guided=True, iterations=1), units=[0])
+        hidden = target().hiding(np.array([[0, 0.2, 0.3, 1]]))
+        eqsnn.fit(eqsnn.loads(MODEL), hidden, starts=1, stages=(Free(guided=True, iterations=1),))
+
+
+def moved(found):
+    """Which values of each unknown are not where they started."""
+    return {n: (found.parameters[n] != found.start[n]).tolist() for n in found.learned}
+
+
+ONTO_THE_CHOSEN = {
+    "first.b": [True, False], "first.c": [True, False],
+    "second.b": [True, False], "second.c": [True, False],
+    "first->second.w": [[True, False], [True, False]], "second->first.w": [[True, False], [True, False]],
+}  # fmt: skip
+
+
+def test_the_command_line_fits_some_units_by_the_stages_that_are_planned(tmp_path):
+    (tmp_path / "model.eqs").write_text(MODEL)
+    target().save(tmp_path / "target.npz")
+    files = [str(tmp_path / name) for name in ("model.eqs", "target.npz")]
+    options = ["--units", "0,2", "--evaluations", "96", "--starts", "2", "--validation", "0.25"]
+    assert main(["fit", *files, *options, "--out", str(tmp_path / "run"), "--quiet"]) in (0, 1)
+    found = eqsnn.read_fit(tmp_path / "run")
+    assert [report.stage for report in found.stages] == ["wide search", "sharp search"]
+    assert moved(found) == ONTO_THE_CHOSEN
+    assert any("only units 0, 2 were fitted" in warning for warning in found.warnings)
+
+
+def test_a_unit_is_found_as_well_alone_as_among_all():
+    alone, among = fit(stage(), units=[2]), fit(stage())
+    for name in ("second.b", "second.c"):
+        errors = [abs(found.parameters[name][0] / TRUTH[name][0] - 1) for found in (alone, among)]
+        assert errors[0] < max(0.02, 1.5 * errors[1])
+    assert np.nanmin(alone.history_objective[-1]) < 0.5 * np.nanmin(alone.history_objective[0])
+
+
+def test_the_objective_of_some_units_is_the_mean_distance_of_these():
+    wrong = {"first.b": [0.25, 0.22], "second.c": [-50.0, -58.0]}
+    every = distances(wrong, guided=True)
+    objective, drawn = objective_and_values(wrong, units=(0, 3))
+    assert every[0] > 0 and every[3] > 0
+    assert float(objective(drawn, 0.1)) == pytest.approx(every[[0, 3]].mean(), rel=1e-12)
+
+
+def test_what_acts_on_several_units_is_searched_for_if_it_reaches_a_chosen_one():
+    model = eqsnn.loads(MODEL.replace("tau_g : ms = 8*ms", "tau_g : ms ~ uniform(4*ms, 20*ms)"))
+    found = eqsnn.fit(
+        model, target(), starts=2, validation=0.25, stages=(stage(evaluations=96),), units=[2]
+    )
+    assert moved(found)["first.tau_g"] == [True, True]
+    assert not moved(found)["second.tau_g"][1]
 
 
 def test_gradients_pass_through_a_guided_stage_as_well():
