@@ -80,6 +80,7 @@ CALLS: dict[type, str] = {
     expm1: "expm1_",
     log1p: "log1p_",
     f.Floor: "FLOOR",
+    f.WholeQuotient: "whole_quotient_",
     f.Sign: "sign_",
     f.Sigmoid: "sigmoid_",
     f.LogSigmoid: "logsigmoid_",

@@ -50,6 +50,7 @@ RUNTIME = {
     "sqrt": runtime.sqrt,
     "detach": runtime.detach,
     "logsigmoid": runtime.logsigmoid,
+    "whole_quotient": runtime.whole_quotient,
     "mix": runtime.mix,
     "normal_below": runtime.normal_below,
     "normal_hazard": runtime.normal_hazard,

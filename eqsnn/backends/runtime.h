@@ -61,6 +61,7 @@ typedef uint32_t ubits;
 #define EXP_MIN -104.0f
 #define TINY 1.17549435e-38f
 #endif
+#define whole_quotient_(x, y) FLOOR((x)/(y))
 
 #define INLINE static inline __attribute__((always_inline, unused))
 #define ROUTINE static __attribute__((unused))

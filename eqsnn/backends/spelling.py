@@ -43,6 +43,7 @@ CALLS: dict[type, str] = {
     expm1: "torch.expm1",
     log1p: "torch.log1p",
     f.Floor: "torch.floor",
+    f.WholeQuotient: "whole_quotient",
     f.Sign: "torch.sign",
     f.Sigmoid: "torch.sigmoid",
     f.LogSigmoid: "logsigmoid",
@@ -55,7 +56,7 @@ CALLS: dict[type, str] = {
     f.MatrixExponential: "matrix_exponential",
 }
 
-CHEAP = {sympy.Abs, sympy.sign, f.Sign, f.Floor, f.Mix}
+CHEAP = {sympy.Abs, sympy.sign, f.Sign, f.Floor, f.WholeQuotient, f.Mix}
 # functions whose value is better stored than computed twice
 EXPENSIVE = tuple(set(CALLS) - CHEAP)
 

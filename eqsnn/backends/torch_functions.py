@@ -26,6 +26,12 @@ def detach(x: Tensor | float) -> Tensor | float:
     return x.detach() if isinstance(x, Tensor) else x
 
 
+def whole_quotient(x: Tensor | float, y: Tensor | float) -> Tensor | float:
+    """Largest integer not above x/y."""
+    quotient = x / y
+    return torch.floor(quotient) if isinstance(quotient, Tensor) else math.floor(quotient)
+
+
 def logsigmoid(x: Tensor) -> Tensor:
     """log(1/(1 + e^-x))."""
     return torch.nn.functional.logsigmoid(x)

@@ -16,7 +16,7 @@ from eqsnn.errors import InputError
 from eqsnn.inference.coordinates import Coordinate, coordinate_of
 from eqsnn.inference.data import prepare
 from eqsnn.inference.likelihood import ForcedObjective
-from eqsnn.inference.scoring import Packing, Part, Scores, by_block, scores_of
+from eqsnn.inference.scoring import Packing, Part, Scores, by_block, prior_slopes, scores_of
 from eqsnn.inference.stages import Forced, GradientFree, Stage
 from eqsnn.inference.unknowns import Unknowns
 from eqsnn.language.model import Model
@@ -97,6 +97,10 @@ class Problem:
 
         prior = self.unknowns.log_prior if self.stage.prior else None
         return scores_of(parts, prior, z, self.packing, self.windows)
+
+    def prior_slopes(self, z: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Return first derivatives of the log-prior that counts and minus its second ones, (point, coordinate)."""
+        return prior_slopes(self.unknowns.log_prior, z, self.packing)
 
     def slopes(self, z: Mapping[str, Tensor]) -> Tensor:
         """Return the gradient of the log-likelihood, without the prior, at every point: (point, coordinate)."""

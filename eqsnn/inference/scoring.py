@@ -15,7 +15,7 @@ from torch import Tensor
 from eqsnn.simulation import setup
 
 Z = Mapping[str, Tensor]
-MOST_GROUPS = 24  # of blocks whose scores of what is common are told apart: each costs a backward pass of the known part
+MOST_GROUPS = 64  # of blocks whose scores of what is common are told apart: each costs a backward pass of the known part
 
 
 class Scores(NamedTuple):
@@ -219,7 +219,7 @@ def scores_of(
     likelihood = by_block(found.detach().sum(2), packing, packing.blocks)
     prior = curvature = torch.zeros(restarts, packing.size, dtype=likelihood.dtype)
     if log_prior is not None:
-        prior, curvature = _slopes(log_prior, z, packing)
+        prior, curvature = prior_slopes(log_prior, z, packing)
     return Scores(likelihood, whole, shared, prior, curvature)
 
 
@@ -230,7 +230,7 @@ def by_block(values: Tensor, packing: Packing, blocks: Tensor) -> Tensor:
     return empty.index_add(0, torch.where(blocks < 0, n, blocks), values).T
 
 
-def _slopes(log_prior: Callable[[Z], Tensor], z: Z, packing: Packing) -> tuple[Tensor, Tensor]:
+def prior_slopes(log_prior: Callable[[Z], Tensor], z: Z, packing: Packing) -> tuple[Tensor, Tensor]:
     """Return first derivatives of the log-prior and minus its second ones, (restart, coordinate)."""
     held = {n: v.detach().requires_grad_() for n, v in z.items()}
     value = log_prior(held)

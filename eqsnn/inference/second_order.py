@@ -19,12 +19,15 @@ from eqsnn.inference.scoring import Packing, Scores, by_block
 
 FIRST_DAMPING = 1.0
 EASIER, HARDER = 0.3, 6.0  # factors of the damping after a success, and after a failure
+COMMON_HARDER = 2.0  # of what is common after a failure, for which blocks may be to blame
 GOOD, POOR = (
     0.5,
     0.25,
 )  # share of the gain expected from a step, from which on it is a success, below which a failure
 LEAST, MOST = 1e-6, 1e9
-ENOUGH = 0.05  # nats: a step that promises every block less is the last
+# nats for each coordinate: a step that promises less is the last. Chance alone puts a maximum half a nat for each above
+# the truth, so a hundredth of that does not matter.
+ENOUGH = 0.005
 STUCK = 1e6  # damping at which no step helps
 
 Z = Mapping[str, Tensor]
@@ -91,14 +94,15 @@ class Ascent:
         risen, better = total > 0, gained[:, :-1] > 0
         self._learn(curvature, step, there, better)
         own = torch.where(better, EASIER, HARDER)
-        common = torch.where(total > GOOD * hoped, EASIER, torch.where(total < POOR * hoped, HARDER, 1.0))  # fmt: skip
+        common = torch.where(total > GOOD * hoped, EASIER, torch.where(total < POOR * hoped, COMMON_HARDER, 1.0))  # fmt: skip
         # a step that was not taken says nothing of the blocks that it would have made better
         own = torch.where(risen[:, None] | ~better, own, 1.0)
         self.damping = (self.damping * torch.cat([own, common[:, None]], 1)).clamp(LEAST, MOST)
         self.z = {n: torch.where(risen, v, self.z[n]) for n, v in z.items()}
         self.here = _of_restarts(self.here, there, risen)
         promise = 0.5 * slope.sum(1)
-        self._end((promise < ENOUGH * len(self.damping[0])) & (risen | (self.damping[:, -1] < 1)))
+        sound = risen | (self.damping[:, -1] < 1)
+        self._end((promise < ENOUGH * self.packing.size) & sound)
         return ~risen
 
     def _apart(self, chosen: Tensor) -> None:
@@ -127,7 +131,8 @@ class Ascent:
         self.damping = (self.damping * own).clamp(LEAST, MOST)
         if not len(self.packing.common_places):
             sound = better[:, :-1] | (self.damping[:, :-1] < 1)
-            self._end(((promise < ENOUGH) & sound).all(1))
+            sizes = torch.tensor([len(places) for places in self.packing.own_places])
+            self._end(((promise <= ENOUGH * sizes) & sound).all(1))
 
     def _of_blocks(self, there: Scores, blocks: Tensor, coordinates: Tensor) -> Scores:
         """Return the scores there for these blocks and coordinates, (restart, ...), those here for the rest."""
@@ -136,13 +141,11 @@ class Ascent:
         shared = torch.where(groups, there.shared, here.shared)
         by_window = torch.where(coordinates[:, :, None], there.by_window, here.by_window)
         by_window[:, self.packing.common_places] = shared.sum(1)
-        return Scores(
-            torch.where(blocks, there.likelihood, here.likelihood),
-            by_window,
-            shared,
-            torch.where(coordinates, there.prior, here.prior),
-            torch.where(coordinates, there.curvature, here.curvature),
-        )
+        prior, curvature = here.prior, here.curvature
+        if self.problem.stage.prior:  # that of a centre depends on what moved around it
+            prior, curvature = self.problem.prior_slopes(self.z)
+        likelihood = torch.where(blocks, there.likelihood, here.likelihood)
+        return Scores(likelihood, by_window, shared, prior, curvature)
 
     def _try(self, step: Tensor) -> tuple[dict[str, Tensor], Scores, Tensor]:
         """Return the place a step leads to, the scores there, and the log-posterior of each block."""
@@ -172,7 +175,7 @@ class Ascent:
             self.ended = (
                 "no step makes it better"
                 if bool(stuck.any())
-                else f"a further step promises less than {ENOUGH:g} nats for a neuron"
+                else f"a further step promises less than {ENOUGH:g} nats for each unknown"
             )
 
     def cross(self) -> bool:

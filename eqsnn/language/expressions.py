@@ -13,7 +13,7 @@ from sympy.logic.boolalg import Boolean
 from eqsnn.errors import Consequence, EqsError, Span
 from eqsnn.language import syntax as s
 from eqsnn.language.builtins import BUILTINS, CONSTANTS, DRAWS, UnitRule
-from eqsnn.language.functions import PoissonQuantile, Where, symbol, truncate
+from eqsnn.language.functions import PoissonQuantile, Where, WholeQuotient, symbol, truncate
 from eqsnn.language.model import Noise, NoiseKind
 from eqsnn.language.size import LARGEST, size_of, too_large
 from eqsnn.language.units import (
@@ -412,7 +412,7 @@ def _binary(node: s.Binary, names: Names) -> Typed:  # noqa: C901 (one branch fo
     if node.operator == "/":
         return Typed(quotient, divide(left.dimension, right.dimension), literal)
     _same_unit(node, left, right, zero_fits=False)
-    whole = BUILTINS["floor"].build(quotient)
+    whole = WholeQuotient(a, b)
     if node.operator == "//":
         return Typed(whole, DIMENSIONLESS, literal)
     return Typed(a - b * whole, left.dimension, literal)  # type: ignore[operator]

@@ -76,6 +76,20 @@ class Floor(Flat):
         return sympy.floor(x) if x.is_number else None
 
 
+class WholeQuotient(Flat):
+    """`WholeQuotient(x, y)`: the largest integer not above x/y.
+
+    sympy would multiply a sum by 1/y term by term, and rounding would then end below the integer that x is a multiple of.
+    """
+
+    nargs = 2
+
+    @classmethod
+    def eval(cls, x: Expr, y: Expr) -> Expr | None:
+        """Fold numbers."""
+        return sympy.floor(x / y) if x.is_number and y.is_number else None
+
+
 class Sign(Flat):
     """-1, 0 or 1."""
 

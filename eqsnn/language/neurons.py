@@ -17,7 +17,7 @@ from eqsnn.language.expressions import (
     suggest,
     value_of,
 )
-from eqsnn.language.functions import Floor, Where, symbol
+from eqsnn.language.functions import Where, WholeQuotient, symbol
 from eqsnn.language.model import Event, NeuronModel, Regular, Role, Statement
 from eqsnn.language.size import refuse_what_grows
 from eqsnn.language.units import BOOLEAN, DIMENSIONLESS, TIME, Dimension, divide
@@ -273,8 +273,8 @@ def write_out(assignment: s.Assignment, names: Names, dimension: Dimension) -> S
 RATIO: dict[str, Callable[[Expr, Expr], Expr]] = {
     "*=": lambda x, y: x * y,
     "/=": lambda x, y: x / y,
-    "//=": lambda x, y: Floor(x / y),
-    "%=": lambda x, y: x - y * Floor(x / y),
+    "//=": WholeQuotient,
+    "%=": lambda x, y: x - y * WholeQuotient(x, y),
     "**=": lambda x, y: x**y,
 }
 

@@ -56,6 +56,7 @@ NODES: Mapping[type, Callable] = {
     sympy.sign: np.sign,
     f.Sigmoid: expit,
     f.Floor: np.floor,
+    f.WholeQuotient: np.floor_divide,
     f.Sign: np.sign,
     f.Where: _where,
     f.Phi: _phi,

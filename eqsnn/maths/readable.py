@@ -1,7 +1,7 @@
 """written: an expression as a model file would write it, subexpressions written out."""
 
 from sympy import Basic, Expr, Float, Rational
-from sympy.printing.precedence import precedence
+from sympy.printing.precedence import PRECEDENCE, precedence
 from sympy.printing.str import StrPrinter
 
 from eqsnn.language.functions import symbol
@@ -20,6 +20,10 @@ class _Writer(StrPrinter):
     def _print_Function(self, expr) -> str:
         name = SPELT.get(expr.func.__name__, expr.func.__name__)
         return f"{name}({', '.join(self._print(part) for part in expr.args)})"
+
+    def _print_WholeQuotient(self, expr) -> str:
+        x, y = (self.parenthesize(part, PRECEDENCE["Pow"]) for part in expr.args)
+        return f"floor({x}/{y})"
 
     def _print_Where(self, expr) -> str:
         return f"where({', '.join(self._print(part) for part in expr.args)})"

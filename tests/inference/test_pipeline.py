@@ -58,8 +58,11 @@ def test_noise_that_the_data_give_is_taken_as_known_and_the_network_is_polished_
     noisy,
 ):
     chosen = eqsnn.plan(eqsnn.loads(NOISY), noisy)
-    forced, free = chosen.stages
-    assert isinstance(forced, eqsnn.Forced) and forced.density == "escape"
+    annealed, refined, free = chosen.stages
+    assert isinstance(annealed, eqsnn.Forced) and isinstance(refined, eqsnn.Forced)
+    assert annealed.density == refined.density == "escape"
+    assert annealed.optimiser == "adam" and refined.optimiser == "scoring"
+    assert min(refined.widths) < min(annealed.widths)
     assert isinstance(free, eqsnn.Free)
 
 
@@ -137,12 +140,12 @@ def test_long_recordings_are_first_looked_at_in_part(noisy):
     assert chosen.stages[-1].keep == 1
 
 
-def test_moments_see_more_than_the_coarse_grid_that_they_lead_to(noisy):
+def test_moments_take_the_place_of_the_coarse_grid_and_see_more(noisy):
     long = replace(unseen(noisy), duration=200.0)
     drawn = likelihoods(eqsnn.plan(eqsnn.loads(NOISY), long))
     given = likelihoods(eqsnn.plan(eqsnn.loads(NOISY), long, started=True))
     assert [stage.name for stage in drawn[:2]] == ["descent", "approach"]
-    assert given[0].name == "coarse" and drawn[2:] == given
+    assert given[0].name == "coarse" and drawn[2:] == given[1:]
     assert drawn[1].seconds > given[0].seconds
 
 
