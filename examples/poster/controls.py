@@ -353,7 +353,7 @@ def main(words: list[str] | None = None) -> None:
         "# Controls",
         "",
         "Written by `python examples/poster/controls.py`; [poster.md](../poster.md) says what the experiments are and what the controls "
-        "show. A control is `met` if what must fail fails, in all seeds, whose numbers stand side by side.",
+        "show. `met`: what must fail fails, what must stay stays, in all seeds, whose numbers stand side by side.",
         "",
     ]
     for name in (name for name in CONTROLS if name in wanted):
