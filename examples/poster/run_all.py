@@ -1,11 +1,12 @@
 """make poster: every experiment, every figure and the table; what was done before is taken from runs/poster.
 
-Usage: python examples/poster/run_all.py [--seeds 0] [--kinds lif,izhikevich] [--experiments A,B,C,D].
+Usage: python examples/poster/run_all.py [--seeds 0] [--kinds lif,izhikevich] [--experiments A,B,C,D] [--controls].
 """
 
 import argparse
 import time
 
+import controls
 import figure_1
 import figure_2
 import figure_3
@@ -20,6 +21,7 @@ def main() -> None:
     parser.add_argument("--seeds", default="0")
     parser.add_argument("--kinds", default="lif,izhikevich")
     parser.add_argument("--experiments", default=",".join(EXPERIMENTS))
+    parser.add_argument("--controls", action="store_true", help="run those, too (controls.py)")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     seeds = [int(seed) for seed in arguments.seeds.split(",")]
@@ -37,6 +39,8 @@ def main() -> None:
         for experiment in wanted:
             write(figure_3.draw(experiment, kind, seeds[0]), f"figure_3_{experiment}_{kind}")
     table.main([])
+    if arguments.controls:
+        controls.main(["--seeds", arguments.seeds, "--kinds", arguments.kinds])
 
 
 if __name__ == "__main__":

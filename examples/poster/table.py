@@ -6,7 +6,6 @@ numbers are medians over the seeds that are there.
 
 import argparse
 import json
-import operator
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +26,10 @@ class Row:
     limit: float
     below: bool = True
     share: float = 0.5
+
+    def holds(self, value: float) -> bool:
+        """Return whether a number is within the limit."""
+        return value <= self.limit if self.below else value >= self.limit
 
 
 def error(name: str) -> Callable[[Scores], float]:
@@ -183,8 +186,7 @@ def table(experiment: str, kind: str) -> list[str]:
     ]
     for row in rows_of(experiment, kind):
         values = [row.read(s) for s in seeds.values()]
-        better = operator.le if row.below else operator.ge
-        holds = sum(better(v, row.limit) for v in values)
+        holds = sum(row.holds(v) for v in values)
         sign = "at most" if row.below else "at least"
         verdict = "met" if holds >= row.share * len(values) else "**missed**"
         count = f" in {holds} of {len(values)}" if len(values) > 1 else ""
