@@ -43,8 +43,8 @@ def test_the_known_input_example_prints_both_methods():
         ROOT / "examples" / "known_input_network.py",
         "--starts",
         1,
-        "--iterations",
-        1,
+        "--trials",
+        2,
         "--baseline",
         1,
     )

@@ -43,7 +43,7 @@ DESCENT = Forced(
     widths=MARGINAL.widths, density="moments", iterations=40, learning_rate=0.3, final_rate=0.1, warm_up=0.15,
     keep=10**6, name="descent",
 )  # fmt: skip
-APPROACH = replace(MARGINAL, density="moments", iterations=20, keep=1, name="approach")
+APPROACH = replace(MARGINAL, density="moments", iterations=14, keep=1, name="approach")
 UPSTROKE = replace(
     MARGINAL, diffusion=True, density="grid", widths=(0.01, 0.003), window=0.5, warm_up=0.3
 )
