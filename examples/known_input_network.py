@@ -42,9 +42,7 @@ network:
 N, SECONDS = 12, 2.0
 
 
-def network(
-    seed: int, trials: int
-) -> tuple[eqsnn.Model, eqsnn.Recording, dict[str, np.ndarray]]:
+def network(seed: int, trials: int) -> tuple[eqsnn.Model, eqsnn.Recording, dict[str, np.ndarray]]:
     """Return the model, the trials, of which the last is held out, and the truth (Dale signs, 60 % connectivity)."""
     rng = np.random.default_rng(seed)
     sign = np.where(np.arange(N) < 9, 1.0, -1.0)[:, None]

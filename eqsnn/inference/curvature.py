@@ -5,7 +5,7 @@ function of its own coordinates and of what is common. Each has a curvature of i
 Griewank & Toint 1982, doi:10.1007/BF01399316). It is the outer product of the scores of the windows where the fit
 stands, which estimates the Fisher information (Berndt, Hall, Hall & Hausman 1974) from the one backward pass that gives
 the gradient. Far from the maximum, and under a likelihood that is not quite the model's, that is much too large in some
-directions, so it is bent by how the gradient changed along the last steps (BFGS, damped: Powell 1978,
+directions, so it is bent by how the gradient changed along the last step (BFGS, damped: Powell 1978,
 doi:10.1007/BFb0067703).
 """
 
@@ -22,14 +22,14 @@ FAINT = 1e-3  # information added everywhere: that of a prior 30 times as wide a
 CHANCE = 3.5  # standard deviations of a correlation of two independent scores
 FLAT = 1e-3  # least eigenvalue of a curvature with a diagonal of one
 LEAST_SHARE = 0.2  # of the curvature expected along a step that BFGS is told at least
-REMEMBERED = 4  # steps
 
 
-class Steps(NamedTuple):
-    """The last steps, oldest first, and what they changed, for as many restarts as there are: 0 where nothing is told.
+class LastStep(NamedTuple):
+    """The last step, and what it changed, of every restart: 0 where nothing is told.
 
-    moved: (restart, step, coordinate); changed: minus the change of every group's gradient by its own coordinates and by
-    what is common, one group after the other, (restart, step, entry).
+    moved: (restart, coordinate); changed: minus the change of every group's gradient by its own coordinates and by what
+    is common, one group after the other, (restart, entry). Steps before it were taken elsewhere: told of four of them,
+    fits needed half as many steps again.
     """
 
     moved: Tensor
@@ -38,36 +38,25 @@ class Steps(NamedTuple):
     @property
     def flat(self) -> Tensor:
         """All of it as one array, (restart, entry)."""
-        return torch.cat([self.moved.flatten(1), self.changed.flatten(1)], 1)
+        return torch.cat(self, 1)
 
-    def followed(self, moved: Tensor, changed: Tensor) -> "Steps":
-        """Return the same after one more step, the oldest forgotten; (restart, coordinate), (restart, entry)."""
-        return Steps(
-            torch.cat([self.moved[:, 1:], moved[:, None]], 1),
-            torch.cat([self.changed[:, 1:], changed[:, None]], 1),
-        )
-
-    def without(self, restart: int) -> "Steps":
-        """Return the same with those of one restart forgotten."""
+    def without(self, restart: int) -> "LastStep":
+        """Return the same with that of one restart forgotten."""
         kept = torch.arange(len(self.moved)) != restart
-        return Steps(self.moved * kept[:, None, None], self.changed * kept[:, None, None])
+        return LastStep(self.moved * kept[:, None], self.changed * kept[:, None])
 
 
-def no_steps(scores: Scores, packing: Packing) -> Steps:
+def no_step(scores: Scores, packing: Packing) -> LastStep:
     """Return that no step was taken yet."""
     restarts = len(scores.by_window)
     entries = sum(len(places) + len(packing.common_places) for places in packing.own_of_groups)
-    return Steps(
-        scores.by_window.new_zeros(restarts, REMEMBERED, packing.size),
-        scores.by_window.new_zeros(restarts, REMEMBERED, entries),
-    )
+    empty = scores.by_window.new_zeros
+    return LastStep(empty(restarts, packing.size), empty(restarts, entries))
 
 
-def unflatten(flat: Tensor, scores: Scores, packing: Packing) -> Steps:
-    """Return the steps whose `flat` this is."""
-    empty = no_steps(scores, packing)
-    moved, changed = flat.split([v[0].numel() for v in empty], 1)
-    return Steps(moved.reshape_as(empty.moved), changed.reshape_as(empty.changed))
+def unflatten(flat: Tensor, packing: Packing) -> LastStep:
+    """Return the step whose `flat` this is."""
+    return LastStep(flat[:, : packing.size], flat[:, packing.size :])
 
 
 def gradients(scores: Scores, packing: Packing) -> Tensor:
@@ -138,16 +127,15 @@ class Curvature(NamedTuple):
         return _damped(part, damping[:, self.packing.owners[places]])
 
 
-def curvature_of(scores: Scores, packing: Packing, steps: Steps | None = None) -> Curvature:
-    """Return the outer product of scores about their mean, bent by what the last steps told."""
+def curvature_of(scores: Scores, packing: Packing, last: LastStep | None = None) -> Curvature:
+    """Return the outer product of scores about their mean, bent by what the last step told."""
     found, first, common = [], 0, packing.common_places
     for g, places in enumerate(packing.own_of_groups):
         matrix = _outer(scores, packing, g)
         size = len(matrix[0])
-        if steps is not None:
-            for k in range(steps.moved.shape[1]):
-                moved = torch.cat([steps.moved[:, k, places], steps.moved[:, k, common]], 1)
-                matrix = _bfgs(matrix, moved, steps.changed[:, k, first : first + size])
+        if last is not None:
+            moved = torch.cat([last.moved[:, places], last.moved[:, common]], 1)
+            matrix = _bfgs(matrix, moved, last.changed[:, first : first + size])
         found.append(matrix)
         first += size
     return Curvature(packing, tuple(found), scores.curvature)

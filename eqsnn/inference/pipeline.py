@@ -209,13 +209,14 @@ def _growing(
     steps = neurons * whole * 1000 / model.dt
     bins = stage.bins if steps < FINE_UP_TO else COARSE_BINS
     last = replace(
-        stage, name="all data", iterations=6, keep=1, widths=stage.widths[-1:], bins=bins
+        stage, name="all data", iterations=15, keep=1, widths=stage.widths[-1:], bins=bins
     )
     if whole <= 1.5 * LONGER * enough:
         return _cut(first, whole), _cut(last, whole)
     between = replace(
         last, name="more data", iterations=8, bins=COARSE_BINS, seconds=LONGER * enough
     )
+    last = replace(last, iterations=8)  # each costs much, and few are left to take
     return _cut(first, whole), _cut(between, whole), _cut(last, whole)
 
 

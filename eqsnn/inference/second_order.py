@@ -7,10 +7,10 @@ from torch import Tensor
 
 from eqsnn.inference.curvature import (
     Curvature,
-    Steps,
+    LastStep,
     curvature_of,
     gradients,
-    no_steps,
+    no_step,
     told_by,
     unflatten,
 )
@@ -38,11 +38,11 @@ class Ascent:
 
     In a step all coordinates of a restart move together. If that made it worse, every block moves by itself, what is
     common to several held, and keeps its step if that made it better. Without anything common blocks always do.
-    damping: (restart, block + 1), the last of what is common. steps: `Steps.flat`, to go on from.
+    damping: (restart, block + 1), the last of what is common. last: `LastStep.flat`, to go on from.
     """
 
     def __init__(
-        self, problem: Problem, z: Z, damping: Tensor | None = None, steps: Tensor | None = None
+        self, problem: Problem, z: Z, damping: Tensor | None = None, last: Tensor | None = None
     ) -> None:
         self.problem, self.packing = problem, problem.packing
         self.place = _places(self.packing)
@@ -54,9 +54,9 @@ class Ascent:
         self.damping = (
             damping if damping is not None and known else torch.full(shape, FIRST_DAMPING)
         )
-        self.steps: Steps = no_steps(self.here, self.packing)
-        if known and steps is not None and steps.shape == self.steps.flat.shape:
-            self.steps = unflatten(steps, self.here, self.packing)
+        self.last: LastStep = no_step(self.here, self.packing)
+        if known and last is not None and last.shape == self.last.flat.shape:
+            self.last = unflatten(last, self.packing)
 
     @property
     def posterior(self) -> Tensor:
@@ -84,7 +84,7 @@ class Ascent:
 
     def _together(self) -> Tensor:
         """Move all coordinates of every restart; return which restarts that made worse, so that they stayed."""
-        curvature = curvature_of(self.here, self.packing, self.steps)
+        curvature = curvature_of(self.here, self.packing, self.last)
         step = curvature.joint_step(self.here.gradient, self.damping)
         slope = step * self.here.gradient
         hoped = slope.sum(1) - 0.5 * self._bend(curvature, step)
@@ -107,7 +107,7 @@ class Ascent:
 
     def _apart(self, chosen: Tensor) -> None:
         """Move every block by itself in some restarts, (restart,)."""
-        curvature = curvature_of(self.here, self.packing, self.steps)
+        curvature = curvature_of(self.here, self.packing, self.last)
         step = curvature.own_step(self.here.gradient, self.damping)
         step = torch.where(chosen[:, None], step, 0.0)
         z, there, after = self._try(step)
@@ -159,7 +159,7 @@ class Ascent:
         groups = self.packing.groups
         each = [better[:, groups == g].all(1) for g in range(len(curvature.groups))]
         told = told_by(curvature, step, change, torch.stack(each, 1))
-        self.steps = self.steps.followed(step, told)
+        self.last = LastStep(step, told)
 
     def _bend(self, curvature: Curvature, step: Tensor) -> Tensor:
         """Return step^T C step of each restart."""
@@ -199,7 +199,7 @@ class Ascent:
             return False
         self.damping = self.damping.clone()
         self.damping[worst] = FIRST_DAMPING
-        self.steps = self.steps.without(worst)
+        self.last = self.last.without(worst)
         self.z, self.here = moved, self.problem.scores(moved)
         return True
 

@@ -52,7 +52,7 @@ class Progress:
     """Coordinates of the surviving restarts and the optimiser's state, at an iteration of a level of a stage.
 
     `alive`: original numbers of the surviving restarts. `before`, `level_start`: coordinates when the stage
-    and the level began, to go back to. `score`: the best held-out objective of the level before. damping, followed: of
+    and the level began, to go back to. `score`: the best held-out objective of the level before. damping, last_step: of
     second-order steps, (restart, ...), empty before the first. `told`: losses of the candidates of a search without
     gradients, (generation, restart, candidate). reports: of the stages that ended.
     history: objective and values every few iterations; entries are (stage, level, iteration, ...).
@@ -68,7 +68,7 @@ class Progress:
     level: int = 0
     iteration: int = 0
     damping: Tensor = field(default_factory=lambda: torch.ones(0))
-    followed: Tensor = field(default_factory=lambda: torch.ones(0))
+    last_step: Tensor = field(default_factory=lambda: torch.ones(0))
     history: list[tuple[int, int, int, NDArray[np.float64], dict[str, NDArray[np.float64]]]] = None  # type: ignore[assignment]
     told: NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, 0, 0)))
     reports: list[StageReport] = field(default_factory=list)
@@ -84,7 +84,7 @@ class Progress:
         self.adam = AdamState(mean, square, self.adam.steps)
         self.alive = self.alive[places]
         if len(self.damping):
-            self.damping, self.followed = self.damping[index], self.followed[index]
+            self.damping, self.last_step = self.damping[index], self.last_step[index]
 
 
 def save_progress(path: Path, progress: Progress, fingerprint: str) -> None:
@@ -97,7 +97,7 @@ def save_progress(path: Path, progress: Progress, fingerprint: str) -> None:
         "alive": progress.alive,
         "score": np.array(progress.score),
         "damping": progress.damping.numpy(),
-        "followed": progress.followed.numpy(),
+        "last_step": progress.last_step.numpy(),
         "told": progress.told,
         "reports": np.array(json.dumps([asdict(report) for report in progress.reports])),
     }
@@ -145,7 +145,7 @@ def load_progress(path: Path, fingerprint: str) -> Progress:
         level,
         iteration,
         torch.from_numpy(arrays["damping"]),
-        torch.from_numpy(arrays["followed"]),
+        torch.from_numpy(arrays["last_step"]),
         _history(arrays),
         arrays["told"],
         [StageReport(**report) for report in json.loads(str(arrays["reports"]))],

@@ -163,11 +163,11 @@ class Walk:
         before = stage if level else self.settings.stages[max(progress.stage - 1, 0)]
         there = self.objective(before, "training", progress.z) if len(progress.damping) else None
         if isinstance(there, ForcedObjective) and there.stage.density == objective.stage.density:
-            progress.followed = progress.followed[:, :0]
+            progress.last_step = progress.last_step[:, :0]
             own = torch.full_like(progress.damping[:, :-1], HANDED_DAMPING)
             progress.damping = torch.cat([own, progress.damping[:, -1:]], 1)
         else:
-            progress.damping = progress.followed = torch.ones(0)
+            progress.damping = progress.last_step = torch.ones(0)
 
     def ascent(
         self,
@@ -183,7 +183,7 @@ class Walk:
             return None
         packing = self.unknowns.packing(progress.z, objective.kernel.acting_on_others)
         problem = Problem(self.unknowns, objective, width, packing)
-        return Ascent(problem, progress.z, progress.damping, progress.followed)
+        return Ascent(problem, progress.z, progress.damping, progress.last_step)
 
     def climb(self, progress: Progress, stage: Stage, ascent: Ascent) -> None:
         """One damped second-order step of every block of every surviving restart, or of all blocks together."""
@@ -196,7 +196,7 @@ class Walk:
         elif progress.iteration < stage.iterations and progress.iteration % CROSSED_EVERY == 0:
             ascent.cross()
         progress.z, progress.damping = ascent.z, ascent.damping
-        progress.followed = ascent.steps.flat
+        progress.last_step = ascent.last.flat
         self.tell(progress, stage, float(ascent.losses.min()))
 
     def explore(

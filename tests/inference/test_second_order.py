@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import eqsnn
-from eqsnn.inference.curvature import curvature_of, no_steps, told_by, unflatten
+from eqsnn.inference.curvature import LastStep, curvature_of, no_step, told_by, unflatten
 from eqsnn.inference.problem import problem_of
 from eqsnn.inference.scoring import Packing, Scores
 from eqsnn.inference.second_order import Ascent
@@ -106,15 +106,13 @@ def test_a_bent_curvature_explains_the_last_change_of_the_gradient_and_stays_pos
     noise = torch.Generator().manual_seed(seed)
     packing = packing_of([0, 0, 0, 1, 1, -1])
     here = scores(torch.randn(1, 6, 40, dtype=torch.float64, generator=noise), packing)
-    start, steps = curvature_of(here, packing), no_steps(here, packing)
+    start = curvature_of(here, packing)
     moved = torch.randn(1, 6, dtype=torch.float64, generator=noise)
     seen = [
         (matrix @ part[:, :, None]).squeeze(2) * (0.5 + torch.rand(1, generator=noise))
         for matrix, part in zip(start.groups, parts_of(packing, moved), strict=True)
     ]
-    for _ in range(2):
-        steps = steps.followed(moved, torch.cat(seen, 1))
-    bent = curvature_of(here, packing, steps)
+    bent = curvature_of(here, packing, LastStep(moved, torch.cat(seen, 1)))
     for matrix, part, change in zip(bent.groups, parts_of(packing, moved), seen, strict=True):
         torch.testing.assert_close((matrix @ part[:, :, None]).squeeze(2), change)
         torch.testing.assert_close(matrix, matrix.transpose(1, 2))
@@ -138,15 +136,12 @@ def test_a_step_that_made_a_group_worse_can_only_tell_of_more_curvature():
     torch.testing.assert_close(told_by(start, moved, 0.5 * expected, ~worse), 0.5 * expected)
 
 
-def test_what_is_saved_of_the_last_steps_gives_them_back():
+def test_what_is_saved_of_the_last_step_gives_it_back():
     packing = packing_of([0, 1, 0, 1, 1, -1])
     here = scores(torch.randn(3, 6, 30, dtype=torch.float64), packing)
-    steps = no_steps(here, packing)
-    for _ in range(6):
-        moved, changed = (torch.randn_like(part[:, 0]) for part in steps)
-        steps = steps.followed(moved, changed)
-    again = unflatten(steps.flat, here, packing)
-    assert all(torch.equal(a, b) for a, b in zip(steps, again, strict=True))
+    step = LastStep(*(torch.randn_like(part) for part in no_step(here, packing)))
+    again = unflatten(step.flat, packing)
+    assert all(torch.equal(a, b) for a, b in zip(step, again, strict=True))
 
 
 def test_a_joint_step_of_a_quadratic_with_independent_scores_is_that_of_newton():
@@ -208,7 +203,7 @@ def test_steps_go_on_from_what_was_saved_as_if_they_had_not_been_interrupted(pro
     first = Ascent(problem, z)
     for _ in range(2):
         first.step()
-    second = Ascent(problem, first.z, first.damping, first.steps.flat)
+    second = Ascent(problem, first.z, first.damping, first.last.flat)
     for _ in range(2, 5):
         second.step()
     for name in z:
