@@ -184,7 +184,9 @@ def fit(
             sized, found.values, found.known, targets, chosen,
             share=1 - validation, seed=seed, backend=backend, units=settings.units,
         )  # fmt: skip
-    return make_fit(sized, found, scores, seed, command, targets, doubt, (*planned.reasons, *notes))
+    done = make_fit(sized, found, scores, seed, command, targets, doubt, (*planned.reasons, *notes))
+    used = replace(done.provenance, recorded=tuple(recorded), units=settings.units)
+    return replace(done, provenance=used)
 
 
 def plan(

@@ -28,8 +28,7 @@ class LastStep(NamedTuple):
     """The last step, and what it changed, of every restart: 0 where nothing is told.
 
     moved: (restart, coordinate); changed: minus the change of every group's gradient by its own coordinates and by what
-    is common, one group after the other, (restart, entry). Steps before it were taken elsewhere: told of four of them,
-    fits needed half as many steps again.
+    is common, one group after the other, (restart, entry). Steps before it were taken elsewhere, and mislead.
     """
 
     moved: Tensor

@@ -100,7 +100,8 @@ class Fit:
         unknown = self.model.learning(self.learned).parameters()
         best = {name: v * unknown[name].unit.scale for name, v in self.parameters.items()}
         problem = problem_of(
-            self.model.definition, unknown, targets, stage, best, seed=self.seed, width=self.uncertainty.width
+            self.model.definition, unknown, targets, stage, best, seed=self.seed, width=self.uncertainty.width,
+            units=self.provenance.units,
         )  # fmt: skip
         return problem, problem.at(best)
 

@@ -322,6 +322,15 @@ def test_a_fit_of_some_units_leaves_what_acts_on_none_of_them_at_its_start(stage
     assert len(notes) == 1 and "cells.v_rest (1 of 3)" in notes[0]
 
 
+def test_the_likelihood_of_a_fit_of_some_units_counts_no_other():
+    model, recording, _ = network()
+    fit = eqsnn.fit(model, recording, starts=1, stages=(Forced(iterations=3),), units=[0, 2])
+    problem, z = fit.likelihood()
+    each = problem.posterior(z)[0]
+    assert fit.provenance.units == (0, 2)
+    assert float(each[1]) == 0.0 and bool((each[[0, 2]] < 0).all())
+
+
 def test_units_that_cannot_be_fitted_are_refused():
     model, recording, _ = network()
     hidden = recording.hiding(np.array([[-1, 0, 0.6, 2]]))
