@@ -304,7 +304,7 @@ def test_a_free_running_fit_of_some_units_takes_the_others_as_they_were_observed
     "stages",
     [
         (Forced(iterations=3), Free(iterations=2)),
-        (Forced(iterations=3, optimiser="scoring"), Free(iterations=2)),
+        (Forced(iterations=6, optimiser="scoring"), Free(iterations=2)),
         (GradientFree("cmaes", Forced(), evaluations=320),),
         (GradientFree("cmaes", Free(), evaluations=320),),
     ],
