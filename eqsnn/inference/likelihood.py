@@ -51,10 +51,14 @@ class Machinery:
     filters: tuple[ParticleKernel, ...] = ()
 
     @property
+    def densities(self) -> "tuple[Grid | ParticleKernel, ...]":
+        """What integrates noise out, one for each population that has some."""
+        return (*self.grids, *self.filters)
+
+    @property
     def feeds(self) -> tuple[str, ...]:
         """What the densities need of the known part."""
-        kernels = (*(grid.kernel for grid in self.grids), *self.filters)
-        return tuple(dict.fromkeys(feed for kernel in kernels for feed in kernel.feeds))
+        return tuple(dict.fromkeys(feed for each in self.densities for feed in _kernel(each).feeds))
 
     @property
     def acting_on_others(self) -> frozenset[str]:
@@ -101,43 +105,57 @@ class ForcedObjective:
         """Return the log-likelihood of each neuron and window, (neuron, restart, window); values: see run_lanes."""
         outcome, settings = self.known_part(values, restarts, width), self.settings(width)
         found = self.summed(outcome)
-        for density in (*self.kernel.grids, *self.kernel.filters):
-            population = _population(density)
-            found[population] = self.of(density, values, outcome.recorded, restarts, settings)
+        for density in self.kernel.densities:
+            found[_kernel(density).hidden.population] = self.of(
+                density, values, outcome.recorded, restarts, settings
+            )
         return self.of_neurons(found, restarts)
 
     def parts(self, values: Values, restarts: int, width: float) -> tuple[Tensor, list[Part]]:
-        """Return the same, without a graph, and what it depends on the values through.
-
-        A density is differentiated here, once, by what it is fed: from there on back neurons can be told apart cheaply.
-        """
+        """Return the same, without a graph, and what it depends on the values through."""
         outcome, settings = self.known_part(values, restarts, width), self.settings(width)
         found, parts = self.summed(outcome), []
         for population, total in found.items():
             parts.append(Part(total, self.chosen(population, total), self.neurons(population)))
-        for density in (*self.kernel.grids, *self.kernel.filters):
-            population, names = _population(density), list(density_kernel(density).feeds)
-            held = [n for n in values if values[n].requires_grad]
-            neurons = self.neurons(population)
-            leaves = {n: values[n].detach().requires_grad_() for n in held}
-            wide = {
-                n: v.detach().expand(len(v), len(neurons), -1).contiguous().requires_grad_()
-                for n in names
-                if (v := outcome.recorded[n]).requires_grad
-            }
-            fed = {**outcome.recorded, **wide}
-            total = self.of(density, {**values, **leaves}, fed, restarts, settings)
-            found[population] = total.detach()
-            ends = [*wide.values(), *leaves.values()]
-            begins = [*(outcome.recorded[n].expand_as(v) for n, v in wide.items()), *(values[n] for n in held)]  # fmt: skip
-            slopes = torch.autograd.grad(
-                total, ends, self.chosen(population, total), allow_unused=True
-            )
-            for value, slope in zip(begins, slopes, strict=True):
-                if slope is not None:
-                    each = neurons if value.shape[-2] == len(neurons) else neurons[:1]
-                    parts.append(Part(value, slope, each))
+        for density in self.kernel.densities:
+            total, own = self.parts_of(density, values, outcome.recorded, restarts, settings)
+            found[_kernel(density).hidden.population] = total
+            parts += own
         return self.of_neurons({n: v.detach() for n, v in found.items()}, restarts), parts
+
+    def parts_of(
+        self,
+        density: Grid | ParticleKernel,
+        values: Values,
+        feeds: Mapping[str, Tensor],
+        restarts: int,
+        settings: Mapping[str, float],
+    ) -> tuple[Tensor, list[Part]]:
+        """Return the log-likelihoods of a density's population, (neuron, lane), and what they depend on the values through.
+
+        A density is differentiated once, by what it is fed and by values: from there on back neurons can be told apart
+        without it.
+        """
+        kernel = _kernel(density)
+        population = kernel.hidden.population
+        neurons = self.neurons(population)
+        begins = {
+            n: v.expand(len(v), len(neurons), -1)
+            for n in kernel.feeds
+            if (v := feeds[n]).requires_grad
+        }
+        fed = {n: v.detach().contiguous().requires_grad_() for n, v in begins.items()}
+        held = {n: v.detach().requires_grad_() for n, v in values.items() if v.requires_grad}
+        total = self.of(density, {**values, **held}, {**feeds, **fed}, restarts, settings)
+        ends = [*fed.values(), *held.values()]
+        slopes = torch.autograd.grad(total, ends, self.chosen(population, total), allow_unused=True)
+        places = [*begins.values(), *(values[n] for n in held)]
+        parts = [
+            Part(v, slope, neurons if v.shape[-2] == len(neurons) else neurons[:1])
+            for v, slope in zip(places, slopes, strict=True)
+            if slope is not None
+        ]
+        return total.detach(), parts
 
     def known_part(self, values: Values, restarts: int, width: float) -> Outcome:
         """Run what the observed spikes make known: log-likelihoods without hidden noise, and what densities are fed."""
@@ -261,13 +279,8 @@ class ForcedObjective:
             )
 
 
-def density_kernel(density: Grid | ParticleKernel) -> DensityKernel | ParticleKernel:
-    """Return the kernel of a density."""
+def _kernel(density: Grid | ParticleKernel) -> DensityKernel | ParticleKernel:
     return density.kernel if isinstance(density, Grid) else density
-
-
-def _population(density: Grid | ParticleKernel) -> str:
-    return density_kernel(density).hidden.population
 
 
 def _at_most(feeds: Mapping[str, Tensor]) -> dict[str, Tensor]:
