@@ -60,8 +60,8 @@ def unflatten(flat: Tensor, packing: Packing) -> LastStep:
 
 def gradients(scores: Scores, packing: Packing) -> Tensor:
     """Return the gradient of every group's log-likelihood, one after the other, (restart, entry)."""
-    groups = range(len(packing.own_of_groups))
-    return torch.cat([torch.nan_to_num(scores.of_group(packing, g).sum(2)) for g in groups], 1)
+    found = [scores.of_group(g, own).sum(2) for g, own in enumerate(packing.own_of_groups)]
+    return torch.nan_to_num(torch.cat(found, 1))
 
 
 class Curvature(NamedTuple):
@@ -130,7 +130,7 @@ def curvature_of(scores: Scores, packing: Packing, last: LastStep | None = None)
     """Return the outer product of scores about their mean, bent by what the last step told."""
     found, first, common = [], 0, packing.common_places
     for g, places in enumerate(packing.own_of_groups):
-        matrix = _outer(scores, packing, g)
+        matrix = _outer(scores.of_group(g, places), packing.owners[places])
         size = len(matrix[0])
         if last is not None:
             moved = torch.cat([last.moved[:, places], last.moved[:, common]], 1)
@@ -158,20 +158,20 @@ def told_by(curvature: Curvature, moved: Tensor, changed: Tensor, better: Tensor
     return told
 
 
-def _outer(scores: Scores, packing: Packing, group: int) -> Tensor:
-    """Return the outer product of a group's scores; what may be chance between its blocks is left out.
+def _outer(scores: Tensor, owners: Tensor) -> Tensor:
+    """Return the outer product of a group's scores, (restart, own + common, window); owners: blocks of its own coordinates.
 
+       What may be chance between its blocks is left out.
     By chance the sum over several blocks of what is common correlates with every coordinate of each, and many blocks
-    add that up (Bickel & Levina 2008, doi:10.1214/08-AOS600).
+       add that up (Bickel & Levina 2008, doi:10.1214/08-AOS600).
     """
-    part = centred(scores.of_group(packing, group))
+    part = centred(scores)
     found = part @ part.transpose(1, 2)
-    owners = packing.owners[packing.own_of_groups[group]]
     if len(owners.unique()) < 2:
         return found
     size = torch.diagonal(found, dim1=1, dim2=2).clamp(min=FAINT).sqrt()
     chance = CHANCE / math.sqrt(part.shape[2]) * size[:, :, None] * size[:, None, :]
-    owners = torch.cat([owners, torch.full((len(packing.common_places),), -1)])
+    owners = torch.cat([owners, torch.full((found.shape[1] - len(owners),), -1)])
     own = owners[:, None] == owners[None, :]
     common = (owners[:, None] < 0) != (owners[None, :] < 0)
     return found * (own | (common & (found.abs() > chance)))

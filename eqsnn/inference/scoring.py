@@ -36,10 +36,9 @@ class Scores(NamedTuple):
         """Gradient of the log-posterior, (restart, coordinate)."""
         return torch.nan_to_num(self.by_window.sum(2) + self.prior)
 
-    def of_group(self, packing: "Packing", group: int) -> Tensor:
-        """Return the scores of a group's log-likelihood by its own coordinates and by what is common, both in this order."""
-        own = self.by_window[:, packing.own_of_groups[group]]
-        return torch.cat([own, self.shared[:, group]], 1)
+    def of_group(self, group: int, own: Tensor) -> Tensor:
+        """Return the scores of a group's log-likelihood by its own coordinates, at these places, and by what is common."""
+        return torch.cat([self.by_window[:, own], self.shared[:, group]], 1)
 
 
 class Part(NamedTuple):

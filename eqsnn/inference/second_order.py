@@ -20,10 +20,8 @@ from eqsnn.inference.scoring import Packing, Scores, by_block
 FIRST_DAMPING = 1.0
 EASIER, HARDER = 0.3, 6.0  # factors of the damping after a success, and after a failure
 COMMON_HARDER = 2.0  # of what is common after a failure, for which blocks may be to blame
-GOOD, POOR = (
-    0.5,
-    0.25,
-)  # share of the gain expected from a step, from which on it is a success, below which a failure
+# share of the gain expected from a step: from which on it is a success, below which a failure
+GOOD, POOR = 0.5, 0.25
 LEAST, MOST = 1e-6, 1e9
 # nats for each coordinate: a step that promises less is the last. Chance alone puts a maximum half a nat for each above
 # the truth, so a hundredth of that does not matter.
@@ -50,13 +48,11 @@ class Ascent:
         self.here = problem.scores(z)
         self.ended = ""
         shape = (len(self.here.likelihood), self.packing.n_blocks + 1)
-        known = damping is not None and tuple(damping.shape) == shape
-        self.damping = (
-            damping if damping is not None and known else torch.full(shape, FIRST_DAMPING)
-        )
-        self.last: LastStep = no_step(self.here, self.packing)
-        if known and last is not None and last.shape == self.last.flat.shape:
-            self.last = unflatten(last, self.packing)
+        self.damping, self.last = torch.full(shape, FIRST_DAMPING), no_step(self.here, self.packing)
+        if damping is not None and tuple(damping.shape) == shape:
+            self.damping = damping
+            if last is not None and last.shape == self.last.flat.shape:
+                self.last = unflatten(last, self.packing)
 
     @property
     def posterior(self) -> Tensor:

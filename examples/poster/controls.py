@@ -17,9 +17,9 @@ import protocol
 import scores as score
 import torch
 from descent import Descent, Search, descend, search
-from experiments import RUNS, TEST_SEED, starts_of, target_of
+from experiments import RUNS, TEST_SEED, fit_from, starts_of, target_of
 from protocol import ROOT, Values, family
-from table import SAME_INPUT, Row, Scores, f1
+from table import SAME_INPUT, Row, Scores, f1, heading
 
 import eqsnn
 
@@ -42,19 +42,8 @@ def forced_fit(
     kind: str, target: eqsnn.Recording, starts: list[Values], stages: tuple, seed: int
 ) -> Values:
     """Return what a fit of the experiments finds from these starts."""
-    truth = protocol.truth_of(kind)
-    given = {name: np.stack([start[name] for start in starts]) for name in truth}
-    fit = eqsnn.fit(
-        protocol.learning(kind),
-        target,
-        starts=len(starts),
-        start=given,
-        stages=stages,
-        tau=score.TAU_S,
-        seed=seed,
-        uncertainty=False,
-    )
-    return {name: np.asarray(fit.parameters[name]) for name in truth}
+    fit = fit_from(kind, target, starts, stages, seed, uncertainty=False)
+    return {name: np.asarray(fit.parameters[name]) for name in protocol.truth_of(kind)}
 
 
 def scored(kind: str, values: Values, seed: int) -> Scores:
@@ -210,14 +199,7 @@ def _running(**changes) -> Descent:
 # one change each of the first; the second is no descent of a distance but the likelihood of a fit, with as many steps
 ABLATIONS: dict[str, Descent | eqsnn.Forced] = {
     "running freely": REFERENCE,
-    "teacher forcing, likelihood": eqsnn.Forced(
-        widths=(0.08, 0.025, 0.008, 0.0025, 0.0008),
-        iterations=40,
-        learning_rate=0.03,
-        window=0.1,
-        warm_up=0.04,
-        keep=1,
-    ),
+    "teacher forcing, likelihood": replace(protocol.ANNEALED, iterations=40),
     "surrogate width 0.02 instead of 0.1": _running(width=0.02),
     "surrogate width 0.5": _running(width=0.5),
     "gradient through resets, too": _running(detach_reset=False),
@@ -282,22 +264,14 @@ def measured_ablation(title: str, kind: str, seed: int) -> Scores:
 def section(control: str, kind: str, seeds: dict[int, Scores]) -> list[str]:
     """Return the lines of the page on one control: every seed has its number."""
     seconds = np.median([s["seconds"] for s in seeds.values()])
-    lines = [
-        f"### {control}, {kind}",
-        "",
-        f"{_first_upper(CONTROLS[control].title)}. Seeds {', '.join(map(str, seeds))}; {seconds:.0f} s each.",
-        "",
-        "| | wanted | found | |",
-        "|---|---|---|---|",
-    ]
+    title = _first_upper(CONTROLS[control].title)
+    said = f"{title}. Seeds {', '.join(map(str, seeds))}; {seconds:.0f} s each."
+    lines = heading(f"{control}, {kind}", said)
     for row in rows_of(control, kind):
         values = [row.read(s) for s in seeds.values()]
         holds = all(row.holds(v) for v in values)
-        sign = "at most" if row.below else "at least"
         found = ", ".join(f"{v:.3g}" for v in values)
-        lines.append(
-            f"| {row.title} | {sign} {row.limit:g} | {found} | {'met' if holds else '**missed**'} |"
-        )
+        lines.append(row.line(found, "met" if holds else "**missed**"))
     if control == "C":
         lines += ["", f"Rates in Hz, Wake / REM / NREM, seed {next(iter(seeds))}:", ""]
         first = next(iter(seeds.values()))["rates"]

@@ -74,25 +74,38 @@ def run(experiment: str, kind: str, seed: int, seconds: float = SECONDS, out: Pa
     return folder
 
 
+def fit_from(
+    kind: str, target: eqsnn.Recording, starts: list[Values], stages, seed: int, **options
+) -> eqsnn.Fit:
+    """Return the fit of a network whose parameters are unknown, from these starts; options: as in `eqsnn.fit`."""
+    given = {name: np.stack([s[name] for s in starts]) for name in protocol.truth_of(kind)}
+    return eqsnn.fit(
+        protocol.learning(kind),
+        target,
+        starts=len(starts),
+        start=given,
+        stages=stages,
+        tau=score.TAU_S,
+        seed=seed,
+        **options,
+    )
+
+
 def fit_and_save(
     experiment: str, kind: str, seed: int, seconds: float, stages, folder: Path
 ) -> None:
     """Fit an experiment; its folder holds the fit and the targets."""
     target = target_of(experiment, kind, seed, seconds)
-    truth = protocol.truth_of(kind)
-    starts = starts_of(experiment, kind, truth, seed)
-    given = {name: np.stack([s[name] for s in starts]) for name in truth}
+    starts = starts_of(experiment, kind, protocol.truth_of(kind), seed)
     with Progress(console=Console(stderr=True), disable=not sys.stderr.isatty()) as bar:
         task = bar.add_task(f"{experiment} {kind} {seed}", total=None)
-        fit = eqsnn.fit(
-            protocol.learning(kind),
+        fit = fit_from(
+            kind,
             target,
-            starts=len(starts),
-            start=given,
-            stages=stages,
-            tau=score.TAU_S,
+            starts,
+            stages,
+            seed,
             validation=0.1 if experiment == "C" else 0.2,
-            seed=seed,
             max_time=LONGEST_S,
             command=f"python examples/poster/experiments.py {experiment} {kind} --seed {seed}",
             report=lambda stage, done, total, best: bar.update(task, completed=done, total=total),

@@ -122,21 +122,22 @@ def _scattered(value: Array, parameter, weight: bool, rng: np.random.Generator) 
     return draws[inside.reshape(len(draws), -1).all(1)][0]
 
 
+ANNEALED = eqsnn.Forced(
+    widths=(0.08, 0.025, 0.008, 0.0025, 0.0008),
+    iterations=120,
+    learning_rate=0.03,
+    window=0.1,
+    warm_up=0.04,
+    keep=1,
+)
+
+
 def stages(experiment: str, kind: str) -> tuple | None:
     """Return the stages of a fit, None for those of `eqsnn.plan`: it integrates the unknown input out."""
     if experiment == "C":
         return None
     if family(kind) == "lif":
-        return (
-            eqsnn.Forced(
-                widths=(0.08, 0.025, 0.008, 0.0025, 0.0008),
-                iterations=120,
-                learning_rate=0.03,
-                window=0.1,
-                warm_up=0.04,
-                keep=1,
-            ),
-        )
+        return (ANNEALED,)
     return known_upstroke(from_far=experiment == "B")
 
 

@@ -31,6 +31,11 @@ class Row:
         """Return whether a number is within the limit."""
         return value <= self.limit if self.below else value >= self.limit
 
+    def line(self, found: str, verdict: str) -> str:
+        """Return its line of a table."""
+        sign = "at most" if self.below else "at least"
+        return f"| {self.title} | {sign} {self.limit:g} | {found} | {verdict} |"
+
 
 def error(name: str) -> Callable[[Scores], float]:
     """Return the median error of a quantity over the populations."""
@@ -170,29 +175,25 @@ def results(experiment: str, kind: str) -> dict[int, Scores]:
     return found
 
 
+def heading(title: str, said: str) -> list[str]:
+    """Return the lines above the rows of a table of what was wanted and found."""
+    return [f"### {title}", "", said, "", "| | wanted | found | |", "|---|---|---|---|"]
+
+
 def table(experiment: str, kind: str) -> list[str]:
     """Return the lines of one experiment's table."""
     seeds = results(experiment, kind)
     if not seeds:
         return []
     seconds = np.median([s["seconds"] for s in seeds.values()])
-    lines = [
-        f"### {experiment}, {kind}",
-        "",
-        f"Seeds {', '.join(map(str, seeds))}; a fit took {seconds:.0f} s.",
-        "",
-        "| | wanted | found | |",
-        "|---|---|---|---|",
-    ]
+    said = f"Seeds {', '.join(map(str, seeds))}; a fit took {seconds:.0f} s."
+    lines = heading(f"{experiment}, {kind}", said)
     for row in rows_of(experiment, kind):
         values = [row.read(s) for s in seeds.values()]
         holds = sum(row.holds(v) for v in values)
-        sign = "at most" if row.below else "at least"
         verdict = "met" if holds >= row.share * len(values) else "**missed**"
         count = f" in {holds} of {len(values)}" if len(values) > 1 else ""
-        lines.append(
-            f"| {row.title} | {sign} {row.limit:g} | {np.median(values):.3g} | {verdict}{count} |"
-        )
+        lines.append(row.line(f"{np.median(values):.3g}", f"{verdict}{count}"))
     return [*lines, ""]
 
 
