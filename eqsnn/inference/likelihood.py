@@ -1,7 +1,7 @@
 """Likelihood of the observed spikes under teacher forcing, private noise integrated out, window by window."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -23,6 +23,7 @@ from eqsnn.inference.data import Data
 from eqsnn.inference.lanes import Lanes, Values, forcing, repeat, run_lanes, windows
 from eqsnn.inference.scoring import Part
 from eqsnn.inference.stages import Forced
+from eqsnn.maths.by_synapse import BySynapse, split_by_synapse
 from eqsnn.maths.escape import ESCAPE_WIDTH
 from eqsnn.maths.force import fully_observed
 from eqsnn.maths.hidden import DIFFUSION, Hidden, Separated, reset_scale
@@ -40,6 +41,19 @@ class Grid:
     kernel: DensityKernel
     frame: Program
 
+    @property
+    def held(self) -> tuple[str, ...]:
+        """The parameters that the density itself reads."""
+        return self.kernel.held
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """The known part with perturbations of synapses (`by_synapse`), compiled."""
+
+    by_synapse: BySynapse
+    kernel: Kernel
+
 
 @dataclass(frozen=True, slots=True)
 class Machinery:
@@ -49,6 +63,8 @@ class Machinery:
     outputs: tuple[str, ...]  # log-likelihoods that the kernel itself sums
     grids: tuple[Grid, ...] = ()
     filters: tuple[ParticleKernel, ...] = ()
+    backend: str = "auto"
+    splits: dict[frozenset[str], Split | None] = field(default_factory=dict)
 
     @property
     def densities(self) -> "tuple[Grid | ParticleKernel, ...]":
@@ -64,6 +80,16 @@ class Machinery:
     def acting_on_others(self) -> frozenset[str]:
         """The parameters that act on several neurons, given the spikes of all neurons."""
         return acting_on_others(fully_observed(self.kernel.program))
+
+    def split(self, parameters: frozenset[str]) -> Split | None:
+        """Return the known part with what these parameters do told apart by synapse, None if it cannot be."""
+        if parameters not in self.splits:
+            found = split_by_synapse(self.kernel.program, parameters)
+            wanted = tuple(dict.fromkeys((*self.outputs, *self.feeds)))
+            self.splits[parameters] = found and Split(
+                found, compile_program(found.program, wanted, self.backend)
+            )
+        return self.splits[parameters]
 
 
 class ForcedObjective:
@@ -111,9 +137,15 @@ class ForcedObjective:
             )
         return self.of_neurons(found, restarts)
 
-    def parts(self, values: Values, restarts: int, width: float) -> tuple[Tensor, list[Part]]:
-        """Return the same, without a graph, and what it depends on the values through."""
-        outcome, settings = self.known_part(values, restarts, width), self.settings(width)
+    def parts(
+        self, values: Values, restarts: int, width: float, split: Split | None = None
+    ) -> tuple[Tensor, list[Part]]:
+        """Return the same, without a graph, and what it depends on the values through.
+
+        split: the known part to use instead, whose perturbations are among the values.
+        """
+        outcome = self.known_part(values, restarts, width, split)
+        settings = self.settings(width)
         found, parts = self.summed(outcome), []
         for population, total in found.items():
             parts.append(Part(total, self.chosen(population, total), self.neurons(population)))
@@ -157,12 +189,14 @@ class ForcedObjective:
         ]
         return total.detach(), parts
 
-    def known_part(self, values: Values, restarts: int, width: float) -> Outcome:
+    def known_part(
+        self, values: Values, restarts: int, width: float, split: Split | None = None
+    ) -> Outcome:
         """Run what the observed spikes make known: log-likelihoods without hidden noise, and what densities are fed."""
         machinery, lanes = self.kernel, self.lanes
         return run_lanes(
             self.data,
-            machinery.kernel,
+            machinery.kernel if split is None else split.kernel,
             lanes,
             values,
             restarts,
@@ -300,37 +334,37 @@ def separated_for(data: Data, stage: Forced, values: Values) -> Separated:
 
 
 def _build(data: Data, stage: Forced, values: Values) -> Machinery:
-    populations = setup.spiking_populations(data.model)
+    populations, backend = setup.spiking_populations(data.model), data.backend
     outputs = tuple(f"{name}.log_likelihood" for name in populations)
     if stage.density == "escape":
         program = forced_program(data.model, known=data.known, masked=data.masked)
-        return Machinery(compile_program(program, outputs, data.backend), outputs)
+        return Machinery(compile_program(program, outputs, backend), outputs, backend=backend)
     separated = separated_for(data, stage, values)
     if stage.density == "moments":
         program = moments_program(separated, masked=data.masked)
-        return Machinery(compile_program(program, outputs, data.backend), outputs)
+        return Machinery(compile_program(program, outputs, backend), outputs, backend=backend)
     noisy = {hidden.population for hidden in separated.hidden}
     summed = tuple(f"{name}.log_likelihood" for name in populations if name not in noisy)
     fed = tuple(dict.fromkeys(str(f) for hidden in separated.hidden for f in hidden.feeds))
-    kernel = compile_program(separated.given, (*summed, *fed), data.backend)
+    kernel = compile_program(separated.given, (*summed, *fed), backend)
     if stage.density == "particles":
         if data.masked:
             raise InputError(
                 "particles need every neuron observed all the time; use the density `grid` or `moments` for data with gaps"
             )
         filters = tuple(
-            compile_particles(hidden, stage.particles, data.backend) for hidden in separated.hidden
+            compile_particles(hidden, stage.particles, backend) for hidden in separated.hidden
         )
-        return Machinery(kernel, summed, (), filters)
+        return Machinery(kernel, summed, (), filters, backend)
     if stage.density != "grid":
         raise InputError(
             f"there is no density `{stage.density}`; the densities are {', '.join(DENSITIES)}"
         )
     grids = tuple(
-        Grid(compile_density(hidden, stage.bins, data.backend), reset_scale(hidden))
+        Grid(compile_density(hidden, stage.bins, backend), reset_scale(hidden))
         for hidden in separated.hidden
     )
-    return Machinery(kernel, summed, grids)
+    return Machinery(kernel, summed, grids, backend=backend)
 
 
 __all__ = ["ForcedObjective", "Lanes", "Machinery"]

@@ -16,7 +16,16 @@ from eqsnn.errors import InputError
 from eqsnn.inference.coordinates import Coordinate, coordinate_of
 from eqsnn.inference.data import prepare
 from eqsnn.inference.likelihood import ForcedObjective
-from eqsnn.inference.scoring import Packing, Part, Scores, by_block, prior_slopes, scores_of
+from eqsnn.inference.paths import Paths, paths_of
+from eqsnn.inference.scoring import (
+    MOST_WITH_PATHS,
+    Packing,
+    Part,
+    Scores,
+    by_block,
+    prior_slopes,
+    scores_of,
+)
 from eqsnn.inference.stages import Forced, GradientFree, Stage
 from eqsnn.inference.unknowns import Unknowns
 from eqsnn.language.model import Model
@@ -39,6 +48,23 @@ class Problem:
     width: float
     packing: Packing
     others: Mapping[str, Parameter] = field(default_factory=dict)
+    paths: Paths | None = None
+
+    @classmethod
+    def at_level(
+        cls,
+        unknowns: Unknowns,
+        objective: ForcedObjective,
+        width: float,
+        z: Mapping[str, Tensor],
+        others: Mapping[str, Parameter] | None = None,
+    ) -> "Problem":
+        """Return the problem of an objective at a level; z: any coordinates, for their shapes."""
+        packing = unknowns.packing(z, objective.kernel.acting_on_others)
+        paths = paths_of(objective, packing)
+        if paths is not None:
+            packing = replace(packing, most_groups=MOST_WITH_PATHS)
+        return cls(unknowns, objective, width, packing, others or {}, paths)
 
     @property
     def exact(self) -> bool:
@@ -92,11 +118,23 @@ class Problem:
     def scores(self, z: Mapping[str, Tensor]) -> Scores:
         """Return log-likelihoods and window scores of every point, (point, ...)."""
 
-        def parts(lanes: Mapping[str, Tensor], points: int) -> tuple[Tensor, list[Part]]:
-            return self.objective.parts(self.values(lanes), points, self.width)
+        split = None if self.paths is None else self.paths.split
+
+        def parts(
+            lanes: Mapping[str, Tensor], perturbed: Mapping[str, Tensor], points: int
+        ) -> tuple[Tensor, list[Part]]:
+            values = self.values(lanes) | dict(perturbed)
+            return self.objective.parts(values, points, self.width, split)
 
         prior = self.unknowns.log_prior if self.stage.prior else None
-        return scores_of(parts, prior, z, self.packing, self.windows)
+        slopes = None if self.paths is None else self._slopes_of_values(z)
+        return scores_of(parts, prior, z, self.packing, self.windows, self.paths, slopes)
+
+    def _slopes_of_values(self, z: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return the derivative of every unknown parameter by its own coordinate, of its shape."""
+        held = {n: v.detach().requires_grad_() for n, v in z.items()}
+        total = sum(v.sum() for v in self.unknowns.values(held).values())
+        return dict(zip(held, torch.autograd.grad(total, list(held.values())), strict=True))  # type: ignore[arg-type]
 
     def prior_slopes(self, z: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Return first derivatives of the log-prior that counts and minus its second ones, (point, coordinate)."""
@@ -175,8 +213,7 @@ def problem_of(
     z = {name: c.to_real(values[name]) for name, c in coordinates.items()}
     unknowns = Unknowns(model, unknown, coordinates, known, data.synapses)
     others = {name: p for name, p in parameters.items() if not p.learned}
-    packing = unknowns.packing(z, objective.kernel.acting_on_others)
-    return Problem(unknowns, objective, width, packing, others)
+    return Problem.at_level(unknowns, objective, width, z, others)
 
 
 def _is_noisy(model: Model, known: tuple[str, ...], population: str) -> bool:

@@ -7,7 +7,7 @@ log-likelihood is a sum over blocks of functions of what is theirs and of what i
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -15,7 +15,9 @@ from torch import Tensor
 from eqsnn.simulation import setup
 
 Z = Mapping[str, Tensor]
-MOST_GROUPS = 64  # of blocks whose scores of what is common are told apart: each costs a backward pass of the known part
+# of blocks whose scores of what is common are told apart: without paths each costs a backward pass of the known part,
+# with them memory
+MOST_GROUPS, MOST_WITH_PATHS = 64, 256
 
 
 class Scores(NamedTuple):
@@ -63,7 +65,7 @@ class Packing:
 
     A block is a neuron with the weights onto it, or a population if it shares a parameter. places: for each name the
     flat places of its free entries. owners: the block of each entry of the vector, -1 for parameters that act on
-    several blocks. blocks: the block of each neuron of the network.
+    several blocks. blocks: the block of each neuron of the network. most_groups: of blocks told apart (`groups`).
     """
 
     names: tuple[str, ...]
@@ -71,6 +73,7 @@ class Packing:
     places: Mapping[str, Tensor]
     owners: Tensor
     blocks: Tensor
+    most_groups: int = MOST_GROUPS
 
     @property
     def n_blocks(self) -> int:
@@ -91,7 +94,7 @@ class Packing:
     def groups(self) -> Tensor:
         """The group of each block. Without anything common every block is one of its own."""
         n = self.n_blocks
-        few = min(n, MOST_GROUPS) if len(self.common_places) else n
+        few = min(n, self.most_groups) if len(self.common_places) else n
         return torch.arange(n) % few
 
     @property
@@ -178,43 +181,67 @@ def pack(
     return Packing(tuple(z), shapes, places, torch.cat(owners), torch.cat(blocks))
 
 
+class TellsApart(Protocol):
+    """How what is common to several blocks can be told apart in a single backward pass (`paths`)."""
+
+    def perturbations(self, lanes: int) -> dict[str, Tensor]:
+        """Return further parameters to differentiate by, all 0, with so many lanes."""
+        ...
+
+    def shared(
+        self, by_synapse: Mapping[str, Tensor], slopes: Z, whole: Tensor, packing: Packing
+    ) -> Tensor:
+        """Return `Scores.shared` from the derivatives by them."""
+        ...
+
+
 def scores_of(
-    parts_of: Callable[[Z, int], tuple[Tensor, Sequence[Part]]],
+    parts_of: Callable[[Z, Z, int], tuple[Tensor, Sequence[Part]]],
     log_prior: Callable[[Z], Tensor] | None,
     z: Z,
     packing: Packing,
     windows: int,
+    paths: TellsApart | None = None,
+    slopes: Z | None = None,
 ) -> Scores:
     """Return log-likelihoods and scores at z, one backward pass through densities.
 
-    parts_of: coordinates of every lane and the number of restarts -> log-likelihoods (neuron, restart, window), and
-    the parts through which they depend on the coordinates.
+    parts_of: coordinates and perturbations of every lane and the number of restarts -> log-likelihoods (neuron, restart,
+    window), and the parts through which they depend on both. slopes: of parameters by their coordinates, (entry,
+    restart), for paths.
     """
     restarts = next(iter(z.values())).shape[-1]
     lanes = {
         n: v.detach().repeat_interleave(windows, dim=-1).requires_grad_() for n, v in z.items()
     }
-    found, parts = parts_of(lanes, restarts)
+    perturbed = {} if paths is None else paths.perturbations(restarts * windows)
+    found, parts = parts_of(lanes, perturbed, restarts)
     common = packing.common_places
 
-    def by_window(slopes: Sequence[Tensor], names: Sequence[str]) -> Tensor:
+    def by_window(slopes: Sequence[Tensor], names: Sequence[str]) -> tuple[Tensor, list[Tensor]]:
+        aims = [*(lanes[n] for n in names), *perturbed.values()]
         found_by = torch.autograd.grad(
-            [part.value for part in parts], [lanes[n] for n in names], list(slopes),
-            retain_graph=True, allow_unused=True,
+            [part.value for part in parts], aims, list(slopes), retain_graph=True, allow_unused=True,
         )  # fmt: skip
         named = {n: torch.zeros_like(v) for n, v in lanes.items()}
-        named |= {n: g for n, g in zip(names, found_by, strict=True) if g is not None}
+        named |= {n: g for n, g in zip(names, found_by, strict=False) if g is not None}
         flat = packing.vector(named).reshape(packing.size, restarts, windows)
-        return flat.permute(1, 0, 2).detach()
+        return flat.permute(1, 0, 2).detach(), list(found_by[len(names) :])
 
-    whole = by_window([part.slope for part in parts], list(lanes))
-    shared = whole.new_zeros(restarts, len(packing.own_of_groups), len(common), windows)
-    if len(common):
+    whole, by_synapse = by_window([part.slope for part in parts], list(lanes))
+    if paths is not None and slopes is not None:
+        pairs = {
+            n: g.detach().reshape(*g.shape[:2], restarts, windows)
+            for n, g in zip(perturbed, by_synapse, strict=True)
+        }
+        shared = paths.shared(pairs, slopes, whole[:, common], packing)
+    else:
+        shared = whole.new_zeros(restarts, len(packing.own_of_groups), len(common), windows)
         names = sorted({packing.label(int(k))[0] for k in common})
         group_of = packing.groups[packing.blocks]
-        for g in range(shared.shape[1]):
-            slopes = [part.slope_of(group_of == g) for part in parts]
-            shared[:, g] = by_window(slopes, names)[:, common]
+        for g in range(shared.shape[1] if names else 0):
+            chosen = [part.slope_of(group_of == g) for part in parts]
+            shared[:, g] = by_window(chosen, names)[0][:, common]
     likelihood = by_block(found.detach().sum(2), packing, packing.blocks)
     prior = curvature = torch.zeros(restarts, packing.size, dtype=likelihood.dtype)
     if log_prior is not None:

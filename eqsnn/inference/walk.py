@@ -181,8 +181,7 @@ class Walk:
             return None
         if stage.optimiser != "scoring":
             return None
-        packing = self.unknowns.packing(progress.z, objective.kernel.acting_on_others)
-        problem = Problem(self.unknowns, objective, width, packing)
+        problem = Problem.at_level(self.unknowns, objective, width, progress.z)
         return Ascent(problem, progress.z, progress.damping, progress.last_step)
 
     def climb(self, progress: Progress, stage: Stage, ascent: Ascent) -> None:
