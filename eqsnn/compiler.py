@@ -149,9 +149,11 @@ def moments_program(separated: Separated, *, masked: bool = False) -> Program:
     return moments(separated, masked=masked)
 
 
-def compile_density(hidden: Hidden, n_bins: int, backend: str = "auto") -> DensityKernel:
+def compile_density(
+    hidden: Hidden, n_bins: int, backend: str = "auto", *, double: bool = True
+) -> DensityKernel:
     """Return the kernel that carries the density of a population's noisy states; backend as in compile_program."""
-    return DensityKernel(hidden, n_bins, _compiler(backend))
+    return DensityKernel(hidden, n_bins, _compiler(backend), double=double)
 
 
 def compile_particles(hidden: Hidden, n_particles: int, backend: str = "auto") -> ParticleKernel:

@@ -28,8 +28,9 @@ from eqsnn.maths.program import CONSTANT
 TEMPLATE = Path(__file__).with_name("density.c")
 CUT = 0.25  # width of the threshold relative to the image of a bin
 SKIPPED = 1e-7  # probability that is not worth pushing
-FLOOR = 1e-30  # probability left to the impossible
-POINT = 1e-6  # spread of a point, relative to the distance from reset to threshold
+FLOOR = 1e-20  # probability left to the impossible
+# spread of a point, relative to the distance from reset to threshold; well above rounding
+POINT, POINT_SINGLE = 1e-6, 1e-5
 RUN: Level = frozenset()
 STEP: Level = frozenset("t")
 NODE: Level = frozenset("tq")
@@ -45,14 +46,14 @@ class DensitySource(NamedTuple):
     feeds: tuple[str, ...]
 
 
-def emit_density(hidden: Hidden, n_bins: int) -> DensitySource:
-    """Return the C source for a population with `n_bins` nodes of its grid."""
-    return _Emitter(hidden, n_bins).source()
+def emit_density(hidden: Hidden, n_bins: int, *, double: bool) -> DensitySource:
+    """Return the C source for a population with `n_bins` nodes of its grid, in double or single precision."""
+    return _Emitter(hidden, n_bins, double).source()
 
 
 class _Emitter:
-    def __init__(self, hidden: Hidden, n_bins: int) -> None:
-        self.hidden, self.n_bins = hidden, n_bins
+    def __init__(self, hidden: Hidden, n_bins: int, double: bool) -> None:
+        self.hidden, self.n_bins, self.double = hidden, n_bins, double
         self.observed = symbol(f"{hidden.population}.observed")
         self.held = tuple(g.symbol for g in hidden.step.inputs if g.kind in CONSTANT)
         self.nodes = nodes_of(hidden.sources)
@@ -87,7 +88,7 @@ class _Emitter:
         return [p for p in self.placed if p.level == level]
 
     def spell(self, expression: Expr) -> str:
-        return spell_c(expression, self.named(), double=True)
+        return spell_c(expression, self.named(), double=self.double)
 
     def named(self) -> dict[Symbol, str]:
         return {s: self.value(s) for s in self.names}
@@ -103,7 +104,7 @@ class _Emitter:
         return f"b_{self.value(s)}"
 
     def forward(self, level: Level) -> list[str]:
-        kind = "" if level in (NODE, BIN) else "const double "
+        kind = "" if level in (NODE, BIN) else "const real "
         return [
             f"{kind}{self.value(p.target)} = {self.spell(p.expression)};" for p in self.at(level)
         ]
@@ -112,19 +113,21 @@ class _Emitter:
         """What a loop over bins sums derivatives by: values of other loops that its statements read."""
         read = {s for p in self.at(level) for s in p.expression.free_symbols} - {self.observed}
         if level == BOTH:
-            read |= {s for s in self.outputs.values() if isinstance(s, Symbol)}
+            seeded = ("margin", *(f"next.{state}" for state in self.hidden.states))
+            read |= {self.outputs[name] for name in seeded}  # type: ignore[misc]
         return sorted((s for s in read if self.level[s] not in (BIN, BOTH)), key=str)  # type: ignore[index, arg-type]
 
     def loop(self, level: Level) -> dict[str, str]:
         """The parts around a loop over bins: accumulators, the clause that sums them, and where their sums go."""
-        found = [self.names[s] for s in self.summed(level)]
-        summed = [*(["r_weight"] if level == BOTH else []), *(f"r_{n}" for n in found)]
+        found = self.summed(level)
+        summed = [*(["r_weight"] if level == BOTH else []), *(f"r_{self.names[s]}" for s in found)]
         clause = f" reduction(+: {', '.join(summed)})" if summed else ""
-        return {
-            "OPEN": _lines(f"double r_{n} = 0;" for n in found),
-            "PRAGMA": f'_Pragma("omp simd{clause}")',
-            "CLOSE": _lines(f"{self.bar(s)} += r_{self.names[s]};" for s in self.summed(level)),
-        }
+        of_node = [s for s in found if self.level[s] == NODE]
+        parts = {"PRAGMA": f'_Pragma("omp simd{clause}")'}
+        for name, own in (("", [s for s in found if s not in of_node]), ("_OF_NODE", of_node)):
+            parts[f"OPEN{name}"] = _lines(f"real r_{self.names[s]} = 0;" for s in own)
+            parts[f"CLOSE{name}"] = _lines(f"{self.bar(s)} += r_{self.names[s]};" for s in own)
+        return parts
 
     def backward(self, level: Level) -> list[str]:
         lines, inside = [], level in (BIN, BOTH)
@@ -142,8 +145,9 @@ class _Emitter:
         return lines
 
     def bars(self, level: Level) -> list[str]:
-        """Zeroed derivatives of everything that changes in these loops."""
-        return [f"double b_{self.names[s]} = 0;" for s, own in self.level.items() if own == level]
+        """Zeroed derivatives of everything that changes in these loops; those summed over a run in double precision."""
+        kind = "double" if level == RUN else "real"
+        return [f"{kind} b_{self.names[s]} = 0;" for s, own in self.level.items() if own == level]
 
     def source(self) -> DensitySource:
         out = {name: self.value(s) for name, s in self.outputs.items() if not _numbered(name)}  # type: ignore[arg-type]
@@ -154,28 +158,28 @@ class _Emitter:
             "CUT": repr(CUT),
             "SKIPPED": repr(SKIPPED),
             "FLOOR": repr(FLOOR),
-            "POINT": repr(POINT),
+            "POINT": repr(POINT if self.double else POINT_SINGLE),
             "BINS": str(self.n_bins),
             "NODES": str(len(self.nodes)),
             "OTHERS": str(len(others)),
             "HELD": str(len(self.held)),
             "FEEDS": str(len(self.hidden.feeds)),
             "LOAD_HELD": _lines(
-                f"const double {self.names[s]} = in[{n}][pair];" for n, s in enumerate(self.held)
+                f"const real {self.names[s]} = in[{n}][pair];" for n, s in enumerate(self.held)
             ),
             "RUN": _lines(self.forward(RUN)),
             "ARRAYS": _lines(
-                f"double {self.names[s]}[{'NODES' if own == NODE else 'BINS'}];"
+                f"real {self.names[s]}[{'NODES' if own == NODE else 'BINS'}];"
                 for s, own in self.level.items()
                 if own in (NODE, BIN)
             ),
             "LOAD_STEP": _lines(
                 [
                     *(
-                        f"const double {self.names[s]} = in[HELD + {n}][t*pairs + pair];"
+                        f"const real {self.names[s]} = in[HELD + {n}][t*pairs + pair];"
                         for n, s in enumerate(self.hidden.feeds)
                     ),
-                    f"const double {self.names[self.observed]} = spiked;",
+                    f"const real {self.names[self.observed]} = spiked;",
                     *self.forward(STEP),
                 ]
             ),
@@ -202,7 +206,7 @@ class _Emitter:
                 line
                 for n, _ in enumerate(others)
                 for line in (
-                    f"double *other_{n} = moved + ({n}*NODES + q)*BINS + k, *by_{n} = bb + {n}*BINS + j;",
+                    f"real *other_{n} = moved + ({n}*NODES + q)*BINS + k, *by_{n} = bb + {n}*BINS + j;",
                     f"left += by_{n}[-1]*other_{n}[0];",
                     f"middle += by_{n}[0]*other_{n}[0];",
                     f"right += by_{n}[1]*other_{n}[0];",
@@ -210,11 +214,11 @@ class _Emitter:
                 )
             ),
             "OTHER_BARS": _lines(
-                f"const double b_other_{n} = moved[({n}*NODES + q)*BINS + k];"
+                f"const real b_other_{n} = moved[({n}*NODES + q)*BINS + k];"
                 for n, _ in enumerate(others)
             ),
             "BIN_ARRAYS": _lines(
-                f"double b_{self.names[s]}[BINS] = {{0}};"
+                f"real b_{self.names[s]}[BINS] = {{0}};"
                 for s, own in self.level.items()
                 if own == BIN
             ),
@@ -223,7 +227,7 @@ class _Emitter:
             "BARS_RUN": _lines(self.bars(RUN)),
             "BARS_STEP": _lines(self.bars(STEP)),
             "BAR_ARRAYS": _lines(
-                f"double b_{self.names[s]}[NODES] = {{0}};"
+                f"real b_{self.names[s]}[NODES] = {{0}};"
                 for s, own in self.level.items()
                 if own == NODE
             ),
@@ -259,7 +263,7 @@ class _Emitter:
             text = text.replace(f"@{name}@", part)
         assert "@" not in text.replace(RUNTIME, ""), text
         return DensitySource(
-            f"#define LB 1\n#define DOUBLE 1\n{RUNTIME}\n{text}",
+            f"#define LB 1\n#define DOUBLE {int(self.double)}\n{RUNTIME}\n{text}",
             tuple(str(s) for s in self.held),
             tuple(str(s) for s in self.hidden.feeds),
         )

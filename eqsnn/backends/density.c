@@ -8,65 +8,75 @@
 /* densities, other states, the probability of what was observed, and the frame of the grid */
 #define ROW ((1 + OTHERS)*BINS + 1 + FRAME)
 #define FRAME 8
-#define WIDE 8        /* nodes in a vector, at most */
+#define WIDE (64/(int)sizeof(real)) /* nodes in a vector, at most */
 /* c_density.py says what these are */
-#define SKIPPED @SKIPPED@
-#define FLOOR_ @FLOOR@
-#define CUT @CUT@
-#define POINT @POINT@
+#define SKIPPED R(@SKIPPED@)
+#define FLOOR_ R(@FLOOR@)
+#define CUT R(@CUT@)
+/* numbers whose square is a number, and by which can be divided */
+#if DOUBLE
+#define HUGE_ 1e150
+#define LEAST 1e-280
+#define COPYSIGN copysign
+#else
+#define HUGE_ 1e18f
+#define LEAST 1e-36f
+#define COPYSIGN copysignf
+#endif
+#define POINT R(@POINT@)
 
 /* bytes of working memory for one neuron of one lane: a row for each step, and what one step pushes */
-long arena_bytes(long n_steps) { return ((n_steps + 1)*ROW + (5 + OTHERS)*NODES*BINS)*sizeof(double) + 64; }
+long arena_bytes(long n_steps) { return ((n_steps + 1)*ROW + (5 + OTHERS)*NODES*BINS)*sizeof(real) + 64; }
 
 /* Nodes are at mean + spread*sinh(first + k*step), pulled towards their own mean until the variance is right: a node at
    raw moves to mean + pull*(raw - mean_of_nodes). variance: of what was spread over them; variance_of_nodes: before
    they are pulled. Only `first` and `step` count as constants in derivatives. */
-typedef struct { double mean, spread, first, step, pull, mean_of_nodes, variance, variance_of_nodes; } Frame;
+typedef struct { real mean, spread, first, step, pull, mean_of_nodes, variance, variance_of_nodes; } Frame;
 
 /* probability of what was observed, at this margin above threshold */
-INLINE double seen_(double margin, double width, double sign) {
-  double z = sign*margin/width;
+INLINE real seen_(real margin, real width, real sign) {
+  real z = sign*margin/width;
   z = z > 40 ? 40 : (z < -70 ? -70 : z);
-  double s = 1/(1 + exp_(-z));
+  real s = 1/(1 + exp_(-z));
   return s > FLOOR_ ? s : FLOOR_;
 }
-INLINE double inside_(double place) { return place > 1 ? (place < BINS - 2 ? place : BINS - 2) : 1; }
+INLINE real inside_(real place) { return place > 1 ? (place < BINS - 2 ? place : BINS - 2) : 1; }
 /* For numbers of this size only: without log_'s cases a loop around it stays a vector loop. */
-INLINE double asinh_(double x) {
-  double size = fabs(x);
-  size = size < 1e150 ? size : 1e150;
-  return copysign(log_normal_(size + sqrt(size*size + 1), 0.0), x);
+INLINE real asinh_(real x) {
+  real size = ABS(x);
+  size = size < HUGE_ ? size : HUGE_;
+  return COPYSIGN(log_normal_(size + SQRT(size*size + 1), R(0.0)), x);
 }
-INLINE double sinh_(double x) { double e = exp_(x); return 0.5*(e - 1/e); }
+INLINE real sinh_(real x) { real e = exp_(x); return R(0.5)*(e - 1/e); }
 
 /* lay the grid over places from low to high */
-static void span_(Frame *f, double mean, double spread, double low, double high) {
+static void span_(Frame *f, real mean, real spread, real low, real high) {
   f->mean = mean, f->spread = spread;
-  double first = asinh_((low - mean)/spread), last = asinh_((high - mean)/spread);
+  real first = asinh_((low - mean)/spread), last = asinh_((high - mean)/spread);
   f->step = (last - first)/(BINS - 4); /* half a node more at both ends, so that no mass lies at the border */
-  f->step = f->step > 1e-3 ? f->step : 1e-3;
-  f->first = 0.5*(first + last) - 0.5*(BINS - 1)*f->step;
+  f->step = f->step > R(1e-3) ? f->step : R(1e-3);
+  f->first = R(0.5)*(first + last) - R(0.5)*(BINS - 1)*f->step;
 }
 
 /* Node positions before they are pulled. */
-static void lay_(const Frame *f, double *raw) {
+static void lay_(const Frame *f, real *raw) {
   SIMD
   for (int k = 0; k < BINS; k++) raw[k] = f->mean + f->spread*sinh_(f->first + k*f->step);
 }
 
 /* Node positions before and after they are pulled, and how far apart they are. */
-static void place_(const Frame *f, double *raw, double *nodes_at, double *spacing) {
+static void place_(const Frame *f, real *raw, real *nodes_at, real *spacing) {
   lay_(f, raw);
   SIMD
   for (int k = 0; k < BINS; k++) {
-    double off = raw[k] - f->mean;
+    real off = raw[k] - f->mean;
     nodes_at[k] = f->mean + f->pull*(raw[k] - f->mean_of_nodes);
-    spacing[k] = f->pull*f->step*sqrt(off*off + f->spread*f->spread);
+    spacing[k] = f->pull*f->step*SQRT(off*off + f->spread*f->spread);
   }
 }
 
 /* Nodes from k0 to k1 hold all densities above a level. Both are whole vectors: the rest of one would cost as much. */
-static void worth_(const double *p, double level, int *k0, int *k1) {
+static void worth_(const real *p, real level, int *k0, int *k1) {
   int first = 0, last = BINS;
   while (first < BINS && p[first] < level) first++;
   while (last > first && p[last - 1] < level) last--;
@@ -76,45 +86,66 @@ static void worth_(const double *p, double level, int *k0, int *k1) {
 }
 
 /* Measure how much wider the density p on the nodes is than `variance`, what was spread over them. */
-static void widen_(Frame *f, const double *p, const double *raw, double variance) {
-  double first = 0, second = 0;
-  for (int k = 0; k < BINS; k++) first += p[k]*(raw[k] - f->mean);
-  for (int k = 0; k < BINS; k++) { double off = raw[k] - f->mean - first; second += p[k]*off*off; }
-  double left = second > 0 ? variance/second : 0;
+static void widen_(Frame *f, const real *p, const real *raw, real variance) {
+  const real mean = f->mean;
+  real first = 0, second = 0;
+  _Pragma("omp simd reduction(+: first)")
+  for (int k = 0; k < BINS; k++) first += p[k]*(raw[k] - mean);
+  _Pragma("omp simd reduction(+: second)")
+  for (int k = 0; k < BINS; k++) { real off = raw[k] - mean - first; second += p[k]*off*off; }
+  real left = second > 0 ? variance/second : 0;
   left = left < 1 ? left : 1;
   f->mean_of_nodes = f->mean + first;
   f->variance = variance;
   f->variance_of_nodes = second;
-  f->pull = sqrt(left);
+  f->pull = SQRT(left);
+}
+
+/* Spread the mass of a bin, and the other states times it, over the three nodes around a place of the grid. */
+INLINE void deposit_(int from, real place, const real *masses, const real *moved, real *a, real *b) {
+  const int j = (int)(place + R(0.5));
+  const real mass = masses[from], d = place - j;
+  const real left = mass*R(0.5)*(R(0.5) - d)*(R(0.5) - d), right = mass*R(0.5)*(R(0.5) + d)*(R(0.5) + d);
+  const real middle = mass - left - right;
+  a[j - 1] += left;
+  a[j] += middle;
+  a[j + 1] += right;
+  for (int o = 0; o < OTHERS; o++) {
+    const real other = moved[o*NODES*BINS + from];
+    b[o*BINS + j - 1] += left*other;
+    b[o*BINS + j] += middle*other;
+    b[o*BINS + j + 1] += right*other;
+  }
 }
 
 /* in: held values (pair), feeds (time, pair), observed (time, neuron, observed_lanes), counted (time, counted_neurons,
    counted_lanes), scale (pair), initial potential, initial others (pair), seen (as observed; null: always). out:
    log-likelihood (pair), its derivatives by held values and by feeds. */
 void density(double **in, double **out, long pair, long n_steps, long n_neurons, long n_lanes, long observed_lanes,
-             long counted_lanes, long counted_neurons, double escape_width, long want, void *team, double *arena) {
+             long counted_lanes, long counted_neurons, double width_given, long want, void *team, void *memory) {
   const long pairs = n_neurons*n_lanes, neuron = pair / n_lanes, lane = pair % n_lanes;
   const double *observed = in[HELD + FEEDS], *counted = in[HELD + FEEDS + 1], *seen = in[HELD + FEEDS + 4 + OTHERS];
-  const double point = POINT*in[HELD + FEEDS + 2][pair];
-  double *masses = arena + (n_steps + 1)*ROW, *places = masses + NODES*BINS, *b_places = places + NODES*BINS,
+  real *arena = memory;
+  const real escape_width = width_given, point = POINT*in[HELD + FEEDS + 2][pair];
+  real *masses = arena + (n_steps + 1)*ROW, *places = masses + NODES*BINS, *b_places = places + NODES*BINS,
     *b_masses = b_places + NODES*BINS, *fired = b_masses + NODES*BINS, *moved = fired + NODES*BINS;
   int from[NODES], to[NODES];
-  double weight[NODES], raw[BINS], nodes_at[BINS], spacing[BINS], flat[BINS], slope_at[BINS];
+  real weight[NODES], raw[BINS], nodes_at[BINS], spacing[BINS], flat[BINS], slope_at[BINS];
   double total = 0;
   (void)moved;
       @LOAD_HELD@
       @RUN@
   {
-    double *p = arena, *u = arena + BINS;
-    memset(arena, 0, ROW*sizeof(double));
+    real *p = arena, *u = arena + BINS;
+    memset(arena, 0, ROW*sizeof(real));
     Frame *f = (Frame *)(arena + ROW - FRAME);
-    const double start = in[HELD + FEEDS + 3][pair];
+    const real start = in[HELD + FEEDS + 3][pair];
     span_(f, start, point, start, start);
     int j = BINS/2;
-    double d = -f->first/f->step - j;
-    p[j - 1] = 0.5*(0.5 - d)*(0.5 - d);
-    p[j] = 0.75 - d*d;
-    p[j + 1] = 0.5*(0.5 + d)*(0.5 + d);
+    real d = -f->first/f->step - j;
+    p[j - 1] = R(0.5)*(R(0.5) - d)*(R(0.5) - d);
+    p[j] = R(0.75) - d*d;
+    p[j + 1] = R(0.5)*(R(0.5) + d)*(R(0.5) + d);
     lay_(f, raw);
     widen_(f, p, raw, 0);
     for (int o = 0; o < OTHERS; o++)
@@ -122,41 +153,42 @@ void density(double **in, double **out, long pair, long n_steps, long n_neurons,
   }
       @ARRAYS@
   for (long t = 0; t < n_steps; t++) {
-    const double *p = arena + t*ROW, *u = p + BINS;
+    const real *p = arena + t*ROW, *u = p + BINS;
     const Frame *f = (const Frame *)(p + ROW - FRAME);
-    double *a = arena + (t + 1)*ROW, *b = a + BINS;
+    real *a = arena + (t + 1)*ROW, *b = a + BINS;
     Frame *after = (Frame *)(a + ROW - FRAME);
     const long here = (t*n_neurons + neuron)*observed_lanes + lane % observed_lanes;
-    const double spiked = observed[here], known = seen ? seen[here] : 1.0;
-    const double sign = spiked > 0.5 ? 1 : -1;
+    const real spiked = observed[here], known = seen ? seen[here] : R(1.0);
+    const real sign = spiked > R(0.5) ? 1 : -1;
     int k0, k1;
     worth_(p, SKIPPED, &k0, &k1);
-    memset(a, 0, ROW*sizeof(double));
+    memset(a, 0, ROW*sizeof(real));
+    real second[(1 + OTHERS)*BINS] = {0};
       @LOAD_STEP@
       @SET_NODES@
     for (int q = 0; q < NODES; q++) {
       @NODE@
     }
-    for (int q = 0; q < NODES; q++) worth_(p, SKIPPED/(weight[q] > 1e-12 ? weight[q] : 1e-12), from + q, to + q);
+    for (int q = 0; q < NODES; q++) worth_(p, SKIPPED/(weight[q] > R(1e-12) ? weight[q] : R(1e-12)), from + q, to + q);
     place_(f, raw, nodes_at, spacing);
     SIMD
     for (int k = k0; k < k1; k++) {
       @LOAD_BIN@
     }
-    const double centre = f->mean;
-    double z = 0, mean = 0;
+    const real centre = f->mean;
+    real z = 0, mean = 0;
     for (int q = 0; q < NODES; q++) {
-      double whole = 0, sum = 0;
+      real whole = 0, sum = 0;
       _Pragma("omp simd reduction(+: whole, sum)")
       for (int k = from[q]; k < to[q]; k++) {
       @BOTH@
-        double arriving = p[k]*weight[q];
+        real arriving = p[k]*weight[q];
         arriving = arriving < SKIPPED || p[k] < SKIPPED ? 0 : arriving;
-        double width = escape_width*@SCALE@ + CUT*spacing[k]*@STEEP@ + 1e-12;
-        double s = seen_(@MARGIN@, width, sign);
-        double mass = arriving*(known*@ACTIVE@ > 0.5 ? s : 1.0);
+        real width = escape_width*@SCALE@ + CUT*spacing[k]*@STEEP@ + R(1e-12);
+        real s = seen_(@MARGIN@, width, sign);
+        real mass = arriving*(known*@ACTIVE@ > R(0.5) ? s : R(1.0));
         /* what has crossed and is not known to have spiked is at threshold at most */
-        double place = @POTENTIAL@ - (@ACTIVE@ > 0.5 && sign < 0 && @MARGIN@ > 0 ? @MARGIN@ : 0);
+        real place = @POTENTIAL@ - (@ACTIVE@ > R(0.5) && sign < 0 && @MARGIN@ > 0 ? @MARGIN@ : 0);
         place = mass > 0 ? place : centre;
         masses[q*BINS + k] = mass;
         places[q*BINS + k] = place;
@@ -167,14 +199,14 @@ void density(double **in, double **out, long pair, long n_steps, long n_neurons,
       z += whole;
       mean += sum;
     }
-    z = z > 1e-290 ? z : 1e-290;
+    z = z > LEAST ? z : LEAST;
     mean /= z;
-    double spread = 0, variance = 0, low = mean, high = mean;
+    real spread = 0, variance = 0, low = mean, high = mean;
     for (int q = 0; q < NODES; q++) {
-      double size = 0, square = 0, least = low, most = high;
+      real size = 0, square = 0, least = low, most = high;
       _Pragma("omp simd reduction(+: size, square) reduction(min: least) reduction(max: most)")
       for (int k = from[q]; k < to[q]; k++) {
-        double mass = masses[q*BINS + k], place = places[q*BINS + k], off = place - mean;
+        real mass = masses[q*BINS + k], place = places[q*BINS + k], off = place - mean;
         int worth = mass > SKIPPED*z;
         size += worth ? mass*(off < 0 ? -off : off) : 0;
         square += worth ? mass*off*off : 0;
@@ -189,31 +221,27 @@ void density(double **in, double **out, long pair, long n_steps, long n_neurons,
     spread /= z;
     variance /= z;
     span_(after, mean, spread > point ? spread : point, low, high);
-    const double after_mean = after->mean, after_first = after->first, per_spread = 1/after->spread, per_step = 1/after->step;
+    const real after_mean = after->mean, after_first = after->first, per_spread = 1/after->spread, per_step = 1/after->step;
     for (int q = 0; q < NODES; q++) {
       SIMD
       for (int k = from[q]; k < to[q]; k++)
         flat[k] = inside_((asinh_((places[q*BINS + k] - after_mean)*per_spread) - after_first)*per_step);
-      for (int k = from[q]; k < to[q]; k++) {
-        double mass = masses[q*BINS + k];
-        int j = (int)(flat[k] + 0.5);
-        double d = flat[k] - j, l = 0.5*(0.5 - d)*(0.5 - d), r = 0.5*(0.5 + d)*(0.5 + d);
-        double left = mass*l, right = mass*r, middle = mass - left - right;
-        a[j - 1] += left;
-        a[j] += middle;
-        a[j + 1] += right;
-        for (int o = 0; o < OTHERS; o++) {
-          double other = moved[(o*NODES + q)*BINS + k];
-          b[o*BINS + j - 1] += left*other;
-          b[o*BINS + j] += middle*other;
-          b[o*BINS + j + 1] += right*other;
-        }
+      /* a mass may fall where the one before it fell, whose sum is not yet stored: two chains wait less than one */
+      const int half = (to[q] - from[q])/2;
+      for (int k = from[q]; k < from[q] + half; k++) {
+        deposit_(q*BINS + k, flat[k], masses, moved, a, b);
+        deposit_(q*BINS + k + half, flat[k + half], masses, moved, second, second + BINS);
       }
+      for (int k = from[q] + 2*half; k < to[q]; k++) deposit_(q*BINS + k, flat[k], masses, moved, a, b);
     }
+    SIMD
+    for (int k = 0; k < (1 + OTHERS)*BINS; k++) a[k] += second[k];
     a[ROW - FRAME - 1] = z;
     for (int o = 0; o < OTHERS; o++)
-      for (int k = 0; k < BINS; k++) b[o*BINS + k] = a[k] > 1e-280 ? b[o*BINS + k]/a[k] : 0;
-    for (int k = 0; k < BINS; k++) a[k] /= z;
+      for (int k = 0; k < BINS; k++) b[o*BINS + k] = a[k] > LEAST ? b[o*BINS + k]/a[k] : 0;
+    const real per_z = 1/z;
+    SIMD
+    for (int k = 0; k < BINS; k++) a[k] *= per_z;
     lay_(after, raw);
     widen_(after, a, raw, variance);
     total += counted[(t*counted_neurons + neuron % counted_neurons)*counted_lanes + lane % counted_lanes]*log(z);
@@ -221,20 +249,20 @@ void density(double **in, double **out, long pair, long n_steps, long n_neurons,
   out[0][pair] = total;
   if (!want) return;
 
-  double bp[BINS], bu[OTHERS*BINS + 1], ba[BINS], bb[OTHERS*BINS + 1], b_weight[NODES], b_nodes[BINS], b_spacing[BINS];
-  double b_mean = 0, b_spread = 0, b_variance = 0; /* of the frame that the step at hand lays */
+  real bp[BINS], bu[OTHERS*BINS + 1], ba[BINS], bb[OTHERS*BINS + 1], b_weight[NODES], b_nodes[BINS], b_spacing[BINS];
+  real b_mean = 0, b_spread = 0, b_variance = 0; /* of the frame that the step at hand lays */
   memset(bp, 0, sizeof bp);
   memset(bu, 0, sizeof bu);
       @BARS_RUN@
   for (long t = n_steps - 1; t >= 0; t--) {
-    const double *p = arena + t*ROW, *u = p + BINS;
+    const real *p = arena + t*ROW, *u = p + BINS;
     const Frame *f = (const Frame *)(p + ROW - FRAME);
-    const double *a = arena + (t + 1)*ROW, *after = a + BINS;
+    const real *a = arena + (t + 1)*ROW, *after = a + BINS;
     const Frame *g = (const Frame *)(a + ROW - FRAME);
     const long here = (t*n_neurons + neuron)*observed_lanes + lane % observed_lanes;
-    const double spiked = observed[here], known = seen ? seen[here] : 1.0;
-    const double sign = spiked > 0.5 ? 1 : -1, z = a[ROW - FRAME - 1];
-    const double after_mean = g->mean, after_first = g->first, per_spread = 1/g->spread, per_step = 1/g->step;
+    const real spiked = observed[here], known = seen ? seen[here] : R(1.0);
+    const real sign = spiked > R(0.5) ? 1 : -1, z = a[ROW - FRAME - 1];
+    const real after_mean = g->mean, after_first = g->first, per_spread = 1/g->spread, per_step = 1/g->step;
     int k0, k1;
     worth_(p, SKIPPED, &k0, &k1);
       @LOAD_STEP@
@@ -242,20 +270,21 @@ void density(double **in, double **out, long pair, long n_steps, long n_neurons,
     for (int q = 0; q < NODES; q++) {
       @NODE@
     }
-    for (int q = 0; q < NODES; q++) worth_(p, SKIPPED/(weight[q] > 1e-12 ? weight[q] : 1e-12), from + q, to + q);
+    for (int q = 0; q < NODES; q++) worth_(p, SKIPPED/(weight[q] > R(1e-12) ? weight[q] : R(1e-12)), from + q, to + q);
     place_(f, raw, nodes_at, spacing);
     SIMD
     for (int k = k0; k < k1; k++) {
       @LOAD_BIN@
     }
-    double inner = 0;
+    real inner = 0;
+    _Pragma("omp simd reduction(+: inner)")
     for (int k = 0; k < BINS; k++) inner += bp[k]*a[k];
-    const double c = counted[(t*counted_neurons + neuron % counted_neurons)*counted_lanes + lane % counted_lanes];
+    const real c = counted[(t*counted_neurons + neuron % counted_neurons)*counted_lanes + lane % counted_lanes];
     for (int k = 0; k < BINS; k++) {
       ba[k] = (bp[k] - inner + c)/z;
       for (int o = 0; o < OTHERS; o++) {
-        double whole = a[k]*z;
-        bb[o*BINS + k] = whole > 1e-280 ? bu[o*BINS + k]/whole : 0;
+        real whole = a[k]*z;
+        bb[o*BINS + k] = whole > LEAST ? bu[o*BINS + k]/whole : 0;
         ba[k] -= bb[o*BINS + k]*after[o*BINS + k];
       }
     }
@@ -268,32 +297,32 @@ void density(double **in, double **out, long pair, long n_steps, long n_neurons,
       @BAR_ARRAYS@
       @BIN_ARRAYS@
     for (int q = 0; q < NODES; q++) {
-      double of_mean = 0, of_spread = 0;
+      real of_mean = 0, of_spread = 0;
       SIMD
       for (int k = from[q]; k < to[q]; k++) {
       @BOTH@
-        double worth = p[k]*weight[q] < SKIPPED || p[k] < SKIPPED ? 0.0 : 1.0;
-        double width = escape_width*@SCALE@ + CUT*spacing[k]*@STEEP@ + 1e-12;
-        double s = seen_(@MARGIN@, width, sign);
-        double mass = worth*p[k]*weight[q]*(known*@ACTIVE@ > 0.5 ? s : 1.0);
-        double off = (@POTENTIAL@ - (@ACTIVE@ > 0.5 && sign < 0 && @MARGIN@ > 0 ? @MARGIN@ : 0) - after_mean)*per_spread;
+        real worth = p[k]*weight[q] < SKIPPED || p[k] < SKIPPED ? R(0.0) : R(1.0);
+        real width = escape_width*@SCALE@ + CUT*spacing[k]*@STEEP@ + R(1e-12);
+        real s = seen_(@MARGIN@, width, sign);
+        real mass = worth*p[k]*weight[q]*(known*@ACTIVE@ > R(0.5) ? s : R(1.0));
+        real off = (@POTENTIAL@ - (@ACTIVE@ > R(0.5) && sign < 0 && @MARGIN@ > 0 ? @MARGIN@ : 0) - after_mean)*per_spread;
         off = mass > 0 ? off : 0;
-        double where = (asinh_(off) - after_first)*per_step, place = inside_(where);
+        real where = (asinh_(off) - after_first)*per_step, place = inside_(where);
         fired[q*BINS + k] = s;
         masses[q*BINS + k] = mass;
         places[q*BINS + k] = off;
         flat[k] = place;
-        slope_at[k] = where == place ? mass*per_step*per_spread/sqrt(off*off + 1) : 0.0;
+        slope_at[k] = where == place ? mass*per_step*per_spread/SQRT(off*off + 1) : R(0.0);
         b_masses[q*BINS + k] = worth;
       @KEEP_OTHERS@
       }
       /* what reads a place that depends on data is no vector loop, so it does little */
       for (int k = from[q]; k < to[q]; k++) {
-        int j = (int)(flat[k] + 0.5);
-        double d = flat[k] - j, l = 0.5*(0.5 - d)*(0.5 - d), r = 0.5*(0.5 + d)*(0.5 + d), m = 1 - l - r;
-        double left = ba[j - 1], middle = ba[j], right = ba[j + 1];
+        int j = (int)(flat[k] + R(0.5));
+        real d = flat[k] - j, l = R(0.5)*(R(0.5) - d)*(R(0.5) - d), r = R(0.5)*(R(0.5) + d)*(R(0.5) + d), m = 1 - l - r;
+        real left = ba[j - 1], middle = ba[j], right = ba[j + 1];
       @LEFT_RIGHT@
-        double b_place = slope_at[k]*((0.5 + d)*right - 2*d*middle - (0.5 - d)*left);
+        real b_place = slope_at[k]*((R(0.5) + d)*right - 2*d*middle - (R(0.5) - d)*left);
         of_mean -= b_place;
         of_spread -= b_place*places[q*BINS + k];
         b_places[q*BINS + k] = b_place;
@@ -302,34 +331,36 @@ void density(double **in, double **out, long pair, long n_steps, long n_neurons,
       b_mean += of_mean;
       b_spread += of_spread;
     }
-    double lean = 0, drift = 0;
+    real lean = 0, drift = 0;
     for (int q = 0; q < NODES; q++) {
       _Pragma("omp simd reduction(+: lean, drift)")
       for (int k = from[q]; k < to[q]; k++) {
-        double mass = masses[q*BINS + k] > SKIPPED*z ? masses[q*BINS + k] : 0;
+        real mass = masses[q*BINS + k] > SKIPPED*z ? masses[q*BINS + k] : 0;
         lean += mass*sign_(places[q*BINS + k]);
         drift += mass*places[q*BINS + k];
       }
     }
     b_spread = g->spread > point ? b_spread : 0;
     b_mean -= (b_spread*lean + 2*b_variance*drift*g->spread)/z;
-    for (int q = 0; q < NODES; q++) {
-      double r_weight = 0;
+    {
       @OPEN_BOTH@
+    for (int q = 0; q < NODES; q++) {
+      real r_weight = 0;
+      @OPEN_OF_NODE_BOTH@
       @PRAGMA_BOTH@
       for (int k = from[q]; k < to[q]; k++) {
       @BOTH@
-        double worth = p[k]*weight[q] < SKIPPED || p[k] < SKIPPED ? 0.0 : 1.0;
-        double width = escape_width*@SCALE@ + CUT*spacing[k]*@STEEP@ + 1e-12, act = known*@ACTIVE@ > 0.5 ? 1.0 : 0.0;
-        double s = fired[q*BINS + k], slope = act*(s > FLOOR_ ? sign*s*(1 - s)/width : 0.0);
-        s = act > 0.5 ? s : 1.0;
-        int above = @ACTIVE@ > 0.5 && sign < 0 && @MARGIN@ > 0;
-        double mass = masses[q*BINS + k], off = places[q*BINS + k]*g->spread, far = mass > SKIPPED*z ? 1.0 : 0.0;
-        double b_potential = b_places[q*BINS + k]
+        real worth = p[k]*weight[q] < SKIPPED || p[k] < SKIPPED ? R(0.0) : R(1.0);
+        real width = escape_width*@SCALE@ + CUT*spacing[k]*@STEEP@ + R(1e-12), act = known*@ACTIVE@ > R(0.5) ? R(1.0) : R(0.0);
+        real s = fired[q*BINS + k], slope = act*(s > FLOOR_ ? sign*s*(1 - s)/width : R(0.0));
+        s = act > R(0.5) ? s : R(1.0);
+        int above = @ACTIVE@ > R(0.5) && sign < 0 && @MARGIN@ > 0;
+        real mass = masses[q*BINS + k], off = places[q*BINS + k]*g->spread, far = mass > SKIPPED*z ? R(1.0) : R(0.0);
+        real b_potential = b_places[q*BINS + k]
           + mass/z*(b_mean + far*(b_spread*sign_(off) + 2*b_variance*off));
-        double b_mass = b_masses[q*BINS + k] + worth/z*(b_mean*off
+        real b_mass = b_masses[q*BINS + k] + worth/z*(b_mean*off
           + far*(b_spread*(off < 0 ? -off : off) + b_variance*off*off) - b_spread*g->spread - b_variance*g->variance);
-        double b_margin = p[k]*weight[q]*b_mass*slope - (above ? b_potential : 0);
+        real b_margin = p[k]*weight[q]*b_mass*slope - (above ? b_potential : 0);
         b_spacing[k] -= p[k]*weight[q]*b_mass*slope*@MARGIN@/width*CUT*@STEEP@;
         bp[k] += weight[q]*s*b_mass;
         r_weight += p[k]*s*b_mass;
@@ -339,6 +370,8 @@ void density(double **in, double **out, long pair, long n_steps, long n_neurons,
       @BACK_BOTH@
       }
       b_weight[q] += r_weight;
+      @CLOSE_OF_NODE_BOTH@
+    }
       @CLOSE_BOTH@
     }
     {
@@ -348,27 +381,29 @@ void density(double **in, double **out, long pair, long n_steps, long n_neurons,
       @BACK_BIN@
       @KEEP_BIN@
       }
-      const int q = 0;
       @CLOSE_BIN@
     }
     /* from the nodes to the density on them and to the frame that the step before laid */
-    double b_moved = 0, b_pull = 0, b_scale = 0;
+    const real of_nodes = f->mean_of_nodes, of_mass = f->mean, pull = f->pull, per_width = 1/f->spread;
+    real b_moved = 0, b_pull = 0, b_scale = 0;
+    _Pragma("omp simd reduction(+: b_moved, b_pull, b_scale)")
     for (int k = k0; k < k1; k++) {
       b_moved += b_nodes[k];
-      b_pull += b_nodes[k]*(raw[k] - f->mean_of_nodes);
+      b_pull += b_nodes[k]*(raw[k] - of_nodes);
       b_scale += b_spacing[k]*spacing[k]; /* by the logarithm of all spacings */
     }
     b_pull += f->pull > 0 ? b_scale/f->pull : 0;
-    const double bent = f->pull < 1 && f->variance > point*point ? b_pull*f->pull/2 : 0;
-    const double b_second = bent > 0 || bent < 0 ? -bent/f->variance_of_nodes : 0;
+    const real bent = f->pull < 1 && f->variance > point*point ? b_pull*f->pull/2 : 0;
+    const real b_second = bent > 0 || bent < 0 ? -bent/f->variance_of_nodes : 0;
     b_variance = bent > 0 || bent < 0 ? bent/f->variance : 0;
     b_mean = b_moved, b_spread = b_scale/f->spread;
+    _Pragma("omp simd reduction(+: b_mean, b_spread)")
     for (int k = 0; k < BINS; k++) {
-      double off = raw[k] - f->mean_of_nodes;
-      double b_raw = f->pull*b_nodes[k] + p[k]*(2*b_second*off - f->pull*b_moved);
-      bp[k] += off*(b_second*off - f->pull*b_moved);
+      real off = raw[k] - of_nodes;
+      real b_raw = pull*b_nodes[k] + p[k]*(2*b_second*off - pull*b_moved);
+      bp[k] += off*(b_second*off - pull*b_moved);
       b_mean += b_raw;
-      b_spread += b_raw*(raw[k] - f->mean)/f->spread;
+      b_spread += b_raw*(raw[k] - of_mass)*per_width;
     }
     for (int q = NODES - 1; q >= 0; q--) {
       @BACK_NODE@

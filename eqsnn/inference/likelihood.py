@@ -360,8 +360,9 @@ def _build(data: Data, stage: Forced, values: Values) -> Machinery:
         raise InputError(
             f"there is no density `{stage.density}`; the densities are {', '.join(DENSITIES)}"
         )
+    double = stage.precision == "double"
     grids = tuple(
-        Grid(compile_density(hidden, stage.bins, backend), reset_scale(hidden))
+        Grid(compile_density(hidden, stage.bins, backend, double=double), reset_scale(hidden))
         for hidden in separated.hidden
     )
     return Machinery(kernel, summed, grids, backend=backend)

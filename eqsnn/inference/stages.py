@@ -8,6 +8,7 @@ from eqsnn.losses import Loss, parse_loss
 from eqsnn.losses.terms import PlainVanRossum, VanRossum, name_of
 
 GRADIENTS = ("surrogate", "exact")
+PRECISIONS = ("single", "double")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +26,7 @@ class Forced:
     (docs/likelihood.md says which is for what). diffusion: the levels are those of diffusion noise added to the
     potential (relative to the same distance) instead of a width of the threshold, which stays at `threshold_width`;
     for neurons that spike by an upstroke. seconds: of the training data to use, windows spread evenly over it.
-    optimiser: `adam`, or `scoring` (Fisher scoring: second-order steps from the scores of the windows). prior: add
+    precision: `single` or `double`, in which a grid is computed. optimiser: `adam`, or `scoring` (Fisher scoring: second-order steps from the scores of the windows). prior: add
     the log-density of the file's distributions.
     """
 
@@ -40,11 +41,18 @@ class Forced:
     diffusion: bool = False
     threshold_width: float = 0.004
     bins: int = 64
+    precision: str = "single"
     particles: int = 64
     seconds: float = math.inf
     optimiser: str = "adam"
     prior: bool = False
     name: str = "forced"
+
+    def __post_init__(self) -> None:
+        if self.precision not in PRECISIONS:
+            raise InputError(
+                f"there is no precision `{self.precision}`; a grid has {' or '.join(PRECISIONS)}"
+            )
 
     @property
     def levels(self) -> tuple[float, ...]:
