@@ -93,7 +93,7 @@ class Curvature(NamedTuple):
             if len(places):
                 solved = _solve(self._own(g, damping), gradient[:, places, None])
                 step[:, places] = solved.squeeze(2)
-        return step.clamp(-LONGEST_STEP, LONGEST_STEP)
+        return self._within_reach(step)
 
     def joint_step(self, gradient: Tensor, damping: Tensor) -> Tensor:
         """Return a step of all coordinates, (restart, coordinate); damping: (restart, block + 1).
@@ -113,11 +113,24 @@ class Curvature(NamedTuple):
             kept.append((places, both))
             rest = rest - across.transpose(1, 2) @ both[:, :, 1:]
             aim = aim - (across.transpose(1, 2) @ both[:, :, :1]).squeeze(2)
-        step[:, common] = _solve(_raised(rest), aim.unsqueeze(2)).squeeze(2)
+        solved = _solve(_raised(rest), aim.unsqueeze(2)).squeeze(2)
+        # before blocks follow: they must not make up for what is not done
+        step[:, common] = solved.clamp(-LONGEST_STEP, LONGEST_STEP)
         for places, both in kept:
             towards = (both[:, :, 1:] @ step[:, common].unsqueeze(2)).squeeze(2)
             step[:, places] = both[:, :, 0] - towards
-        return step.clamp(-LONGEST_STEP, LONGEST_STEP)
+        return self._within_reach(step)
+
+    def _within_reach(self, step: Tensor) -> Tensor:
+        """Return the step with that of each block shortened to the longest, its direction kept.
+
+        Coordinates of a neuron make up for each other, so that one cut short by itself would lead far off.
+        """
+        owners = torch.where(self.packing.owners < 0, self.packing.n_blocks, self.packing.owners)
+        longest = step.new_zeros(len(step), self.packing.n_blocks + 1)
+        longest.scatter_reduce_(1, owners.expand(len(step), -1), step.abs(), "amax")
+        longest[:, -1] = 0
+        return step * (LONGEST_STEP / longest.clamp(min=LONGEST_STEP))[:, owners]
 
     def _own(self, group: int, damping: Tensor) -> Tensor:
         places = self.packing.own_of_groups[group]

@@ -21,8 +21,9 @@ from eqsnn.simulation.recording import Recording
 
 SPIKES_PER_UNKNOWN = 40.0  # of a neuron, that the first, coarse stages look at
 SHORTEST = 12.0  # seconds of it, at least
-LONGER = 4.0  # times as much data in the stage between
-APPROACH_LONGER = 2.0  # times as much by moments, which cost so little
+LONGER = 4.0  # times as much data in the stage between, and in second-order steps by moments
+DESCENT_LONGER = 2.0  # times as much in the descent by moments, which costs so little
+LONG_ENOUGH = 6.0  # times what the stage between looks at is no more than all data need before the last steps
 COARSE_BINS = 32
 WINDOWS = 300  # of the data of a stage, for the outer product of their scores
 LONGEST_WINDOW = 4.0  # seconds
@@ -37,7 +38,7 @@ MOST_CURVED = 100  # unknowns of a neuron, up to which windows are enough for th
 MARGINAL = Forced(
     widths=(0.001,), optimiser="scoring", iterations=15, window=0.25, warm_up=0.15, keep=2
 )
-# Moments cost a hundredth of a grid and lead near its maximum from afar, though their own is biased. Far from it, steps
+# Moments cost a tenth of a grid and lead near its maximum from afar, though their own is biased. Far from it, steps
 # of the size that Adam chooses are better than any that trust a curvature.
 DESCENT = Forced(
     widths=MARGINAL.widths, density="moments", iterations=40, learning_rate=0.3, final_rate=0.1, warm_up=0.15,
@@ -120,7 +121,7 @@ def plan(
     reason = chosen.reason
     if chosen.density == "grid" and chosen.affordable and not started:
         stages = _approaching(stages, recording)
-        reason += "; far from the maximum by moments, which are a hundred times as fast"
+        reason += "; far from the maximum by moments, which are ten times as fast"
     told = f"private noise ({', '.join(noisy)}) is integrated out, density `{chosen.density}`: {reason}"
     ending = () if loss is None else (free,)
     warnings = (chosen.warning,) if chosen.warning else ()
@@ -229,10 +230,13 @@ def _cut(stage: Forced, whole: float) -> Forced:
 def _approaching(stages: tuple[Forced, ...], recording: Recording) -> tuple[Forced, ...]:
     """Return the stages with two by moments in place of the coarse one, which are cheap enough for more data."""
     whole = recording.duration * recording.n_trials
-    more = APPROACH_LONGER * stages[0].seconds
+    few = stages[0].seconds
+    more = min(LONGER * few, max(DESCENT_LONGER * few, whole / LONG_ENOUGH))
+    descent = replace(DESCENT, seconds=DESCENT_LONGER * few)
     approach = replace(APPROACH, seconds=more)
-    later = stages[1:] or stages
-    return replace(DESCENT, seconds=more), _cut(approach, whole), *later
+    *between, last = stages[1:] or stages
+    between = [_cut(replace(stage, seconds=more), whole) for stage in between]
+    return descent, _cut(approach, whole), *between, last
 
 
 __all__ = ["DENSITIES", "Plan", "plan"]

@@ -79,20 +79,34 @@ class Ascent:
             self._apart(apart)
 
     def _together(self) -> Tensor:
-        """Move all coordinates of every restart; return which restarts that made worse, so that they stayed."""
+        """Move all coordinates of every restart; return which restarts that made worse, so that they stayed.
+
+        In a large network some neuron nearly always steps too far, and loses more than all others gain. So there is a
+        second attempt, in which those that lost follow what is common to all, but take no step of their own.
+        """
         curvature = curvature_of(self.here, self.packing, self.last)
-        step = curvature.joint_step(self.here.gradient, self.damping)
-        slope = step * self.here.gradient
-        hoped = slope.sum(1) - 0.5 * self._bend(curvature, step)
+        gradient = self.here.gradient
+        step = curvature.joint_step(gradient, self.damping)
         z, there, after = self._try(step)
         gained = after - self.posterior
+        lost = gained[:, :-1] <= 0
+        again = (gained.sum(1) <= 0) & ~lost.all(1)
+        if bool(again.any()):
+            led = lost[:, self.place.clamp(max=lost.shape[1] - 1)] & (self.packing.owners >= 0)
+            led = led & again[:, None]
+            gradient = torch.where(led, 0.0, gradient)
+            step = curvature.joint_step(gradient, self.damping)
+            z, there, after = self._try(step)
+            gained = torch.where(again[:, None], after - self.posterior, gained)
+        slope = step * gradient
+        hoped = slope.sum(1) - 0.5 * self._bend(curvature, step)
         total = gained.sum(1)
         risen, better = total > 0, gained[:, :-1] > 0
         self._learn(curvature, step, there, better)
-        own = torch.where(better, EASIER, HARDER)
+        own = torch.where(better & ~(lost & again[:, None]), EASIER, HARDER)
         common = torch.where(total > GOOD * hoped, EASIER, torch.where(total < POOR * hoped, COMMON_HARDER, 1.0))  # fmt: skip
         # a step that was not taken says nothing of the blocks that it would have made better
-        own = torch.where(risen[:, None] | ~better, own, 1.0)
+        own = torch.where(risen[:, None] | ~better | lost, own, 1.0)
         self.damping = (self.damping * torch.cat([own, common[:, None]], 1)).clamp(LEAST, MOST)
         self.z = {n: torch.where(risen, v, self.z[n]) for n, v in z.items()}
         self.here = _of_restarts(self.here, there, risen)
