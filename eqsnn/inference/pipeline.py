@@ -23,7 +23,9 @@ SPIKES_PER_UNKNOWN = 40.0  # of a neuron, that the first, coarse stages look at
 SHORTEST = 12.0  # seconds of it, at least
 LONGER = 4.0  # times as much data in the stage between, and in second-order steps by moments
 DESCENT_LONGER = 2.0  # times as much in the descent by moments, which costs so little
-LONG_ENOUGH = 6.0  # times what the stage between looks at is no more than all data need before the last steps
+LONG_ENOUGH = (
+    6.0  # times what the stage between looks at is no more than all data need before the last steps
+)
 COARSE_BINS = 32
 WINDOWS = 300  # of the data of a stage, for the outer product of their scores
 LONGEST_WINDOW = 4.0  # seconds
@@ -235,7 +237,8 @@ def _approaching(stages: tuple[Forced, ...], recording: Recording) -> tuple[Forc
     descent = replace(DESCENT, seconds=DESCENT_LONGER * few)
     approach = replace(APPROACH, seconds=more)
     *between, last = stages[1:] or stages
-    between = [_cut(replace(stage, seconds=more), whole) for stage in between]
+    between = [replace(stage, seconds=more, window=approach.window) for stage in between]
+    between = [_cut(stage, whole) for stage in between]
     return descent, _cut(approach, whole), *between, last
 
 

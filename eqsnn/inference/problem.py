@@ -117,7 +117,6 @@ class Problem:
 
     def scores(self, z: Mapping[str, Tensor]) -> Scores:
         """Return log-likelihoods and window scores of every point, (point, ...)."""
-
         split = None if self.paths is None else self.paths.split
 
         def parts(

@@ -25,9 +25,9 @@ class Forced:
     nodes; `particles`: with any joint density of the noisy states, sampled by `particles` of each neuron
     (docs/likelihood.md says which is for what). diffusion: the levels are those of diffusion noise added to the
     potential (relative to the same distance) instead of a width of the threshold, which stays at `threshold_width`;
-    for neurons that spike by an upstroke. seconds: of the training data to use, windows spread evenly over it.
-    precision: `single` or `double`, in which a grid is computed. optimiser: `adam`, or `scoring` (Fisher scoring: second-order steps from the scores of the windows). prior: add
-    the log-density of the file's distributions.
+    for neurons that spike by an upstroke. precision: `single` or `double`, in which a grid is computed. seconds: of the
+    training data to use, windows spread evenly over it. optimiser: `adam`, or `scoring` (Fisher scoring: second-order
+    steps from the scores of the windows). prior: add the log-density of the file's distributions.
     """
 
     widths: tuple[float, ...] = (0.25, 0.08, 0.025, 0.008)

@@ -101,7 +101,9 @@ class _Split:
         near = reached_from(self._without(crossing), {parameter})
         if near & set(self.program.outputs.values()):
             self.direct.add(parameter.name)
-        slopes = {parameter: Integer(1)} | {s: _slope_name(s, parameter) for s in local - {parameter}}
+        slopes = {parameter: Integer(1)} | {
+            s: _slope_name(s, parameter) for s in local - {parameter}
+        }
         for given in self.program.inputs:
             if given.symbol in local and given.symbol != parameter:
                 self.inputs.append(replace(given, symbol=slopes[given.symbol]))

@@ -5,7 +5,7 @@ from collections.abc import Set
 from sympy import Symbol
 
 from eqsnn.language.functions import Spike
-from eqsnn.maths.program import Assign, Kind, Program, Statement
+from eqsnn.maths.program import Assign, Gather, Kind, Program, Reduce, Statement
 
 
 def acting_on_others(program: Program) -> frozenset[str]:
@@ -23,9 +23,17 @@ def _crosses(program: Program, parameter: Symbol) -> bool:
     on_synapses = program.spaces[program.space_of()[parameter]].is_projection
     reached = reached_from(program, {parameter})
     return not on_synapses and any(
-        statement.reads & reached and not isinstance(statement, Assign)
-        for statement in program.statements
+        statement.reads & reached and not _stays(statement) for statement in program.statements
     )
+
+
+def _stays(statement: Statement) -> bool:
+    """Whether what a statement reads of a neuron stays with it: a synapse may read and be summed by its postsynaptic one."""
+    if isinstance(statement, Gather):
+        return statement.from_post
+    if isinstance(statement, Reduce):
+        return statement.to_post
+    return isinstance(statement, Assign)
 
 
 def reached_from(program: Program, symbols: Set[Symbol]) -> set[Symbol]:

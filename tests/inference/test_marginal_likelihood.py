@@ -324,7 +324,9 @@ def task_of(name, n_steps=120, **options):
 def test_compiled_c_and_torch_give_the_same_likelihood_and_gradient(name, density):
     task, truth = task_of(name)
     values = task.values(**truth)
-    objective = task.objective(density, values, bins=48, particles=24, window=0.05, warm_up=0.02)
+    objective = task.objective(
+        density, values, bins=48, particles=24, window=0.05, warm_up=0.02, precision="double"
+    )
     found = with_gradient(objective, values, 0.02)
     kernels = [grid.kernel for grid in objective.kernel.grids] or objective.kernel.filters
     for kernel in kernels:
@@ -334,6 +336,18 @@ def test_compiled_c_and_torch_give_the_same_likelihood_and_gradient(name, densit
     assert found[1] == pytest.approx(expected[1], rel=1e-8, abs=1e-8)
 
 
+@pytest.mark.parametrize("name", MODELS)
+def test_a_grid_in_single_precision_gives_the_likelihood_of_one_in_double(name):
+    task, truth = task_of(name)
+    values = task.values(**truth)
+    single, double = (
+        with_gradient(task.objective("grid", values, bins=48, precision=precision), values, 0.005)
+        for precision in ("single", "double")
+    )
+    assert single[0] == pytest.approx(double[0], rel=2e-5)
+    assert single[1] == pytest.approx(double[1], rel=2e-3, abs=2e-3)
+
+
 @pytest.mark.parametrize("density", ["grid", "moments"])
 @pytest.mark.parametrize("name", ["lif", "adaptive", "sleep"])
 def test_the_gradient_is_that_of_finite_differences(name, density):
@@ -341,7 +355,7 @@ def test_the_gradient_is_that_of_finite_differences(name, density):
     values = task.values(**truth)
     # the nodes of a grid and the width of its threshold follow the reset and the step: neither is differentiated
     tolerance = 0.03 if density == "grid" else 1e-3
-    objective = task.objective(density, values, bins=400)
+    objective = task.objective(density, values, bins=400, precision="double")
     _, slopes = with_gradient(objective, values, 0.05)
     for parameter, value in truth.items():
         if density == "grid" and parameter == "v_rest":

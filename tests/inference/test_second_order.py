@@ -220,3 +220,72 @@ def test_crossing_puts_the_best_neurons_of_all_restarts_together(problem):
     assert ascent.cross()
     best = float(ascent.posterior.sum(1).max())
     assert best == pytest.approx(float(problem.posterior(near).sum()))
+
+
+def test_a_step_that_is_too_long_is_shortened_for_its_neuron_and_keeps_its_direction():
+    packing = packing_of([0, 0, 1, -1])
+    noise = torch.Generator().manual_seed(5)
+    here = scores(torch.randn(1, 4, 50, dtype=torch.float64, generator=noise), packing)
+    curvature, damping = curvature_of(here, packing), torch.zeros(1, 3)
+    gradient = torch.tensor([[0.3, -0.2, 0.1, 0.0]], dtype=torch.float64)
+    short = curvature.own_step(gradient, damping)
+    assert float(short.abs().max()) < 1
+    strong = torch.tensor([[500.0, 500.0, 1.0, 1.0]]) * gradient
+    long = curvature.own_step(strong, damping)
+    assert float(long[0, :2].abs().max()) == pytest.approx(1.0)
+    torch.testing.assert_close(long[0, 0] / long[0, 1], short[0, 0] / short[0, 1])
+    torch.testing.assert_close(long[0, 2], short[0, 2])
+
+
+class OverACliff:
+    """Two neurons with a coordinate each and a common one; the second loses 1000 nats where it moves by itself."""
+
+    class objective:
+        scale = 1.0
+
+    class stage:
+        prior = False
+
+    def __init__(self):
+        self.packing = packing_of([0, 1, -1])
+        self.noise = torch.randn(3, 50, dtype=torch.float64, generator=torch.Generator().manual_seed(0))  # fmt: skip
+        self.noise -= self.noise.mean(1, keepdim=True)
+        self.tried = []
+
+    def likelihood(self, x):
+        first = -((x[0] - 0.5 - 0.1 * x[2]) ** 2) - (x[2] - 0.4) ** 2
+        away = (x[1] - 0.2 * x[2]).abs()
+        second = x[1] - torch.where(away > 0.05, 1000.0, 0.0) - (x[2] - 0.4) ** 2
+        return torch.stack([first, second, torch.zeros_like(first)])
+
+    def scores(self, z):
+        x = z["p"].detach().requires_grad_()
+        found = self.likelihood(x)
+        each = [torch.autograd.grad(part.sum(), x, retain_graph=True)[0] for part in found[:2]]
+        self.tried.append(x.detach().clone())
+        spread = self.noise * torch.tensor([[1.5], [1.5], [1.5]]) / 7.0
+        by_window = (torch.stack(each).sum(0) / 50)[:, :, None] + spread[:, None, :]
+        shared = torch.stack([g[2] / 50 + spread[2] for g in each])
+        return Scores(
+            found.detach().T, by_window.permute(1, 0, 2), shared[None, :, None], torch.zeros(1, 3), torch.zeros(1, 3),
+        )  # fmt: skip
+
+    def with_prior(self, likelihood, z):
+        return likelihood
+
+
+def test_a_neuron_that_falls_does_not_stop_the_others_and_what_is_common():
+    problem = OverACliff()
+    start = {"p": torch.zeros(3, 1, dtype=torch.float64)}
+    ascent = Ascent(problem, start, torch.full((1, 3), 1e-3))  # type: ignore[arg-type]
+    before = float(ascent.posterior.sum())
+    ascent.step()
+    # here, all together, and once more without a step of the second neuron's own
+    assert len(problem.tried) == 3
+    assert float(problem.likelihood(problem.tried[1]).sum()) < before - 900
+    assert float(ascent.posterior.sum()) > before
+    moved = ascent.z["p"][:, 0]
+    assert float(moved[0]) > 0.1
+    assert float(moved[2]) > 0.05
+    own, others = ascent.damping[0, 1], ascent.damping[0, 0]
+    assert float(own) > 1e-3 > float(others)
