@@ -72,7 +72,8 @@ def add_fit(commands) -> None:
         "--stages",
         choices=STAGE_CHOICES,
         default=STAGE_CHOICES[0],
-        help="auto: from what the data give and the model leaves open (the summary says why)",
+        help="auto: from what the data give and the model leaves open (the summary says why); forced: those of these "
+        "stages that observed spikes drive",
     )
     command.add_argument(
         "--density",
@@ -216,19 +217,20 @@ def _stages(
     forced = {name: value for name, value in given.items() if value is not None}
     free = {} if arguments.polish is None else {"iterations": arguments.polish}
     notes: tuple[str, ...] = ()
-    if arguments.stages == "auto":
+    if arguments.stages in ("auto", "forced"):
         planned = plan(
             model, targets, loss=arguments.loss, tau=tau, density=arguments.density,
             prior=arguments.prior, seed=arguments.seed, backend=arguments.backend, recorded=arguments.recorded,
         )  # fmt: skip
         stages, notes = planned.stages, (*planned.reasons, *planned.warnings)
-    else:
-        density = "escape" if arguments.density == "auto" else arguments.density
-        own = Forced(density=density, prior=arguments.prior)
-        polish = Free(loss=arguments.loss or "van_rossum", tau=tau)
-        stages = {"forced+free": (own, polish), "forced": (own,), "free": (polish,)}[
-            arguments.stages
-        ]
+    density = "escape" if arguments.density == "auto" else arguments.density
+    own = Forced(density=density, prior=arguments.prior)
+    polish = Free(loss=arguments.loss or "van_rossum", tau=tau)
+    if arguments.stages == "forced":
+        notes = ()  # they speak of stages that are left out
+        stages = tuple(stage for stage in stages if isinstance(stage, Forced)) or (own,)
+    elif arguments.stages != "auto":
+        stages = {"forced+free": (own, polish), "free": (polish,)}[arguments.stages]
     stages = tuple(_adjusted(stage, forced, free, arguments.evaluations) for stage in stages)
     if arguments.optimiser == "adam":
         return stages, notes

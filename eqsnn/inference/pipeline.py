@@ -219,7 +219,7 @@ def _growing(
     between = replace(
         last, name="more data", iterations=8, bins=COARSE_BINS, seconds=LONGER * enough
     )
-    last = replace(last, iterations=8)  # each costs much, and few are left to take
+    last = replace(last, iterations=12)  # each costs much, and few are left to take
     return _cut(first, whole), _cut(between, whole), _cut(last, whole)
 
 

@@ -87,6 +87,7 @@ class Ascent:
         curvature = curvature_of(self.here, self.packing, self.last)
         gradient = self.here.gradient
         step = curvature.joint_step(gradient, self.damping)
+        promise = 0.5 * (step * gradient).sum(1)
         z, there, after = self._try(step)
         gained = after - self.posterior
         lost = gained[:, :-1] <= 0
@@ -98,8 +99,7 @@ class Ascent:
             step = curvature.joint_step(gradient, self.damping)
             z, there, after = self._try(step)
             gained = torch.where(again[:, None], after - self.posterior, gained)
-        slope = step * gradient
-        hoped = slope.sum(1) - 0.5 * self._bend(curvature, step)
+        hoped = (step * gradient).sum(1) - 0.5 * self._bend(curvature, step)
         total = gained.sum(1)
         risen, better = total > 0, gained[:, :-1] > 0
         self._learn(curvature, step, there, better)
@@ -110,7 +110,6 @@ class Ascent:
         self.damping = (self.damping * torch.cat([own, common[:, None]], 1)).clamp(LEAST, MOST)
         self.z = {n: torch.where(risen, v, self.z[n]) for n, v in z.items()}
         self.here = _of_restarts(self.here, there, risen)
-        promise = 0.5 * slope.sum(1)
         sound = risen | (self.damping[:, -1] < 1)
         self._end((promise < ENOUGH * self.packing.size) & sound)
         return ~risen
