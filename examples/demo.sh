@@ -25,7 +25,7 @@ sleep_network() {
   eqsnn simulate models/sleep_lif.eqs --duration 5s --trials 12 --seed 2 --out "$out/sleep_long.npz"
   eqsnn simulate models/sleep_lif.eqs --duration 5s --trials 12 --seed 3 --out "$out/sleep_replicate.npz"
   fit models/sleep_lif.eqs "$out/sleep_target.npz" --learn tau_m --learn tau_g --learn v_rest --learn k --learn w \
-    --starts 4 --iterations 60 --window 100ms --warm-up 40ms --stages forced --seed 0 --out "$out/sleep"
+    --starts 4 --stages forced --seed 0 --out "$out/sleep"
   eqsnn simulate "$out/sleep/fitted.eqs" --duration 5s --trials 12 --seed 4 --out "$out/sleep/long.npz"
   echo "-- independent noise: rates, spike statistics, ensembles (table of parameters above)"
   eqsnn compare "$out/sleep_long.npz" "$out/sleep/long.npz" --replicate "$out/sleep_replicate.npz" --out "$out/sleep"

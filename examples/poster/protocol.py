@@ -132,12 +132,26 @@ ANNEALED = eqsnn.Forced(
 )
 
 
+# those of `eqsnn.plan` for a known input, without the free-running one
+KNOWN_INPUT = (
+    eqsnn.Forced(),
+    eqsnn.Forced(
+        widths=(0.008, 0.004, 0.002, 0.001, 0.0005),
+        iterations=8,
+        optimiser="scoring",
+        window=0.13,
+        warm_up=0.2,
+        name="refine",
+    ),
+)
+
+
 def stages(experiment: str, kind: str) -> tuple | None:
     """Return the stages of a fit, None for those of `eqsnn.plan`: it integrates the unknown input out."""
     if experiment == "C":
         return None
     if family(kind) == "lif":
-        return (ANNEALED,)
+        return KNOWN_INPUT
     return known_upstroke(from_far=experiment == "B")
 
 
