@@ -10,6 +10,7 @@ Each stage is a pure function of the one before, and `eqsnn show MODEL --stage N
 | 3 | `exact` | maths/exact.py | the same with spikes at fractions of the step, differentiable without surrogate |
 | 3 | `force`, `escape`, `know` | maths/ | Program -> Program: teacher forcing, spike probability, known noise |
 | 3 | `separate_noise` | maths/hidden.py | a forced Program -> what spikes make known, and what private noise reaches |
+| 3 | `split_by_synapse` | maths/by_synapse.py | what a presynaptic parameter does, as derivatives by a parameter of every synapse |
 | 3 | `moments` | maths/moments.py | both -> one Program that carries means and covariances of the noisy states |
 | 3 | `simplify.*`, `adjoint` | maths/ | the same with less work; its vector-Jacobian product |
 | 4 | `compile_torch` | backends/pytorch.py | Program -> torch functions: the reference backend |

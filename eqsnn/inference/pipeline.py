@@ -29,7 +29,7 @@ LONG_ENOUGH = (
 COARSE_BINS = 32
 WINDOWS = 300  # of the data of a stage, for the outer product of their scores
 LONGEST_WINDOW = 4.0  # seconds
-FINE_UP_TO = 5e5  # neuron-steps; with more of them the last stage keeps the coarse grid
+FINE_UP_TO = 1e6  # neuron-steps; with more of them the last stage keeps the coarse grid
 ESCAPE = Forced()
 # What Adam found at wide thresholds, second-order steps follow down to where every spike that can be explained is. The
 # warm-up lets a window forget its initial state: what is left of it makes spikes that no parameters explain.
@@ -50,6 +50,9 @@ APPROACH = replace(MARGINAL, density="moments", iterations=14, keep=1, name="app
 UPSTROKE = replace(
     MARGINAL, diffusion=True, density="grid", widths=(0.01, 0.003), window=0.5, warm_up=0.3
 )
+# From its initial state a neuron with an upstroke may burst for a second, which no data show.
+BURSTING = replace(MARGINAL, window=1.0, warm_up=1.0, iterations=25)
+FEWEST_WINDOWS = 30  # of a stage
 # the initial state of a model is rarely that of a recording, and bursts that begin in it take a second to end
 GUIDED = Free(tau=0.01, window=3.0, warm_up=1.0, guided=True)
 SEARCHED = 300  # candidates for each unknown of a block
@@ -118,7 +121,8 @@ def plan(
     chosen = Choice(density, "as asked for")
     if density == "auto":
         chosen = _choose(model, parameters, recording, regenerative, seed, backend)
-    stage = MARGINAL if chosen.density != "escape" else ESCAPE
+    stage = BURSTING if regenerative else MARGINAL
+    stage = stage if chosen.density != "escape" else ESCAPE
     stages = _growing(replace(stage, density=chosen.density), model, parameters, recording)
     reason = chosen.reason
     if chosen.density == "grid" and chosen.affordable and not started:
@@ -204,16 +208,16 @@ def _growing(
     rate = max(
         len(recording.spike_times) / (recording.duration * recording.n_trials * neurons), 0.1
     )
-    enough = max(SHORTEST, SPIKES_PER_UNKNOWN * unknown / neurons / rate)
+    enough = max(
+        SHORTEST, SPIKES_PER_UNKNOWN * unknown / neurons / rate, FEWEST_WINDOWS * stage.window
+    )
     whole = recording.duration * recording.n_trials
     first = replace(stage, name="coarse", bins=COARSE_BINS, seconds=enough, widths=stage.widths[:1])
     if whole <= 1.5 * enough:
         return (_cut(replace(stage, keep=1), whole),)
     steps = neurons * whole * 1000 / model.dt
     bins = stage.bins if steps < FINE_UP_TO else COARSE_BINS
-    last = replace(
-        stage, name="all data", iterations=15, keep=1, widths=stage.widths[-1:], bins=bins
-    )
+    last = replace(stage, name="all data", keep=1, widths=stage.widths[-1:], bins=bins)
     if whole <= 1.5 * LONGER * enough:
         return _cut(first, whole), _cut(last, whole)
     between = replace(
