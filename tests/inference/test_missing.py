@@ -238,7 +238,7 @@ def test_noise_integrated_out_is_predicted_through_a_gap(density, tolerance):
 
 def test_the_density_in_a_gap_is_the_same_in_c_and_in_torch_and_its_gradient_is_exact():
     model, recording, values = noisy()
-    stage = Forced(density="grid", window=10.0, warm_up=0.0, bins=64)
+    stage = Forced(density="grid", window=10.0, warm_up=0.0, bins=64, precision="double")
     found = {}
     for backend in ("native", "pytorch"):
         data = prepare(model.definition, recording, torch.float64, backend)
