@@ -174,9 +174,8 @@ def told_by(curvature: Curvature, moved: Tensor, changed: Tensor, better: Tensor
 def _outer(scores: Tensor, owners: Tensor) -> Tensor:
     """Return the outer product of a group's scores, (restart, own + common, window); owners: blocks of its own coordinates.
 
-       What may be chance between its blocks is left out.
-    By chance the sum over several blocks of what is common correlates with every coordinate of each, and many blocks
-       add that up (Bickel & Levina 2008, doi:10.1214/08-AOS600).
+    What may be chance between its blocks is left out: by chance the sum over several blocks of what is common correlates
+    with every coordinate of each, and many blocks add that up (Bickel & Levina 2008, doi:10.1214/08-AOS600).
     """
     part = centred(scores)
     found = part @ part.transpose(1, 2)
