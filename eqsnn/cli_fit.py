@@ -217,19 +217,19 @@ def _stages(
     forced = {name: value for name, value in given.items() if value is not None}
     free = {} if arguments.polish is None else {"iterations": arguments.polish}
     notes: tuple[str, ...] = ()
+    density = "escape" if arguments.density == "auto" else arguments.density
+    own = Forced(density=density, prior=arguments.prior)
+    polish = Free(loss=arguments.loss or "van_rossum", tau=tau)
     if arguments.stages in ("auto", "forced"):
         planned = plan(
             model, targets, loss=arguments.loss, tau=tau, density=arguments.density,
             prior=arguments.prior, seed=arguments.seed, backend=arguments.backend, recorded=arguments.recorded,
         )  # fmt: skip
         stages, notes = planned.stages, (*planned.reasons, *planned.warnings)
-    density = "escape" if arguments.density == "auto" else arguments.density
-    own = Forced(density=density, prior=arguments.prior)
-    polish = Free(loss=arguments.loss or "van_rossum", tau=tau)
-    if arguments.stages == "forced":
-        notes = ()  # they speak of stages that are left out
-        stages = tuple(stage for stage in stages if isinstance(stage, Forced)) or (own,)
-    elif arguments.stages != "auto":
+        if arguments.stages == "forced":
+            notes = ()  # they speak of stages that are left out
+            stages = tuple(stage for stage in stages if isinstance(stage, Forced)) or (own,)
+    else:
         stages = {"forced+free": (own, polish), "free": (polish,)}[arguments.stages]
     stages = tuple(_adjusted(stage, forced, free, arguments.evaluations) for stage in stages)
     if arguments.optimiser == "adam":

@@ -344,34 +344,34 @@ void density(double **in, double **out, long pair, long n_steps, long n_neurons,
     b_mean -= (b_spread*lean + 2*b_variance*drift*g->spread)/z;
     {
       @OPEN_BOTH@
-    for (int q = 0; q < NODES; q++) {
-      real r_weight = 0;
+      for (int q = 0; q < NODES; q++) {
+        real r_weight = 0;
       @OPEN_OF_NODE_BOTH@
       @PRAGMA_BOTH@
-      for (int k = from[q]; k < to[q]; k++) {
+        for (int k = from[q]; k < to[q]; k++) {
       @BOTH@
-        real worth = p[k]*weight[q] < SKIPPED || p[k] < SKIPPED ? R(0.0) : R(1.0);
-        real width = escape_width*@SCALE@ + CUT*spacing[k]*@STEEP@ + R(1e-12), act = known*@ACTIVE@ > R(0.5) ? R(1.0) : R(0.0);
-        real s = fired[q*BINS + k], slope = act*(s > FLOOR_ ? sign*s*(1 - s)/width : R(0.0));
-        s = act > R(0.5) ? s : R(1.0);
-        int above = @ACTIVE@ > R(0.5) && sign < 0 && @MARGIN@ > 0;
-        real mass = masses[q*BINS + k], off = places[q*BINS + k]*g->spread, far = mass > SKIPPED*z ? R(1.0) : R(0.0);
-        real b_potential = b_places[q*BINS + k]
-          + mass/z*(b_mean + far*(b_spread*sign_(off) + 2*b_variance*off));
-        real b_mass = b_masses[q*BINS + k] + worth/z*(b_mean*off
-          + far*(b_spread*(off < 0 ? -off : off) + b_variance*off*off) - b_spread*g->spread - b_variance*g->variance);
-        real b_margin = p[k]*weight[q]*b_mass*slope - (above ? b_potential : 0);
-        b_spacing[k] -= p[k]*weight[q]*b_mass*slope*@MARGIN@/width*CUT*@STEEP@;
-        bp[k] += weight[q]*s*b_mass;
-        r_weight += p[k]*s*b_mass;
+          real worth = p[k]*weight[q] < SKIPPED || p[k] < SKIPPED ? R(0.0) : R(1.0);
+          real width = escape_width*@SCALE@ + CUT*spacing[k]*@STEEP@ + R(1e-12), act = known*@ACTIVE@ > R(0.5) ? R(1.0) : R(0.0);
+          real s = fired[q*BINS + k], slope = act*(s > FLOOR_ ? sign*s*(1 - s)/width : R(0.0));
+          s = act > R(0.5) ? s : R(1.0);
+          int above = @ACTIVE@ > R(0.5) && sign < 0 && @MARGIN@ > 0;
+          real mass = masses[q*BINS + k], off = places[q*BINS + k]*g->spread, far = mass > SKIPPED*z ? R(1.0) : R(0.0);
+          real b_potential = b_places[q*BINS + k]
+            + mass/z*(b_mean + far*(b_spread*sign_(off) + 2*b_variance*off));
+          real b_mass = b_masses[q*BINS + k] + worth/z*(b_mean*off
+            + far*(b_spread*(off < 0 ? -off : off) + b_variance*off*off) - b_spread*g->spread - b_variance*g->variance);
+          real b_margin = p[k]*weight[q]*b_mass*slope - (above ? b_potential : 0);
+          b_spacing[k] -= p[k]*weight[q]*b_mass*slope*@MARGIN@/width*CUT*@STEEP@;
+          bp[k] += weight[q]*s*b_mass;
+          r_weight += p[k]*s*b_mass;
       @OTHER_BARS@
       @BARS_BOTH@
       @SEED@
       @BACK_BOTH@
-      }
-      b_weight[q] += r_weight;
+        }
+        b_weight[q] += r_weight;
       @CLOSE_OF_NODE_BOTH@
-    }
+      }
       @CLOSE_BOTH@
     }
     {

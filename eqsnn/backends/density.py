@@ -40,7 +40,7 @@ class Window:
 class DensityKernel:
     """The density of one population. `n_bins`: nodes of the grid over the potential.
 
-    double: whether C computes in double precision; single is 1.5 times as fast, and its log-likelihoods are off by some
+    double: whether C computes in double precision; single is 1.6 times as fast, and its log-likelihoods are off by some
     1e-7 of a nat for each neuron and step.
     """
 

@@ -91,7 +91,7 @@ class Curvature(NamedTuple):
         step = torch.zeros_like(gradient)
         for g, places in enumerate(self.packing.own_of_groups):
             if len(places):
-                solved = _solve(self._own(g, damping), gradient[:, places, None])
+                solved = _solve(self._own(g, places, damping), gradient[:, places, None])
                 step[:, places] = solved.squeeze(2)
         return self._within_reach(step)
 
@@ -109,7 +109,7 @@ class Curvature(NamedTuple):
         for g, places in enumerate(packing.own_of_groups):
             across = self.groups[g][:, : len(places), len(places) :]
             sides = torch.cat([gradient[:, places, None], across], dim=2)
-            both = _solve(self._own(g, damping), sides)
+            both = _solve(self._own(g, places, damping), sides)
             kept.append((places, both))
             rest = rest - across.transpose(1, 2) @ both[:, :, 1:]
             aim = aim - (across.transpose(1, 2) @ both[:, :, :1]).squeeze(2)
@@ -126,14 +126,13 @@ class Curvature(NamedTuple):
 
         Coordinates of a neuron make up for each other, so that one cut short by itself would lead far off.
         """
-        owners = torch.where(self.packing.owners < 0, self.packing.n_blocks, self.packing.owners)
+        blocks = self.packing.block_places
         longest = step.new_zeros(len(step), self.packing.n_blocks + 1)
-        longest.scatter_reduce_(1, owners.expand(len(step), -1), step.abs(), "amax")
+        longest.scatter_reduce_(1, blocks.expand(len(step), -1), step.abs(), "amax")
         longest[:, -1] = 0
-        return step * (LONGEST_STEP / longest.clamp(min=LONGEST_STEP))[:, owners]
+        return step * (LONGEST_STEP / longest.clamp(min=LONGEST_STEP))[:, blocks]
 
-    def _own(self, group: int, damping: Tensor) -> Tensor:
-        places = self.packing.own_of_groups[group]
+    def _own(self, group: int, places: Tensor, damping: Tensor) -> Tensor:
         part = self.groups[group][:, : len(places), : len(places)]
         part = part + torch.diag_embed(self.prior[:, places] + FAINT)
         return _damped(part, damping[:, self.packing.owners[places]])

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -41,11 +42,6 @@ class Grid:
     kernel: DensityKernel
     frame: Program
 
-    @property
-    def held(self) -> tuple[str, ...]:
-        """The parameters that the density itself reads."""
-        return self.kernel.held
-
 
 @dataclass(frozen=True, slots=True)
 class Split:
@@ -77,6 +73,11 @@ class Machinery:
         return tuple(dict.fromkeys(feed for each in self.densities for feed in _kernel(each).feeds))
 
     @property
+    def held(self) -> frozenset[str]:
+        """The parameters that the densities themselves read."""
+        return frozenset(name for each in self.densities for name in _kernel(each).held)
+
+    @property
     def acting_on_others(self) -> frozenset[str]:
         """The parameters that act on several neurons, given the spikes of all neurons."""
         return acting_on_others(fully_observed(self.kernel.program))
@@ -90,6 +91,15 @@ class Machinery:
                 found, compile_program(found.program, wanted, self.backend)
             )
         return self.splits[parameters]
+
+
+class At(NamedTuple):
+    """Where a density is evaluated: parameters (see run_lanes), what it is fed, and settings of the step."""
+
+    values: Values
+    feeds: Mapping[str, Tensor]
+    restarts: int
+    settings: Mapping[str, float]
 
 
 class ForcedObjective:
@@ -129,12 +139,11 @@ class ForcedObjective:
 
     def by_window(self, values: Values, restarts: int, width: float) -> Tensor:
         """Return the log-likelihood of each neuron and window, (neuron, restart, window); values: see run_lanes."""
-        outcome, settings = self.known_part(values, restarts, width), self.settings(width)
+        outcome = self.known_part(values, restarts, width)
+        at = At(values, outcome.recorded, restarts, self.settings(width))
         found = self.summed(outcome)
         for density in self.kernel.densities:
-            found[_kernel(density).hidden.population] = self.of(
-                density, values, outcome.recorded, restarts, settings
-            )
+            found[_kernel(density).hidden.population] = self.of(density, at)
         return self.of_neurons(found, restarts)
 
     def parts(
@@ -145,24 +154,17 @@ class ForcedObjective:
         split: the known part to use instead, whose perturbations are among the values.
         """
         outcome = self.known_part(values, restarts, width, split)
-        settings = self.settings(width)
+        at = At(values, outcome.recorded, restarts, self.settings(width))
         found, parts = self.summed(outcome), []
         for population, total in found.items():
             parts.append(Part(total, self.chosen(population, total), self.neurons(population)))
         for density in self.kernel.densities:
-            total, own = self.parts_of(density, values, outcome.recorded, restarts, settings)
+            total, own = self.parts_of(density, at)
             found[_kernel(density).hidden.population] = total
             parts += own
         return self.of_neurons({n: v.detach() for n, v in found.items()}, restarts), parts
 
-    def parts_of(
-        self,
-        density: Grid | ParticleKernel,
-        values: Values,
-        feeds: Mapping[str, Tensor],
-        restarts: int,
-        settings: Mapping[str, float],
-    ) -> tuple[Tensor, list[Part]]:
+    def parts_of(self, density: Grid | ParticleKernel, at: At) -> tuple[Tensor, list[Part]]:
         """Return the log-likelihoods of a density's population, (neuron, lane), and what they depend on the values through.
 
         A density is differentiated once, by what it is fed and by values: from there on back neurons can be told apart
@@ -174,14 +176,15 @@ class ForcedObjective:
         begins = {
             n: v.expand(len(v), len(neurons), -1)
             for n in kernel.feeds
-            if (v := feeds[n]).requires_grad
+            if (v := at.feeds[n]).requires_grad
         }
         fed = {n: v.detach().contiguous().requires_grad_() for n, v in begins.items()}
-        held = {n: v.detach().requires_grad_() for n, v in values.items() if v.requires_grad}
-        total = self.of(density, {**values, **held}, {**feeds, **fed}, restarts, settings)
+        held = {n: v.detach().requires_grad_() for n, v in at.values.items() if v.requires_grad}
+        apart = at._replace(values={**at.values, **held}, feeds={**at.feeds, **fed})
+        total = self.of(density, apart)
         ends = [*fed.values(), *held.values()]
         slopes = torch.autograd.grad(total, ends, self.chosen(population, total), allow_unused=True)
-        places = [*begins.values(), *(values[n] for n in held)]
+        places = [*begins.values(), *(at.values[n] for n in held)]
         parts = [
             Part(v, slope, neurons if v.shape[-2] == len(neurons) else neurons[:1])
             for v, slope in zip(places, slopes, strict=True)
@@ -210,17 +213,10 @@ class ForcedObjective:
         """Return the log-likelihoods that the kernel itself sums, (neuron, lane), by population."""
         return {name.rsplit(".", 1)[0]: outcome.totals[name] for name in self.kernel.outputs}
 
-    def of(
-        self,
-        density: Grid | ParticleKernel,
-        values: Values,
-        feeds: Mapping[str, Tensor],
-        restarts: int,
-        settings: Mapping[str, float],
-    ) -> Tensor:
+    def of(self, density: Grid | ParticleKernel, at: At) -> Tensor:
         """Return the log-likelihood of each neuron of a density's population, (neuron, lane)."""
         run = self.on_grid if isinstance(density, Grid) else self.sampled
-        return run(density, values, feeds, restarts, settings)  # type: ignore[arg-type]
+        return run(density, at)  # type: ignore[arg-type]
 
     def of_neurons(self, found: Mapping[str, Tensor], restarts: int) -> Tensor:
         """Return the log-likelihoods of populations as (neuron, restart, window), 0 for neurons that do not count."""
@@ -242,20 +238,13 @@ class ForcedObjective:
         counts = self.data.chosen[self.neurons(population)]
         return counts[:, None].to(total.dtype).expand_as(total)
 
-    def on_grid(
-        self,
-        grid: Grid,
-        values: Values,
-        feeds: Mapping[str, Tensor],
-        restarts: int,
-        settings: Mapping[str, float],
-    ) -> Tensor:
+    def on_grid(self, grid: Grid, at: At) -> Tensor:
         """Return the log-likelihood of each neuron of a population, (neuron, lane)."""
         lanes, hidden = self.lanes, grid.kernel.hidden
-        held, plain = self.given(values, settings)
-        initial = self.initial(hidden, plain, restarts)
+        held, plain = self.given(at.values, at.settings)
+        initial = self.initial(hidden, plain, at.restarts)
         with torch.no_grad():
-            frame = compile_once(grid.frame)(plain | _at_most(feeds), {}, torch.float64)
+            frame = compile_once(grid.frame)(plain | _at_most(at.feeds), {}, torch.float64)
             scale = torch.as_tensor(frame["scale"], dtype=torch.float64).expand(initial[0].shape)
         window = Window(
             lanes.drives[f"{hidden.population}.observed"],
@@ -264,26 +253,19 @@ class ForcedObjective:
             initial,
             lanes.drives.get(f"{hidden.population}.seen"),
         )
-        return grid.kernel(held, feeds, window, settings[ESCAPE_WIDTH])
+        return grid.kernel(held, at.feeds, window, at.settings[ESCAPE_WIDTH])
 
-    def sampled(
-        self,
-        kernel: ParticleKernel,
-        values: Values,
-        feeds: Mapping[str, Tensor],
-        restarts: int,
-        settings: Mapping[str, float],
-    ) -> Tensor:
+    def sampled(self, kernel: ParticleKernel, at: At) -> Tensor:
         """Return the log-likelihood of each neuron of a population by particles, (neuron, lane)."""
         lanes = self.lanes
-        held, plain = self.given(values, settings)
+        held, plain = self.given(at.values, at.settings)
         window = Sampled(
             lanes.drives[f"{kernel.hidden.population}.observed"],
             lanes.weights.reshape(lanes.n_steps, -1),
-            self.initial(kernel.hidden, plain, restarts),
+            self.initial(kernel.hidden, plain, at.restarts),
             Noise(lanes.noise.seed, lanes.noise.stream, lanes.noise.first),
         )
-        return kernel(held, feeds, window, settings[ESCAPE_WIDTH])
+        return kernel(held, at.feeds, window, at.settings[ESCAPE_WIDTH])
 
     def given(
         self, values: Values, settings: Mapping[str, float]

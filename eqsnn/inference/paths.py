@@ -39,6 +39,11 @@ class Paths(NamedTuple):
     split: Split
     each: tuple[Path, ...]
 
+    @property
+    def parameters(self) -> frozenset[str]:
+        """The parameters that act on several blocks."""
+        return frozenset(p.parameter for p in self.each)
+
     def perturbations(self, lanes: int) -> dict[str, Tensor]:
         """Return perturbations of 0, (pre, post, lane), to differentiate by."""
         return {
@@ -46,17 +51,20 @@ class Paths(NamedTuple):
             for p in self.each
         }
 
-    def shared(
-        self,
-        by_synapse: Mapping[str, Tensor],
-        slopes: Mapping[str, Tensor],
-        whole: Tensor,
-        packing: Packing,
-    ) -> Tensor:
+    def of_values(
+        self, perturbations: Mapping[str, Tensor], slopes: Mapping[str, Tensor]
+    ) -> dict[str, Tensor]:
+        """Return perturbations of coordinates as those of values; slopes: of values by coordinates, (entry, lane)."""
+        return {
+            p.perturbation: perturbations[p.perturbation] * slopes[p.parameter][:, None]
+            for p in self.each
+        }
+
+    def shared(self, by_synapse: Mapping[str, Tensor], whole: Tensor, packing: Packing) -> Tensor:
         """Return what each group adds to the scores of what is common, (restart, group, common coordinate, window).
 
-        by_synapse: derivatives by perturbations, (pre, post, restart, window); slopes: of the parameters by their
-        coordinates, (entry, restart); whole: scores of what is common, summed over groups.
+        by_synapse: derivatives by perturbations of coordinates, (pre, post, restart, window); whole: scores of what is
+        common, summed over groups.
         """
         restarts, n_common, windows = whole.shape
         group_of = packing.groups[packing.blocks]
@@ -64,8 +72,8 @@ class Paths(NamedTuple):
         column = {packing.label(int(k)): c for c, k in enumerate(packing.common_places)}
         own: dict[str, tuple[Sequence[int], Sequence[int], Tensor]] = {}
         for path in self.each:
-            part = by_synapse[path.perturbation] * slopes[path.parameter][:, None, :, None]
-            entries = len(slopes[path.parameter])
+            part = by_synapse[path.perturbation]
+            (entries,) = packing.shapes[path.parameter]
             if entries < len(part):
                 part = part.sum(0, keepdim=True)
             here = [(flat, column[path.parameter, flat]) for flat in range(entries) if (path.parameter, flat) in column]  # fmt: skip
@@ -89,8 +97,7 @@ def paths_of(objective: ForcedObjective, packing: Packing) -> Paths | None:
     if not common or packing.n_blocks <= FEW:
         return None
     acting = common & machinery.acting_on_others
-    fed_directly = {name for density in machinery.densities for name in density.held}
-    read = {given.name for given in machinery.kernel.program.inputs} | fed_directly
+    read = {given.name for given in machinery.kernel.program.inputs} | machinery.held
     if not acting or (common - acting) & read:  # centres of priors are not read
         return None
     split = machinery.split(frozenset(acting))
@@ -101,7 +108,7 @@ def paths_of(objective: ForcedObjective, packing: Packing) -> Paths | None:
         here = reached_from(initial, {symbol(name)})
         if any(initial.outputs.get(str(s)) in here for s in split.by_synapse.carried):
             return None
-    direct = split.by_synapse.direct | (fed_directly & acting)
+    direct = split.by_synapse.direct | (machinery.held & acting)
     found = []
     for influence in split.by_synapse.influences:
         projection = model.projections[influence.projection]

@@ -23,9 +23,7 @@ SPIKES_PER_UNKNOWN = 40.0  # of a neuron, that the first, coarse stages look at
 SHORTEST = 12.0  # seconds of it, at least
 LONGER = 4.0  # times as much data in the stage between, and in second-order steps by moments
 DESCENT_LONGER = 2.0  # times as much in the descent by moments, which costs so little
-LONG_ENOUGH = (
-    6.0  # times what the stage between looks at is no more than all data need before the last steps
-)
+LONG_ENOUGH = 6.0  # ... up to a sixth of all data, from which few steps on all of them are left
 COARSE_BINS = 32
 WINDOWS = 300  # of the data of a stage, for the outer product of their scores
 LONGEST_WINDOW = 4.0  # seconds
@@ -50,11 +48,11 @@ APPROACH = replace(MARGINAL, density="moments", iterations=14, keep=1, name="app
 UPSTROKE = replace(
     MARGINAL, diffusion=True, density="grid", widths=(0.01, 0.003), window=0.5, warm_up=0.3
 )
-# From its initial state a neuron with an upstroke may burst for a second, which no data show.
-BURSTING = replace(MARGINAL, window=1.0, warm_up=1.0, iterations=25)
-FEWEST_WINDOWS = 30  # of a stage
 # the initial state of a model is rarely that of a recording, and bursts that begin in it take a second to end
-GUIDED = Free(tau=0.01, window=3.0, warm_up=1.0, guided=True)
+OUTLASTED = 1.0
+BURSTING = replace(MARGINAL, window=1.0, warm_up=OUTLASTED, iterations=25)
+FEWEST_WINDOWS = 30  # of a stage
+GUIDED = Free(tau=0.01, window=3.0, warm_up=OUTLASTED, guided=True)
 SEARCHED = 300  # candidates for each unknown of a block
 SHARPER = 0.005  # seconds, of the distance that the second search lowers
 
@@ -121,8 +119,8 @@ def plan(
     chosen = Choice(density, "as asked for")
     if density == "auto":
         chosen = _choose(model, parameters, recording, regenerative, seed, backend)
-    stage = BURSTING if regenerative else MARGINAL
-    stage = stage if chosen.density != "escape" else ESCAPE
+    integrated = BURSTING if regenerative else MARGINAL
+    stage = integrated if chosen.density != "escape" else ESCAPE
     stages = _growing(replace(stage, density=chosen.density), model, parameters, recording)
     reason = chosen.reason
     if chosen.density == "grid" and chosen.affordable and not started:
@@ -242,8 +240,7 @@ def _approaching(stages: tuple[Forced, ...], recording: Recording) -> tuple[Forc
     approach = replace(APPROACH, seconds=more)
     *between, last = stages[1:] or stages
     between = [replace(stage, seconds=more, window=approach.window) for stage in between]
-    between = [_cut(stage, whole) for stage in between]
-    return descent, _cut(approach, whole), *between, last
+    return descent, *(_cut(stage, whole) for stage in (approach, *between)), last
 
 
 __all__ = ["DENSITIES", "Plan", "plan"]

@@ -117,23 +117,28 @@ class Problem:
 
     def scores(self, z: Mapping[str, Tensor]) -> Scores:
         """Return log-likelihoods and window scores of every point, (point, ...)."""
-        split = None if self.paths is None else self.paths.split
 
         def parts(
             lanes: Mapping[str, Tensor], perturbed: Mapping[str, Tensor], points: int
         ) -> tuple[Tensor, list[Part]]:
-            values = self.values(lanes) | dict(perturbed)
+            values, split = self.values(lanes), None
+            if self.paths is not None:
+                values |= self.paths.of_values(
+                    perturbed, self._slopes(lanes, self.paths.parameters)
+                )
+                split = self.paths.split
             return self.objective.parts(values, points, self.width, split)
 
         prior = self.unknowns.log_prior if self.stage.prior else None
-        slopes = None if self.paths is None else self._slopes_of_values(z)
-        return scores_of(parts, prior, z, self.packing, self.windows, self.paths, slopes)
+        return scores_of(parts, prior, z, self.packing, self.windows, self.paths)
 
-    def _slopes_of_values(self, z: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return the derivative of every unknown parameter by its own coordinate, of its shape."""
-        held = {n: v.detach().requires_grad_() for n, v in z.items()}
-        total = sum(v.sum() for v in self.unknowns.values(held).values())
-        return dict(zip(held, torch.autograd.grad(total, list(held.values())), strict=True))  # type: ignore[arg-type]
+    def _slopes(self, z: Mapping[str, Tensor], names: frozenset[str]) -> dict[str, Tensor]:
+        """Return the derivative of these parameters by their own coordinates, of their shape."""
+        found = {}
+        for name in names:
+            here = z[name].detach().requires_grad_()
+            (found[name],) = torch.autograd.grad(self.coordinates[name].to_value(here).sum(), here)
+        return found
 
     def prior_slopes(self, z: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Return first derivatives of the log-prior that counts and minus its second ones, (point, coordinate)."""

@@ -107,6 +107,11 @@ class Packing:
         ]
 
     @property
+    def block_places(self) -> Tensor:
+        """The place in (block + 1) of each coordinate; what acts on several blocks comes last."""
+        return torch.where(self.owners < 0, self.n_blocks, self.owners)
+
+    @property
     def common_places(self) -> Tensor:
         """The places in the vector of what acts on several blocks."""
         return (self.owners < 0).nonzero().reshape(-1)
@@ -188,9 +193,7 @@ class TellsApart(Protocol):
         """Return further parameters to differentiate by, all 0, with so many lanes."""
         ...
 
-    def shared(
-        self, by_synapse: Mapping[str, Tensor], slopes: Z, whole: Tensor, packing: Packing
-    ) -> Tensor:
+    def shared(self, by_synapse: Z, whole: Tensor, packing: Packing) -> Tensor:
         """Return `Scores.shared` from the derivatives by them."""
         ...
 
@@ -202,13 +205,11 @@ def scores_of(
     packing: Packing,
     windows: int,
     paths: TellsApart | None = None,
-    slopes: Z | None = None,
 ) -> Scores:
     """Return log-likelihoods and scores at z, one backward pass through densities.
 
     parts_of: coordinates and perturbations of every lane and the number of restarts -> log-likelihoods (neuron, restart,
-    window), and the parts through which they depend on both. slopes: of parameters by their coordinates, (entry,
-    restart), for paths.
+    window), and the parts through which they depend on both. A perturbation is one of the coordinate of its parameter.
     """
     restarts = next(iter(z.values())).shape[-1]
     lanes = {
@@ -229,12 +230,12 @@ def scores_of(
         return flat.permute(1, 0, 2).detach(), list(found_by[len(names) :])
 
     whole, by_synapse = by_window([part.slope for part in parts], list(lanes))
-    if paths is not None and slopes is not None:
+    if paths is not None:
         pairs = {
             n: g.detach().reshape(*g.shape[:2], restarts, windows)
             for n, g in zip(perturbed, by_synapse, strict=True)
         }
-        shared = paths.shared(pairs, slopes, whole[:, common], packing)
+        shared = paths.shared(pairs, whole[:, common], packing)
     else:
         shared = whole.new_zeros(restarts, len(packing.own_of_groups), len(common), windows)
         names = sorted({packing.label(int(k))[0] for k in common})

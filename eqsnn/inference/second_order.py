@@ -15,7 +15,7 @@ from eqsnn.inference.curvature import (
     unflatten,
 )
 from eqsnn.inference.problem import Problem
-from eqsnn.inference.scoring import Packing, Scores, by_block
+from eqsnn.inference.scoring import Scores, by_block
 
 FIRST_DAMPING = 1.0
 EASIER, HARDER = 0.3, 6.0  # factors of the damping after a success, and after a failure
@@ -43,7 +43,7 @@ class Ascent:
         self, problem: Problem, z: Z, damping: Tensor | None = None, last: Tensor | None = None
     ) -> None:
         self.problem, self.packing = problem, problem.packing
-        self.place = _places(self.packing)
+        self.place = self.packing.block_places
         self.z = dict(z)
         self.here = problem.scores(z)
         self.ended = ""
@@ -90,12 +90,12 @@ class Ascent:
         promise = 0.5 * (step * gradient).sum(1)
         z, there, after = self._try(step)
         gained = after - self.posterior
-        lost = gained[:, :-1] <= 0
-        again = (gained.sum(1) <= 0) & ~lost.all(1)
+        lost = gained <= 0
+        lost[:, -1] = False
+        again = (gained.sum(1) <= 0) & ~lost[:, :-1].all(1)
+        lost = lost & again[:, None]
         if bool(again.any()):
-            led = lost[:, self.place.clamp(max=lost.shape[1] - 1)] & (self.packing.owners >= 0)
-            led = led & again[:, None]
-            gradient = torch.where(led, 0.0, gradient)
+            gradient = torch.where(lost[:, self.place], 0.0, gradient)
             step = curvature.joint_step(gradient, self.damping)
             z, there, after = self._try(step)
             gained = torch.where(again[:, None], after - self.posterior, gained)
@@ -103,10 +103,9 @@ class Ascent:
         total = gained.sum(1)
         risen, better = total > 0, gained[:, :-1] > 0
         self._learn(curvature, step, there, better)
-        own = torch.where(better & ~(lost & again[:, None]), EASIER, HARDER)
-        common = torch.where(total > GOOD * hoped, EASIER, torch.where(total < POOR * hoped, COMMON_HARDER, 1.0))  # fmt: skip
         # a step that was not taken says nothing of the blocks that it would have made better
-        own = torch.where(risen[:, None] | ~better | lost, own, 1.0)
+        own = torch.where(better & ~lost[:, :-1], torch.where(risen[:, None], EASIER, 1.0), HARDER)
+        common = torch.where(total > GOOD * hoped, EASIER, torch.where(total < POOR * hoped, COMMON_HARDER, 1.0))  # fmt: skip
         self.damping = (self.damping * torch.cat([own, common[:, None]], 1)).clamp(LEAST, MOST)
         self.z = {n: torch.where(risen, v, self.z[n]) for n, v in z.items()}
         self.here = _of_restarts(self.here, there, risen)
@@ -211,11 +210,6 @@ class Ascent:
         self.last = self.last.without(worst)
         self.z, self.here = moved, self.problem.scores(moved)
         return True
-
-
-def _places(packing: Packing) -> Tensor:
-    """Return the place in (block + 1) of each coordinate; what acts on several blocks comes last."""
-    return torch.where(packing.owners < 0, packing.n_blocks, packing.owners)
 
 
 def _of_restarts(here: Scores, there: Scores, chosen: Tensor) -> Scores:

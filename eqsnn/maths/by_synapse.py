@@ -131,24 +131,21 @@ class _Split:
 
     def _local(self, parameter: Symbol) -> set[Symbol]:
         """Return what depends on the parameter of its own neuron, and on pairs of the presynaptic one, before synapses."""
-        space, local = self.spaces[parameter], {parameter}
+        space = self.spaces[parameter]
         own = {space} | {n for n, s in self.program.spaces.items() if s.pre == space}
-        while True:
-            before = len(local)
-            for s in self.program.statements:
-                follows = isinstance(s, Assign) or (isinstance(s, Gather) and not s.from_post)
-                if follows and s.space in own and s.reads & local:
-                    local.add(s.target)
-            local |= {state for state, after in self.program.next_states.items() if after in local}
-            local |= {d.arrival for d in self.program.delays if d.sent in local}
-            # the value after a step of a state that depends on the parameter is one that does
-            local |= {after for state, after in self.program.next_states.items() if state in local}
-            if len(local) == before:
-                return local
 
-    def _without(self, crossing: list[Statement]) -> Program:
-        """Return the program with synapses that pass nothing on."""
-        targets = {s.target for s in crossing}
+        def follows(s: Statement) -> bool:
+            within = isinstance(s, Assign) or (isinstance(s, Gather) and not s.from_post)
+            return within and s.space in own
+
+        beyond = [s for s in self.program.statements if not follows(s)]
+        local = reached_from(self._without(beyond), {parameter})
+        # a state that depends on it needs the derivative of its successor, which may be 0
+        return local | {after for s, after in self.program.next_states.items() if s in local}
+
+    def _without(self, statements: list[Statement]) -> Program:
+        """Return the program with these statements as if they yielded nothing."""
+        targets = {s.target for s in statements}
         kept = tuple(
             Assign(s.target, s.space, Integer(0)) if s.target in targets else s
             for s in self.program.statements

@@ -199,7 +199,14 @@ def _running(**changes) -> Descent:
 # one change each of the first; the second is no descent of a distance but the likelihood of a fit, with as many steps
 ABLATIONS: dict[str, Descent | eqsnn.Forced] = {
     "running freely": REFERENCE,
-    "teacher forcing, likelihood": replace(protocol.ANNEALED, iterations=40),
+    "teacher forcing, likelihood": eqsnn.Forced(
+        widths=(0.08, 0.025, 0.008, 0.0025, 0.0008),
+        iterations=40,
+        learning_rate=0.03,
+        window=0.1,
+        warm_up=0.04,
+        keep=1,
+    ),
     "surrogate width 0.02 instead of 0.1": _running(width=0.02),
     "surrogate width 0.5": _running(width=0.5),
     "gradient through resets, too": _running(detach_reset=False),

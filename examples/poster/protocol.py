@@ -4,12 +4,14 @@ The four experiments: A, the network's own input is given, start near the truth;
 unknown, only its law (Poisson, 500 Hz) is; D, a day of the sleep rate model drives the network, an hour in a second.
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 import eqsnn
+from eqsnn.inference.pipeline import ESCAPE, REFINE
 
 Array = NDArray[np.float64]
 Values = dict[str, Array]
@@ -122,28 +124,8 @@ def _scattered(value: Array, parameter, weight: bool, rng: np.random.Generator) 
     return draws[inside.reshape(len(draws), -1).all(1)][0]
 
 
-ANNEALED = eqsnn.Forced(
-    widths=(0.08, 0.025, 0.008, 0.0025, 0.0008),
-    iterations=120,
-    learning_rate=0.03,
-    window=0.1,
-    warm_up=0.04,
-    keep=1,
-)
-
-
-# those of `eqsnn.plan` for a known input, without the free-running one
-KNOWN_INPUT = (
-    eqsnn.Forced(),
-    eqsnn.Forced(
-        widths=(0.008, 0.004, 0.002, 0.001, 0.0005),
-        iterations=8,
-        optimiser="scoring",
-        window=0.13,
-        warm_up=0.2,
-        name="refine",
-    ),
-)
+# those of `eqsnn.plan` for 40 s whose input is known, without the free-running one
+KNOWN_INPUT = (ESCAPE, replace(REFINE, window=0.13))
 
 
 def stages(experiment: str, kind: str) -> tuple | None:
