@@ -164,6 +164,10 @@ class _Emitter:
             "OTHERS": str(len(others)),
             "HELD": str(len(self.held)),
             "FEEDS": str(len(self.hidden.feeds)),
+            "FORGETS": str(int(self.hidden.forgets())),
+            "NO_FEEDS": _lines(
+                f"out[1 + HELD + {n}][t*pairs + pair] = 0;" for n in range(len(self.hidden.feeds))
+            ),
             "LOAD_HELD": _lines(
                 f"const real {self.names[s]} = in[{n}][pair];" for n, s in enumerate(self.held)
             ),

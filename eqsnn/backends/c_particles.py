@@ -214,7 +214,7 @@ TEMPLATE = """
 #define ROW ((STATES + 2)*N + 1) /* states, log shares, whom each was copied from, and the log-probability of a step */
 
 /* bytes of working memory for one neuron of one lane */
-long arena_bytes(long n_steps) { return (n_steps + 1)*ROW*sizeof(double) + 64; }
+long arena_bytes(long n_steps, long want) { return (void)want, (n_steps + 1)*ROW*sizeof(double) + 64; }
 
 /* quantile of the standard normal distribution (Wichura 1988, algorithm AS 241), without branches */
 INLINE double quantile_(double p) {

@@ -5,6 +5,7 @@
 #define OTHERS @OTHERS@
 #define HELD @HELD@
 #define FEEDS @FEEDS@
+#define FORGETS @FORGETS@ /* whether a spike leaves nothing of the noisy states before it */
 /* densities, other states, the probability of what was observed, and the frame of the grid */
 #define ROW ((1 + OTHERS)*BINS + 1 + FRAME)
 #define FRAME 8
@@ -25,8 +26,11 @@
 #endif
 #define POINT R(@POINT@)
 
-/* bytes of working memory for one neuron of one lane: a row for each step, and what one step pushes */
-long arena_bytes(long n_steps) { return ((n_steps + 1)*ROW + (5 + OTHERS)*NODES*BINS)*sizeof(real) + 64; }
+/* bytes of working memory for one neuron of one lane: a row for each step, what one step pushes, and of what it pushes
+   the probability of what was observed and the place on the grid, of all steps if the way back wants them */
+long arena_bytes(long n_steps, long want) {
+  return ((n_steps + 1)*ROW + (4 + OTHERS + 2*(want ? n_steps : 1))*NODES*BINS)*sizeof(real) + 64;
+}
 
 /* Nodes are at mean + spread*sinh(first + k*step), pulled towards their own mean until the variance is right: a node at
    raw moves to mean + pull*(raw - mean_of_nodes). variance: of what was spread over them; variance_of_nodes: before
@@ -102,9 +106,9 @@ static void widen_(Frame *f, const real *p, const real *raw, real variance) {
 }
 
 /* Spread the mass of a bin, and the other states times it, over the three nodes around a place of the grid. */
-INLINE void deposit_(int from, real place, const real *masses, const real *moved, real *a, real *b) {
-  const int j = (int)(place + R(0.5));
-  const real mass = masses[from], d = place - j;
+INLINE void deposit_(int from, const real *flat, const real *masses, const real *moved, real *a, real *b) {
+  const int j = (int)(flat[from] + R(0.5));
+  const real mass = masses[from], d = flat[from] - j;
   const real left = mass*R(0.5)*(R(0.5) - d)*(R(0.5) - d), right = mass*R(0.5)*(R(0.5) + d)*(R(0.5) + d);
   const real middle = mass - left - right;
   a[j - 1] += left;
@@ -123,22 +127,28 @@ INLINE void deposit_(int from, real place, const real *masses, const real *moved
    log-likelihood (pair), its derivatives by held values and by feeds. */
 void density(double **in, double **out, long pair, long n_steps, long n_neurons, long n_lanes, long observed_lanes,
              long counted_lanes, long counted_neurons, double width_given, long want, void *team, void *memory) {
+#define OBSERVED(t) (((t)*n_neurons + neuron)*observed_lanes + lane % observed_lanes)
+#define COUNTED(t) (((t)*counted_neurons + neuron % counted_neurons)*counted_lanes + lane % counted_lanes)
   const long pairs = n_neurons*n_lanes, neuron = pair / n_lanes, lane = pair % n_lanes;
   const double *observed = in[HELD + FEEDS], *counted = in[HELD + FEEDS + 1], *seen = in[HELD + FEEDS + 4 + OTHERS];
   real *arena = memory;
   const real escape_width = width_given, point = POINT*in[HELD + FEEDS + 2][pair];
   real *masses = arena + (n_steps + 1)*ROW, *places = masses + NODES*BINS, *b_places = places + NODES*BINS,
-    *b_masses = b_places + NODES*BINS, *fired = b_masses + NODES*BINS, *moved = fired + NODES*BINS;
+    *b_masses = b_places + NODES*BINS, *moved = b_masses + NODES*BINS, *kept = moved + OTHERS*NODES*BINS;
   int from[NODES], to[NODES];
-  real weight[NODES], raw[BINS], nodes_at[BINS], spacing[BINS], flat[BINS], slope_at[BINS];
+  real weight[NODES], raw[BINS], nodes_at[BINS], spacing[BINS], slope_at[BINS];
   double total = 0;
   (void)moved;
+  /* A reset that leaves nothing of what was before: what counts from a spike on does not depend on what preceded it. */
+  long begin = 0;
+  for (long t = 0; FORGETS && t < n_steps && counted[COUNTED(t)] == 0; t++)
+    if (observed[OBSERVED(t)] > 0.5 && (!seen || seen[OBSERVED(t)] > 0.5)) begin = t;
       @LOAD_HELD@
       @RUN@
   {
-    real *p = arena, *u = arena + BINS;
-    memset(arena, 0, ROW*sizeof(real));
-    Frame *f = (Frame *)(arena + ROW - FRAME);
+    real *p = arena + begin*ROW, *u = p + BINS;
+    memset(p, 0, ROW*sizeof(real));
+    Frame *f = (Frame *)(p + ROW - FRAME);
     const real start = in[HELD + FEEDS + 3][pair];
     span_(f, start, point, start, start);
     int j = BINS/2;
@@ -152,12 +162,12 @@ void density(double **in, double **out, long pair, long n_steps, long n_neurons,
       u[o*BINS + j - 1] = u[o*BINS + j] = u[o*BINS + j + 1] = in[HELD + FEEDS + 4 + o][pair];
   }
       @ARRAYS@
-  for (long t = 0; t < n_steps; t++) {
+  for (long t = begin; t < n_steps; t++) {
     const real *p = arena + t*ROW, *u = p + BINS;
     const Frame *f = (const Frame *)(p + ROW - FRAME);
     real *a = arena + (t + 1)*ROW, *b = a + BINS;
     Frame *after = (Frame *)(a + ROW - FRAME);
-    const long here = (t*n_neurons + neuron)*observed_lanes + lane % observed_lanes;
+    const long here = OBSERVED(t);
     const real spiked = observed[here], known = seen ? seen[here] : R(1.0);
     const real sign = spiked > R(0.5) ? 1 : -1;
     int k0, k1;
@@ -175,6 +185,7 @@ void density(double **in, double **out, long pair, long n_steps, long n_neurons,
     for (int k = k0; k < k1; k++) {
       @LOAD_BIN@
     }
+    real *fired = kept + (want ? 2*t : 0)*NODES*BINS, *flat = fired + NODES*BINS;
     const real centre = f->mean;
     real z = 0, mean = 0;
     for (int q = 0; q < NODES; q++) {
@@ -186,6 +197,7 @@ void density(double **in, double **out, long pair, long n_steps, long n_neurons,
         arriving = arriving < SKIPPED || p[k] < SKIPPED ? 0 : arriving;
         real width = escape_width*@SCALE@ + CUT*spacing[k]*@STEEP@ + R(1e-12);
         real s = seen_(@MARGIN@, width, sign);
+        fired[q*BINS + k] = s;
         real mass = arriving*(known*@ACTIVE@ > R(0.5) ? s : R(1.0));
         /* what has crossed and is not known to have spiked is at threshold at most */
         real place = @POTENTIAL@ - (@ACTIVE@ > R(0.5) && sign < 0 && @MARGIN@ > 0 ? @MARGIN@ : 0);
@@ -225,14 +237,14 @@ void density(double **in, double **out, long pair, long n_steps, long n_neurons,
     for (int q = 0; q < NODES; q++) {
       SIMD
       for (int k = from[q]; k < to[q]; k++)
-        flat[k] = inside_((asinh_((places[q*BINS + k] - after_mean)*per_spread) - after_first)*per_step);
+        flat[q*BINS + k] = inside_((asinh_((places[q*BINS + k] - after_mean)*per_spread) - after_first)*per_step);
       /* a mass may fall where the one before it fell, whose sum is not yet stored: two chains wait less than one */
       const int half = (to[q] - from[q])/2;
       for (int k = from[q]; k < from[q] + half; k++) {
-        deposit_(q*BINS + k, flat[k], masses, moved, a, b);
-        deposit_(q*BINS + k + half, flat[k + half], masses, moved, second, second + BINS);
+        deposit_(q*BINS + k, flat, masses, moved, a, b);
+        deposit_(q*BINS + k + half, flat, masses, moved, second, second + BINS);
       }
-      for (int k = from[q] + 2*half; k < to[q]; k++) deposit_(q*BINS + k, flat[k], masses, moved, a, b);
+      for (int k = from[q] + 2*half; k < to[q]; k++) deposit_(q*BINS + k, flat, masses, moved, a, b);
     }
     SIMD
     for (int k = 0; k < (1 + OTHERS)*BINS; k++) a[k] += second[k];
@@ -244,7 +256,7 @@ void density(double **in, double **out, long pair, long n_steps, long n_neurons,
     for (int k = 0; k < BINS; k++) a[k] *= per_z;
     lay_(after, raw);
     widen_(after, a, raw, variance);
-    total += counted[(t*counted_neurons + neuron % counted_neurons)*counted_lanes + lane % counted_lanes]*log(z);
+    total += counted[COUNTED(t)]*log(z);
   }
   out[0][pair] = total;
   if (!want) return;
@@ -254,14 +266,18 @@ void density(double **in, double **out, long pair, long n_steps, long n_neurons,
   memset(bp, 0, sizeof bp);
   memset(bu, 0, sizeof bu);
       @BARS_RUN@
-  for (long t = n_steps - 1; t >= 0; t--) {
+  for (long t = 0; t < begin; t++) {
+      @NO_FEEDS@
+  }
+  for (long t = n_steps - 1; t >= begin; t--) {
     const real *p = arena + t*ROW, *u = p + BINS;
     const Frame *f = (const Frame *)(p + ROW - FRAME);
     const real *a = arena + (t + 1)*ROW, *after = a + BINS;
     const Frame *g = (const Frame *)(a + ROW - FRAME);
-    const long here = (t*n_neurons + neuron)*observed_lanes + lane % observed_lanes;
+    const long here = OBSERVED(t);
     const real spiked = observed[here], known = seen ? seen[here] : R(1.0);
     const real sign = spiked > R(0.5) ? 1 : -1, z = a[ROW - FRAME - 1];
+    const real *fired = kept + 2*t*NODES*BINS, *flat = fired + NODES*BINS;
     const real after_mean = g->mean, after_first = g->first, per_spread = 1/g->spread, per_step = 1/g->step;
     int k0, k1;
     worth_(p, SKIPPED, &k0, &k1);
@@ -279,7 +295,7 @@ void density(double **in, double **out, long pair, long n_steps, long n_neurons,
     real inner = 0;
     _Pragma("omp simd reduction(+: inner)")
     for (int k = 0; k < BINS; k++) inner += bp[k]*a[k];
-    const real c = counted[(t*counted_neurons + neuron % counted_neurons)*counted_lanes + lane % counted_lanes];
+    const real c = counted[COUNTED(t)];
     for (int k = 0; k < BINS; k++) {
       ba[k] = (bp[k] - inner + c)/z;
       for (int o = 0; o < OTHERS; o++) {
@@ -302,24 +318,21 @@ void density(double **in, double **out, long pair, long n_steps, long n_neurons,
       for (int k = from[q]; k < to[q]; k++) {
       @BOTH@
         real worth = p[k]*weight[q] < SKIPPED || p[k] < SKIPPED ? R(0.0) : R(1.0);
-        real width = escape_width*@SCALE@ + CUT*spacing[k]*@STEEP@ + R(1e-12);
-        real s = seen_(@MARGIN@, width, sign);
-        real mass = worth*p[k]*weight[q]*(known*@ACTIVE@ > R(0.5) ? s : R(1.0));
+        real mass = worth*p[k]*weight[q]*(known*@ACTIVE@ > R(0.5) ? fired[q*BINS + k] : R(1.0));
         real off = (@POTENTIAL@ - (@ACTIVE@ > R(0.5) && sign < 0 && @MARGIN@ > 0 ? @MARGIN@ : 0) - after_mean)*per_spread;
+        real place = flat[q*BINS + k];
         off = mass > 0 ? off : 0;
-        real where = (asinh_(off) - after_first)*per_step, place = inside_(where);
-        fired[q*BINS + k] = s;
         masses[q*BINS + k] = mass;
         places[q*BINS + k] = off;
-        flat[k] = place;
-        slope_at[k] = where == place ? mass*per_step*per_spread/SQRT(off*off + 1) : R(0.0);
+        slope_at[k] = place > 1 && place < BINS - 2 ? mass*per_step*per_spread/SQRT(off*off + 1) : R(0.0);
         b_masses[q*BINS + k] = worth;
       @KEEP_OTHERS@
       }
       /* what reads a place that depends on data is no vector loop, so it does little */
       for (int k = from[q]; k < to[q]; k++) {
-        int j = (int)(flat[k] + R(0.5));
-        real d = flat[k] - j, l = R(0.5)*(R(0.5) - d)*(R(0.5) - d), r = R(0.5)*(R(0.5) + d)*(R(0.5) + d), m = 1 - l - r;
+        real place = flat[q*BINS + k];
+        int j = (int)(place + R(0.5));
+        real d = place - j, l = R(0.5)*(R(0.5) - d)*(R(0.5) - d), r = R(0.5)*(R(0.5) + d)*(R(0.5) + d), m = 1 - l - r;
         real left = ba[j - 1], middle = ba[j], right = ba[j + 1];
       @LEFT_RIGHT@
         real b_place = slope_at[k]*((R(0.5) + d)*right - 2*d*middle - (R(0.5) - d)*left);

@@ -84,7 +84,7 @@ class DensityKernel:
 
         lone = [window.observed, window.counted, window.scale, *window.initial, window.seen]
         doubles = [None if v is None else v.to(torch.float64) for v in lone]
-        needed = library.arena_bytes(n_steps)
+        needed = library.arena_bytes(n_steps, int(wanted))
         return run_pairs(call, values, doubles, (n_neurons, n_lanes), needed, wanted)
 
     def by_torch(

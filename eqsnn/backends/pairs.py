@@ -39,7 +39,7 @@ def load_pairs(library: Any, name: str, sizes: int) -> None:
         pointers, pointers, *[ctypes.c_long] * sizes, ctypes.c_double, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p,
     ]  # fmt: skip
     library.arena_bytes.restype = ctypes.c_long
-    library.arena_bytes.argtypes = [ctypes.c_long]
+    library.arena_bytes.argtypes = [ctypes.c_long, ctypes.c_long]
 
 
 def evaluate(

@@ -110,7 +110,7 @@ class ParticleKernel:
         keys = torch.tensor([key_of(noise.seed, given.name) for given in self.streams])
         doubles = [v.to(torch.float64) for v in (window.observed, window.counted, *window.initial)]
         numbers = [v.to(torch.int64) for v in (noise.stream, noise.first, keys)]
-        needed = library.arena_bytes(n_steps)
+        needed = library.arena_bytes(n_steps, int(wanted))
         lone = [*doubles, *numbers]
         return run_pairs(call, values, lone, (n_neurons, n_lanes), needed, wanted)
 

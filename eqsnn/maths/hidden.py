@@ -67,6 +67,15 @@ class Hidden:
             known[statement.target] = statement.expression.xreplace(known)
         return {name: known.get(s, s) for name, s in self.step.outputs.items()}
 
+    def forgets(self) -> bool:
+        """Return whether a spike leaves nothing of the noisy states, and of the noise, that were before it."""
+        noisy = {*self.states, *(source.symbol for source in self.sources)}
+        spiked = {symbol(f"{self.population}.observed"): Integer(1)}
+        after = self.composed()
+        return not any(
+            after[f"next.{s}"].xreplace(spiked).free_symbols & noisy for s in self.states
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Separated:

@@ -13,7 +13,7 @@ from scipy.stats import norm
 import eqsnn
 from eqsnn.backends.torch_functions import normal_below
 from eqsnn.errors import InputError
-from eqsnn.inference.likelihood import ForcedObjective
+from eqsnn.inference.likelihood import At, ForcedObjective
 from eqsnn.inference.objectives import prepare
 from eqsnn.inference.stages import Forced
 from eqsnn.simulation.recording import from_dense
@@ -334,6 +334,26 @@ def test_compiled_c_and_torch_give_the_same_likelihood_and_gradient(name, densit
     expected = with_gradient(objective, values, 0.02)
     assert found[0] == pytest.approx(expected[0], rel=1e-9)
     assert found[1] == pytest.approx(expected[1], rel=1e-8, abs=1e-8)
+
+
+@pytest.mark.parametrize("name", ["lif", "refractory"])
+def test_what_was_before_the_last_spike_of_a_warm_up_is_not_even_read(name):
+    task, truth = task_of(name, n_steps=400)
+    values = task.values(**truth)
+    objective = task.objective("grid", values, bins=48, window=0.1, warm_up=0.1)
+    (grid,) = objective.kernel.grids
+    (observed,) = (v for n, v in objective.lanes.drives.items() if n.endswith(".observed"))
+    before = torch.where(objective.lanes.weights > 0, 0.0, observed)
+    unread = before.flip(0).cumsum(0).flip(0) - before > 0  # a spike of the warm-up follows
+    restarts, level = 1, objective.settings(0.02)
+    spread = {n: v.expand(*v.shape[:-1], objective.lanes.width) for n, v in values.items()}
+    feeds = objective.known_part(spread, restarts, 0.02).recorded
+    broken = {n: torch.where(unread, -1e9, feed).requires_grad_() for n, feed in feeds.items()}
+    found = objective.of(grid, At(spread, broken, restarts, level))
+    slopes = torch.autograd.grad(found.sum(), list(broken.values()))
+    assert bool(unread.any())
+    assert torch.equal(found, objective.of(grid, At(spread, feeds, restarts, level)))
+    assert all(bool((slope[unread] == 0).all()) for slope in slopes)
 
 
 @pytest.mark.parametrize("name", MODELS)
