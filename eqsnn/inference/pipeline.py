@@ -27,7 +27,8 @@ LONG_ENOUGH = 6.0  # ... up to a sixth of all data, from which few steps on all 
 COARSE_BINS = 32
 WINDOWS = 300  # of the data of a stage, for the outer product of their scores
 LONGEST_WINDOW = 4.0  # seconds
-FINE_UP_TO = 1e6  # neuron-steps; with more of them the last stage keeps the coarse grid
+FINE_UP_TO = 1e6  # neuron-steps; with more of them only the last few steps are on the fine grid
+LAST_STEPS = 4  # from the maximum of the coarse grid, which is within a standard error of that of the fine one
 ESCAPE = Forced()
 # What Adam found at wide thresholds, second-order steps follow down to where every spike that can be explained is. The
 # warm-up lets a window forget its initial state: what is left of it makes spikes that no parameters explain.
@@ -214,15 +215,19 @@ def _growing(
     if whole <= 1.5 * enough:
         return (_cut(replace(stage, keep=1), whole),)
     steps = neurons * whole * 1000 / model.dt
-    bins = stage.bins if steps < FINE_UP_TO else COARSE_BINS
-    last = replace(stage, name="all data", keep=1, widths=stage.widths[-1:], bins=bins)
-    if whole <= 1.5 * LONGER * enough:
-        return _cut(first, whole), _cut(last, whole)
+    last = replace(stage, name="all data", keep=1, widths=stage.widths[-1:])
     between = replace(
         last, name="more data", iterations=8, bins=COARSE_BINS, seconds=LONGER * enough
     )
-    last = replace(last, iterations=12)  # each costs much, and few are left to take
-    return _cut(first, whole), _cut(between, whole), _cut(last, whole)
+    ending: tuple[Forced, ...] = (last,)
+    if steps >= FINE_UP_TO and stage.density == "grid":
+        fine = replace(last, name="fine grid", iterations=LAST_STEPS)
+        ending = replace(last, bins=COARSE_BINS), fine
+    if whole <= 1.5 * LONGER * enough:
+        return tuple(_cut(s, whole) for s in (first, *ending))
+    # of all data each step costs much, and few are left to take
+    ending = (replace(ending[0], iterations=12), *ending[1:])
+    return tuple(_cut(s, whole) for s in (first, between, *ending))
 
 
 def _cut(stage: Forced, whole: float) -> Forced:
@@ -238,9 +243,11 @@ def _approaching(stages: tuple[Forced, ...], recording: Recording) -> tuple[Forc
     more = min(LONGER * few, max(DESCENT_LONGER * few, whole / LONG_ENOUGH))
     descent = replace(DESCENT, seconds=DESCENT_LONGER * few)
     approach = replace(APPROACH, seconds=more)
-    *between, last = stages[1:] or stages
-    between = [replace(stage, seconds=more, window=approach.window) for stage in between]
-    return descent, *(_cut(stage, whole) for stage in (approach, *between)), last
+    following = [
+        replace(s, seconds=more, window=approach.window) if math.isfinite(s.seconds) else s
+        for s in stages[1:] or stages
+    ]
+    return descent, *(_cut(stage, whole) for stage in (approach, *following))
 
 
 __all__ = ["DENSITIES", "Plan", "plan"]
