@@ -27,7 +27,7 @@ LONG_ENOUGH = 6.0  # ... up to a sixth of all data, from which few steps on all 
 COARSE_BINS = 32
 WINDOWS = 300  # of the data of a stage, for the outer product of their scores
 LONGEST_WINDOW = 4.0  # seconds
-FINE_UP_TO = 1e6  # neuron-steps; with more of them only the last few steps are on the fine grid
+FINE_UP_TO = 4e6  # neuron-steps; with more of them only the last few steps are on the fine grid
 LAST_STEPS = 4  # from the maximum of the coarse grid, which is within a standard error of that of the fine one
 ESCAPE = Forced()
 # What Adam found at wide thresholds, second-order steps follow down to where every spike that can be explained is. The

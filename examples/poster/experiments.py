@@ -23,7 +23,7 @@ import eqsnn
 
 RUNS = ROOT / "runs" / "poster"
 EXPERIMENTS = ("A", "B", "C", "D")
-SECONDS = 60.0  # of spikes in C
+SECONDS = 300.0  # of spikes in C
 LONGEST_S = 1200.0  # of a fit, which then keeps what it has reached
 TEST_SEED = 1000
 
