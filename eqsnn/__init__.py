@@ -17,7 +17,7 @@ from eqsnn.formats.load import load_targets, save_recording
 from eqsnn.formats.pynapple_groups import from_pynapple, to_pynapple
 from eqsnn.formats.to_neo import to_neo
 from eqsnn.inference.result import Fit, read_fit
-from eqsnn.inference.stages import Forced, Free, GradientFree
+from eqsnn.inference.stages import Forced, Free, GradientFree, Rates
 from eqsnn.report.notebook import show_in_notebooks
 from eqsnn.simulation.module import StepModule
 from eqsnn.simulation.network import SpikingModel as Model
@@ -37,6 +37,7 @@ __all__ = [
     "Inspection",
     "Model",
     "ModelError",
+    "Rates",
     "Recording",
     "StepModule",
     "compare",

@@ -17,7 +17,7 @@ from eqsnn.formats.load import load_targets
 from eqsnn.inference.gradient_free import OPTIMISERS
 from eqsnn.inference.likelihood import DENSITIES
 from eqsnn.inference.settings import Status
-from eqsnn.inference.stages import Forced, Free, GradientFree, Stage
+from eqsnn.inference.stages import Forced, Free, GradientFree, Rates, Stage
 from eqsnn.losses import TERMS, parse_loss
 from eqsnn.quantities import seconds
 from eqsnn.report.plots import save_figures
@@ -240,6 +240,7 @@ def _stages(
         if isinstance(s, GradientFree)
         else GradientFree(arguments.optimiser, s, **budget)
         for s in stages
+        if not isinstance(s, Rates)
     )
     return tuple(searched), notes
 

@@ -88,12 +88,16 @@ class Curvature(NamedTuple):
 
         gradient: (restart, coordinate); damping: (restart, block + 1).
         """
+        return self.within_reach(self.solve_own(gradient, damping))
+
+    def solve_own(self, gradient: Tensor, damping: Tensor) -> Tensor:
+        """Return the inverse of every block's own curvature times a gradient, 0 for what is common; see `own_step`."""
         step = torch.zeros_like(gradient)
         for g, places in enumerate(self.packing.own_of_groups):
             if len(places):
                 solved = _solve(self._own(g, places, damping), gradient[:, places, None])
                 step[:, places] = solved.squeeze(2)
-        return self._within_reach(step)
+        return step
 
     def joint_step(self, gradient: Tensor, damping: Tensor) -> Tensor:
         """Return a step of all coordinates, (restart, coordinate); damping: (restart, block + 1).
@@ -119,9 +123,9 @@ class Curvature(NamedTuple):
         for places, both in kept:
             towards = (both[:, :, 1:] @ step[:, common].unsqueeze(2)).squeeze(2)
             step[:, places] = both[:, :, 0] - towards
-        return self._within_reach(step)
+        return self.within_reach(step)
 
-    def _within_reach(self, step: Tensor) -> Tensor:
+    def within_reach(self, step: Tensor) -> Tensor:
         """Return the step with that of each block shortened to the longest, its direction kept.
 
         Coordinates of a neuron make up for each other, so that one cut short by itself would lead far off.

@@ -225,6 +225,15 @@ class ForcedObjective:
             neurons = torch.where(self.data.chosen[:, None], neurons, torch.zeros_like(neurons))
         return neurons.reshape(len(neurons), restarts, self.lanes.width)
 
+    def spikes(self) -> Tensor:
+        """Return the observed spikes that count, (neuron, window)."""
+        lanes = self.lanes
+        found = []
+        for name in self.populations:
+            counted = lanes.weights * lanes.drives.get(f"{name}.counted", 1.0)
+            found.append((lanes.drives[f"{name}.observed"] * counted).sum(0))
+        return torch.cat(found)
+
     def neurons(self, population: str) -> Tensor:
         """Return the places of a population's neurons among all."""
         sizes = {n: setup.sizes_of(self.data.model, n)[0] for n in self.populations}

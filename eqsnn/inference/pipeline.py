@@ -10,7 +10,7 @@ import torch
 from eqsnn.inference.choice import Choice, choose_density
 from eqsnn.inference.data import prepare
 from eqsnn.inference.likelihood import DENSITIES
-from eqsnn.inference.stages import Forced, Free, GradientFree, Stage
+from eqsnn.inference.stages import Forced, Free, GradientFree, Rates, Stage
 from eqsnn.language.model import Model
 from eqsnn.losses import Loss
 from eqsnn.maths.chance import draws_its_spikes
@@ -128,9 +128,9 @@ def plan(
         stages = _approaching(stages, recording)
         reason += "; far from the maximum by moments, which are ten times as fast"
     told = f"private noise ({', '.join(noisy)}) is integrated out, density `{chosen.density}`: {reason}"
-    ending = () if loss is None else (free,)
+    stages = _with_prior(stages, prior)
     warnings = (chosen.warning,) if chosen.warning else ()
-    return Plan((*_with_prior(stages, prior), *ending), (told,), warnings)
+    return Plan((*stages, Rates(stages[-1]) if loss is None else free), (told,), warnings)
 
 
 def _count_unknown(model: Model, parameters: Mapping[str, Parameter]) -> int:

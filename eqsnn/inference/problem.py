@@ -26,7 +26,7 @@ from eqsnn.inference.scoring import (
     prior_slopes,
     scores_of,
 )
-from eqsnn.inference.stages import Forced, GradientFree, Stage
+from eqsnn.inference.stages import Forced, GradientFree, Rates, Stage
 from eqsnn.inference.unknowns import Unknowns
 from eqsnn.language.model import Model
 from eqsnn.simulation.parameters import Parameter
@@ -176,7 +176,10 @@ def with_traces(recording: Recording) -> Recording:
 
 def last_forced(stages: tuple[Stage, ...]) -> Forced | None:
     """Return the last teacher-forced stage of a fit, None if there is none."""
-    aims = [s.objective if isinstance(s, GradientFree) else s for s in stages]
+    aims = [
+        s.objective if isinstance(s, GradientFree) else s.likelihood if isinstance(s, Rates) else s
+        for s in stages
+    ]
     return next((aim for aim in reversed(aims) if isinstance(aim, Forced)), None)
 
 

@@ -145,7 +145,29 @@ class GradientFree:
         return max(1, -(-self.evaluations // self.population))
 
 
-Stage = Forced | Free | GradientFree
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """The network runs on its own spikes; its rates are brought to those observed, wherever they differ by more than chance.
+
+    Each step moves a neuron's (or a population's) own parameters along what `likelihood` leaves most open; it ends once
+    all rates agree within a standard deviation. Trials are cut into pieces of `window` seconds, each after `warm_up`
+    seconds of its own. For noise that the data do not give: it is drawn twice.
+    """
+
+    likelihood: Forced
+    iterations: int = 8
+    window: float = 4.0
+    warm_up: float = 1.0
+    keep: int = 1
+    name: str = "rates"
+
+    @property
+    def levels(self) -> tuple[float, ...]:
+        """One level, the last of the likelihood."""
+        return (self.likelihood.levels[-1],)
+
+
+Stage = Forced | Free | GradientFree | Rates
 
 
 def surrogate_only(

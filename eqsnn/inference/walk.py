@@ -16,9 +16,11 @@ from eqsnn.inference.likelihood import ForcedObjective
 from eqsnn.inference.objectives import FreeObjective
 from eqsnn.inference.optimisers import adam_step
 from eqsnn.inference.problem import Problem
+from eqsnn.inference.rates import WRONG, Matching, RatesObjective
+from eqsnn.inference.scoring import Packing
 from eqsnn.inference.second_order import Ascent
 from eqsnn.inference.settings import Report, Settings, Status
-from eqsnn.inference.stages import Forced, Free, GradientFree, Stage
+from eqsnn.inference.stages import Forced, Free, GradientFree, Rates, Stage
 from eqsnn.inference.state import HISTORY_EVERY, Progress, StageReport
 from eqsnn.inference.trace import Walked, has_settled, record
 from eqsnn.inference.unknowns import Unknowns
@@ -26,6 +28,10 @@ from eqsnn.maths.reach import acting_on_others
 
 CROSSED_EVERY = 6  # iterations between two recombinations of restarts
 HANDED_DAMPING = 0.1  # of the first step on more data
+
+Objective = ForcedObjective | FreeObjective | RatesObjective
+RATES_AGREE = "all rates agree within chance"
+RATES_STUCK = "no step brings the rates closer"
 
 
 class Walk:
@@ -51,14 +57,13 @@ class Walk:
         self.write, self.report = save, report
         self.began = self.saved = began
         self.warnings: list[str] = []
-        self.objectives: dict[tuple[Stage, str], ForcedObjective | FreeObjective] = {}
+        self.objectives: dict[tuple[Stage, str], Objective] = {}
         self.searches: Searches | BlockSearches | None = None
+        self.matching: Matching | None = None
         self.walked = Walked()
         self.total = sum(stage.iterations * len(stage.levels) for stage in settings.stages)
 
-    def objective(
-        self, stage: Stage, data_name: str, z: Mapping[str, Tensor]
-    ) -> ForcedObjective | FreeObjective:
+    def objective(self, stage: Stage, data_name: str, z: Mapping[str, Tensor]) -> Objective:
         """Return a stage's objective on the `training` or `held_out` part; z: where the stage begins."""
         if (stage, data_name) not in self.objectives:
             data = self.training if data_name == "training" else self.held_out
@@ -66,15 +71,22 @@ class Walk:
             other = next((o for (s, _), o in self.objectives.items() if s == stage), None)
             kernel = None if other is None else other.kernel
             seed = self.settings.seed
-            made = (
-                ForcedObjective(data, aim, seed, self.unknowns.everything(z), kernel)  # type: ignore[arg-type]
-                if isinstance(aim, Forced)
-                else FreeObjective(data, aim, seed, kernel)  # type: ignore[arg-type]
-            )
+            made: Objective
+            if isinstance(aim, Forced):
+                made = ForcedObjective(data, aim, seed, self.unknowns.everything(z), kernel)  # type: ignore[arg-type]
+            elif isinstance(aim, Rates):
+                made = RatesObjective(data, aim, seed, self.packing(z), kernel)  # type: ignore[arg-type]
+            else:
+                made = FreeObjective(data, aim, seed, kernel)  # type: ignore[arg-type]
             self.objectives[stage, data_name] = made
-            if isinstance(made, FreeObjective):
+            if not isinstance(made, ForcedObjective):
                 self.warnings.extend(made.warnings)
         return self.objectives[stage, data_name]
+
+    def packing(self, z: Mapping[str, Tensor]) -> Packing:
+        """Return the free coordinates as one vector; what acts on several neurons, given the observed spikes, is common."""
+        across = acting_on_others(forced_program(self.unknowns.model, known=self.training.known))
+        return self.unknowns.packing(z, across)
 
     def run(self, progress: Progress) -> Status:
         """Walk through what is left of the stages."""
@@ -95,11 +107,15 @@ class Walk:
             return Status.INTERRUPTED
         finally:
             self.save(progress)
-        last = self.settings.stages[-1]
-        if isinstance(last, Forced) and last.optimiser == "scoring":
-            settled = progress.reports[-1].is_exhausted  # it knows what a further step promises
+        stages = self.settings.stages
+        last = len(stages) - 1
+        if isinstance(stages[last], Rates) and last:
+            last -= 1
+        stage = stages[last]
+        if isinstance(stage, Forced) and stage.optimiser == "scoring":
+            settled = progress.reports[last].is_exhausted  # it knows what a further step promises
         else:
-            settled = has_settled(progress.history, len(self.settings.stages) - 1)
+            settled = has_settled(progress.history, last)
         return Status.CONVERGED if settled else Status.NOT_CONVERGED
 
     def to_beat(self, progress: Progress) -> float:
@@ -145,9 +161,11 @@ class Walk:
                 if ascent is not None:
                     self.climb(progress, stage, ascent)
                 elif isinstance(stage, GradientFree):
-                    self.explore(progress, stage, objective, width)
+                    self.explore(progress, stage, objective, width)  # type: ignore[arg-type]
+                elif isinstance(objective, RatesObjective):
+                    self.match(progress, stage, objective, width)  # type: ignore[arg-type]
                 else:
-                    self.descend(progress, stage, objective, width)
+                    self.descend(progress, stage, objective, width)  # type: ignore[arg-type]
                 if time.monotonic() - self.began > self.settings.max_time:
                     return Status.OUT_OF_TIME
             last = level == len(stage.levels) - 1
@@ -173,7 +191,7 @@ class Walk:
         self,
         progress: Progress,
         stage: Stage,
-        objective: ForcedObjective | FreeObjective,
+        objective: Objective,
         width: float,
     ) -> Ascent | None:
         """Return the second-order steps of a level, None for a stage that takes others."""
@@ -224,10 +242,39 @@ class Walk:
         seed = self.settings.seed
         if isinstance(objective, ForcedObjective) or not objective.by_blocks:
             return Searches(progress, stage, seed, self.unknowns.packing(progress.z, frozenset()))
-        model = self.unknowns.model
-        across = acting_on_others(forced_program(model, known=self.training.known))
-        packing = self.unknowns.packing(progress.z, across)
+        packing = self.packing(progress.z)
         return BlockSearches(progress, stage, seed, packing, self.training.chosen)
+
+    def match(
+        self, progress: Progress, stage: Rates, objective: RatesObjective, width: float
+    ) -> None:
+        """One step of every surviving restart towards the observed rates."""
+        values = self.unknowns.everything(progress.z)
+        if progress.iteration == 0:
+            self.note(progress, objective(values, width), {})
+            if bool((objective.differences(values, width).abs() <= WRONG).all()):
+                progress.iteration = stage.iterations
+                self.walked.stopped = "no rate differs by more than chance"
+                return
+        before = objective(values, width)
+        progress.z, after = self.matched(progress, stage, objective, width).step(progress.z)
+        self.note(progress, after, {})
+        progress.iteration += 1
+        if bool((after == 0).all()) or not bool((after < before).any()):
+            progress.iteration = stage.iterations
+            self.walked.stopped = RATES_AGREE if bool((after == 0).any()) else RATES_STUCK
+        self.tell(progress, stage, float(after.min()))
+
+    def matched(
+        self, progress: Progress, stage: Rates, objective: RatesObjective, width: float
+    ) -> Matching:
+        """Return the steps of a stage, from the likelihood where it began."""
+        if self.matching is None or self.matching.objective is not objective:
+            z = progress.before
+            likelihood = self.objective(stage.likelihood, "training", z)
+            problem = Problem.at_level(self.unknowns, likelihood, width, z)  # type: ignore[arg-type]
+            self.matching = Matching(problem, objective, z, width)
+        return self.matching
 
     def descend(
         self,

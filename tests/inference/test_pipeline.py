@@ -48,9 +48,9 @@ def unseen(recording):
 
 
 def likelihoods(chosen: Plan) -> list[eqsnn.Forced]:
-    """The stages of a plan that has no free one."""
+    """The stages of a plan that ends with rates alone."""
     found = [stage for stage in chosen.stages if isinstance(stage, eqsnn.Forced)]
-    assert len(found) == len(chosen.stages)
+    assert chosen.stages == (*found, eqsnn.Rates(found[-1]))
     return found
 
 

@@ -1,0 +1,109 @@
+"""rates: the rates of the freely running network, brought to those observed along what the likelihood leaves open.
+
+The likelihood of a neuron given everybody's spikes does not ask whether the network, left alone, fires as observed. An
+exact one implies it within chance; a density on few nodes can be off by more. How a rate depends on parameters needs no
+simulation: the derivative of an expected count is its covariance with the score of the likelihood (the score-function
+identity: Williams 1992, doi:10.1007/BF00992696), and the windows of the fit give both.
+"""
+
+import torch
+from torch import Tensor
+
+from eqsnn.backends.kernel import Kernel
+from eqsnn.inference.curvature import FAINT, curvature_of
+from eqsnn.inference.data import Data
+from eqsnn.inference.lanes import Values
+from eqsnn.inference.objectives import FreeObjective
+from eqsnn.inference.problem import Problem
+from eqsnn.inference.scoring import Packing, Z, by_block, centred
+from eqsnn.inference.stages import Free, Rates
+
+# standard deviations of chance from which on a rate is taken to be wrong, and up to which it is then brought near
+WRONG, RIGHT = 3.0, 1.0
+FEWEST_PIECES = 10  # from which on the variance of counts is measured; with fewer it is that of a Poisson process
+
+
+class RatesObjective:
+    """How far the rates of the network left alone are from those observed, beyond chance: one value per restart.
+
+    Half the squares of what |n - N| exceeds its standard deviation by, in standard deviations, summed over blocks
+    (neurons, or populations that share parameters); N: observed spikes, n: those of the network left alone, as the mean
+    of two draws of its noise. kernel: of the same objective on other data.
+    """
+
+    def __init__(
+        self, data: Data, stage: Rates, seed: int, packing: Packing, kernel: Kernel | None = None
+    ) -> None:
+        free = Free(loss="rate", window=stage.window, warm_up=stage.warm_up)
+        self.free = FreeObjective(data, free, seed, kernel)
+        self.kernel, self.warnings = self.free.kernel, self.free.warnings
+        self.packing = packing
+        target = self.free.target.sum(0)
+        self.observed = self._by_block(target.sum(1, keepdim=True))
+        pieces = self._by_block(target)
+        count = len(pieces)
+        spread = (pieces - pieces.mean(0)).square().sum(0) * count / max(1, count - 1)
+        variance = spread if count >= FEWEST_PIECES else self.observed[0]
+        self.deviation = (variance.clamp(min=1.0) * (1 + 1 / self.free.copies)).sqrt()
+
+    def _by_block(self, counts: Tensor) -> Tensor:
+        """Sum (compared neuron, any) over the neurons of each block: (any, block)."""
+        return by_block(counts, self.packing, self.packing.blocks[self.free.rows])[:, :-1]
+
+    def differences(self, values: Values, width: float) -> Tensor:
+        """Return observed spikes minus those of the network left alone, in standard deviations: (restart, block)."""
+        run = self.free.spikes if self.free.data.masked else self.free.counts
+        with torch.no_grad():
+            draws = torch.stack(run(values, width).draws)
+        return (self.observed - self._by_block(draws.sum((1, 4, 5)).mean(0))) / self.deviation
+
+    def __call__(self, values: Values, width: float) -> Tensor:
+        """Return the objective of each restart, (restart,)."""
+        return self.of(self.differences(values, width))
+
+    def of(self, off: Tensor) -> Tensor:
+        """Return the objective of restarts with these differences, (restart, block)."""
+        return 0.5 * (off - off.clamp(-RIGHT, RIGHT)).square().sum(1)
+
+
+class Matching:
+    """Steps that bring rates to those observed, each block along its own coordinates, what is common to several held.
+
+    Only blocks whose rates are wrong at `z` move. Among all changes of a block's parameters that change its rate by as
+    much, a step takes the one that the likelihood at `z` minds least.
+    """
+
+    def __init__(self, problem: Problem, objective: RatesObjective, z: Z, width: float) -> None:
+        self.objective, self.packing, self.width = objective, problem.packing, width
+        self.values = problem.values
+        self.wrong = objective.differences(problem.values(z), width).abs() > WRONG
+        self.curvature = curvature_of(scores := problem.scores(z), problem.packing)
+        packing = problem.packing
+        counts = by_block(problem.objective.spikes(), packing, packing.blocks)[:, :-1]
+        depends = centred(scores.by_window) @ centred(counts.T).T  # (restart, coordinate, block)
+        places = packing.block_places
+        own = torch.nn.functional.pad(depends, (0, 1))
+        # of the expected count of its block by each coordinate, 0 for what is common
+        self.slope = own.gather(2, places.expand(len(own), -1)[..., None]).squeeze(2)
+        easy = torch.zeros(len(own), packing.n_blocks + 1)
+        self.towards = self.curvature.solve_own(self.slope, easy)
+        self.spread = by_block((self.slope * self.towards).T, packing, packing.owners)[:, :-1]
+
+    def step(self, z: Z) -> tuple[dict[str, Tensor], Tensor]:
+        """Return where a step leads, and the objective there, (restart,); one that makes it worse is not taken."""
+        aim = self.objective
+        here = aim.differences(self.values(z), self.width)
+        best, at_best = dict(z), aim.of(here)
+        off = torch.where(self.wrong & (here.abs() > RIGHT), here, 0.0) * aim.deviation
+        # first all the way, as if rates were linear; then as far as one observation of them would move the estimate
+        for spread in (self.spread, self.spread + aim.deviation**2):
+            share = torch.nn.functional.pad(off / spread.clamp(min=FAINT), (0, 1))
+            step = self.curvature.within_reach(share[:, self.packing.block_places] * self.towards)
+            there = self.packing.add(z, step.T)
+            after = aim(self.values(there), self.width)
+            better = after < at_best
+            best = {n: torch.where(better, v, best[n]) for n, v in there.items()}
+            at_best = torch.where(better, after, at_best)
+            if bool(better.all()):
+                break
+        return best, at_best

@@ -1,0 +1,109 @@
+"""After the likelihood, rates of the network left alone are brought to those observed, and no further than chance asks for."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+import eqsnn
+from eqsnn.inference.data import prepare
+from eqsnn.inference.problem import problem_of
+from eqsnn.inference.rates import Matching, RatesObjective
+
+TEXT = """
+neuron lif:
+    dv/dt = (v_rest - v + I_syn + 20*mV*x)/tau_m : mV
+    dg/dt = -g/(5*ms) : 1
+    I_syn : mV
+    x = poisson(500*Hz * dt) : 1 (constant over dt)
+    threshold: v >= -50*mV
+    reset:
+        v = v_rest
+        g += 1
+    initial: v = v_rest
+    method: euler
+    v_rest : mV ~ normal(-60*mV, 3*mV) in [-75*mV, -52*mV] SHARED
+    tau_m : ms ~ lognormal(12*ms, 0.4) in [3*ms, 50*ms] SHARED
+synapse exponential:
+    I_syn_post = w*g_pre : mV (summed)
+    w : mV = -2*mV
+network:
+    dt = 1*ms
+    cells : lif[3]
+    cells -> cells : exponential if i != j
+"""
+OWN, SHARED = TEXT.replace(" SHARED", ""), TEXT.replace(" SHARED", " (shared)")
+TRUTH = {"v_rest": np.array([-58.0, -60.0, -62.0]), "tau_m": np.array([8.0, 12.0, 16.0])}
+SHARED_TRUTH = {"v_rest": np.array(-60.0), "tau_m": np.array(12.0)}
+GRID = eqsnn.Forced(
+    widths=(0.001,), density="grid", bins=32, optimiser="scoring", window=0.5, warm_up=0.2
+)
+
+
+def recorded(text, truth, seconds, seed=1):
+    found = eqsnn.simulate(eqsnn.loads(text), seconds, parameters=truth, burn_in=1.0, seed=seed)
+    return replace(found, parameters={})
+
+
+def fit(text, target, start):
+    return eqsnn.fit(
+        eqsnn.loads(text), target, starts=1, start=start, stages=(eqsnn.Rates(GRID),), seed=0
+    )
+
+
+def test_rates_that_differ_by_more_than_chance_are_brought_to_those_observed():
+    target = recorded(OWN, TRUTH, 240.0)
+    wrong = TRUTH | {"v_rest": TRUTH["v_rest"] - np.array([1.5, 0.0, -1.5])}
+    found = fit(OWN, target, wrong)
+    before, after = (
+        eqsnn.simulate(eqsnn.loads(OWN), 300.0, parameters=p, burn_in=1.0, seed=7).rates()
+        for p in (wrong, found.parameters)
+    )
+    off = np.abs(before / target.rates() - 1)
+    assert off[0] > 0.1 and off[2] > 0.1
+    # one standard deviation of what the fit compared may remain, and its two draws differ by chance from this third one
+    chance = 1 / np.sqrt(240.0 * target.rates())
+    assert (np.abs(after / target.rates() - 1) < 4 * chance).all()
+    assert "within chance" in str(found.stages[0])
+
+
+def test_rates_that_agree_leave_all_parameters_where_they_are():
+    target = recorded(OWN, TRUTH, 30.0)
+    found = fit(OWN, target, TRUTH)
+    assert found.stages[0].iterations == 1
+    for name, value in TRUTH.items():
+        assert found.parameters[f"cells.{name}"] == pytest.approx(value, rel=1e-12)
+
+
+@pytest.mark.parametrize("name", ["v_rest", "tau_m"])
+def test_how_a_count_depends_on_a_parameter_is_what_simulations_on_both_sides_differ_by(name):
+    """The covariance of counts and scores against differences of long runs."""
+    model = eqsnn.loads(SHARED)
+    target = recorded(SHARED, SHARED_TRUTH, 400.0)
+    scale = {n: p.unit.scale for n, p in model.parameters().items()}
+    values = {f"cells.{n}": np.reshape(v, 1) * scale[f"cells.{n}"] for n, v in SHARED_TRUTH.items()}
+    values["cells->cells.w"] = np.full((3, 3), -2.0) * scale["cells->cells.w"]
+    problem = problem_of(model.definition, model.parameters(), target, GRID, values)
+    z = problem.at(values)
+    data = prepare(model.definition, target, torch.float64)
+    objective = RatesObjective(data, eqsnn.Rates(GRID), 0, problem.packing)
+    matching = Matching(problem, objective, z, 0.001)
+    place = [problem.packing.label(k)[0] for k in range(problem.packing.size)].index(
+        f"cells.{name}"
+    )
+    runs = []
+    for step in (0.1, -0.1):
+        moved = torch.zeros(problem.packing.size, 1, dtype=torch.float64)
+        moved[place] = step
+        there = problem.values(problem.packing.add(z, moved))
+        given = {n: there[f"cells.{n}"][..., 0].numpy() / scale[f"cells.{n}"] for n in SHARED_TRUTH}
+        run = eqsnn.simulate(model, 4000.0, parameters=given, burn_in=1.0, seed=3)
+        runs.append(len(run.spike_times) / 10)
+    assert float(matching.slope[0, place]) == pytest.approx((runs[0] - runs[1]) / 0.2, rel=0.1)
+
+
+def test_a_fit_with_unknown_noise_ends_by_comparing_rates():
+    target = recorded(OWN, TRUTH, 6.0)
+    *before, last = eqsnn.plan(eqsnn.loads(OWN), target).stages
+    assert isinstance(last, eqsnn.Rates) and last.likelihood == before[-1]
