@@ -1,10 +1,11 @@
 """LIF networks whose strong Poisson input nobody recorded: weights and neurons from spikes alone, far starts.
 
 Usage: python examples/unknown_input_network.py [--neurons 12] [--seconds 30,100] [--starts 6] [--seed 0] [--max-time
-SECONDS] [--plot FILE]. Private noise (250 events a second of 55 mV) is integrated out. Prints ||W - W*||/||W*||, the
+SECONDS] [--bound] [--plot FILE]. Private noise (250 events a second of 55 mV) is integrated out. Prints ||W - W*||/||W*||, the
 correlation of W with W*, the mean error of v_rest (mV), median relative errors of tau_m and tau_g, and how many stated
 90 % intervals hold the truth. Up to 12 neurons any pair may be connected and 60 % are; of more, a tenth of all
-pairs is, and the fit knows which. --plot draws the errors over the length of the recording.
+pairs is, and the fit knows which. --bound fits nothing: it prints the weight error that no unbiased estimate is expected to
+be below, from the Fisher information at the truth (Cramer & Rao). --plot draws the errors over the length of the recording.
 """
 
 import argparse
@@ -19,6 +20,8 @@ from matplotlib.ticker import LogLocator
 
 import eqsnn
 from eqsnn.analysis.recovery import absolute_error, relative_error, weight_error
+from eqsnn.inference.problem import problem_of
+from eqsnn.inference.uncertainty import estimate
 
 MODEL = """
 neuron lif:
@@ -73,6 +76,18 @@ def truth_of(n: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
     }
 
 
+def bound(model: eqsnn.Model, truth: dict[str, np.ndarray], target: eqsnn.Recording) -> float:
+    """Return the expected error of the weights of an efficient estimate, relative to their size."""
+    *_, forced, _ = eqsnn.plan(model, target).stages
+    sized = model.sized(target.n_units)
+    scale = {name: p.unit.scale for name, p in sized.parameters().items()}
+    best = {name: truth[name] * scale[name] for name in scale}
+    problem = problem_of(sized.definition, sized.parameters(), target, forced, best)
+    name = "cells->cells.w"
+    std = estimate(problem, problem.at(best)).std[name]
+    return math.sqrt(np.nansum(std**2) / np.sum(best[name] ** 2))
+
+
 def draw(path: str, seconds: list[float], found: list[dict[str, float]]) -> None:
     """Draw each error over the length of the recording, with the slope of 1/sqrt(T)."""
     figure, axes = plt.subplots(
@@ -100,6 +115,7 @@ def main() -> None:
     parser.add_argument("--starts", type=int, default=6)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--max-time", type=float, default=float("inf"))
+    parser.add_argument("--bound", action="store_true")
     parser.add_argument("--plot")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -108,9 +124,16 @@ def main() -> None:
     lengths, found = [float(text) for text in arguments.seconds.split(",")], []
     for seconds in lengths:
         target = eqsnn.simulate(model, seconds, parameters=truth, burn_in=0.5, seed=arguments.seed)
+        target = replace(target, parameters={})
+        if arguments.bound:
+            print(
+                f"{seconds:g} s: weight error of an efficient estimate {bound(model, truth, target):.3f}",
+                flush=True,
+            )
+            continue
         began = time.monotonic()
         fit = eqsnn.fit(
-            model, replace(target, parameters={}), starts=arguments.starts, seed=arguments.seed, validation=0.1,
+            model, target, starts=arguments.starts, seed=arguments.seed, validation=0.1,
             max_time=arguments.max_time,
         )  # fmt: skip
         took = time.monotonic() - began
@@ -131,7 +154,7 @@ def main() -> None:
             f"{seconds:g} s, {target.rates().mean():.0f} Hz: weight error {errors['weights']:.3f}, "
             f"correlation {np.corrcoef(w[pairs], known[pairs])[0, 1]:.4f}, v_rest {errors['v_rest (mV)']:.2f} mV, "
             f"tau_m {errors['tau_m']:.1%}, tau_g {errors['tau_g']:.1%}, "
-            f"90 % intervals hold {np.mean(np.concatenate(held)):.0%}, {took:.0f} s, {fit.status.value}",
+            f"90 % intervals hold {np.mean(np.concatenate(held)) if held else math.nan:.0%}, {took:.0f} s, {fit.status.value}",
             flush=True,
         )
         for report in fit.stages:

@@ -6,6 +6,8 @@ simulation: the derivative of an expected count is its covariance with the score
 identity: Williams 1992, doi:10.1007/BF00992696), and the windows of the fit give both.
 """
 
+from statistics import NormalDist
+
 import torch
 from torch import Tensor
 
@@ -18,8 +20,10 @@ from eqsnn.inference.problem import Problem
 from eqsnn.inference.scoring import Packing, Z, by_block, centred
 from eqsnn.inference.stages import Free, Rates
 
-# standard deviations of chance from which on a rate is taken to be wrong, and up to which it is then brought near
-WRONG, RIGHT = 3.0, 1.0
+FALSE_ALARMS = 0.05  # share of fits in which chance alone would make any rate seem wrong
+RIGHT = (
+    1.0  # standard deviations of chance, up to which a wrong rate is brought near the observed one
+)
 FEWEST_PIECES = 10  # from which on the variance of counts is measured; with fewer it is that of a Poisson process
 
 
@@ -50,6 +54,11 @@ class RatesObjective:
         """Sum (compared neuron, any) over the neurons of each block: (any, block)."""
         return by_block(counts, self.packing, self.packing.blocks[self.free.rows])[:, :-1]
 
+    def wrong(self, differences: Tensor) -> Tensor:
+        """Return which differences chance does not explain, (restart, block): by Bonferroni's bound over blocks."""
+        each = FALSE_ALARMS / differences.shape[1]
+        return differences.abs() > NormalDist().inv_cdf(1 - each / 2)
+
     def differences(self, values: Values, width: float) -> Tensor:
         """Return observed spikes minus those of the network left alone, in standard deviations: (restart, block)."""
         run = self.free.spikes if self.free.data.masked else self.free.counts
@@ -76,7 +85,7 @@ class Matching:
     def __init__(self, problem: Problem, objective: RatesObjective, z: Z, width: float) -> None:
         self.objective, self.packing, self.width = objective, problem.packing, width
         self.values = problem.values
-        self.wrong = objective.differences(problem.values(z), width).abs() > WRONG
+        self.wrong = objective.wrong(objective.differences(problem.values(z), width))
         self.curvature = curvature_of(scores := problem.scores(z), problem.packing)
         packing = problem.packing
         counts = by_block(problem.objective.spikes(), packing, packing.blocks)[:, :-1]

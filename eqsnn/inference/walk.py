@@ -16,7 +16,7 @@ from eqsnn.inference.likelihood import ForcedObjective
 from eqsnn.inference.objectives import FreeObjective
 from eqsnn.inference.optimisers import adam_step
 from eqsnn.inference.problem import Problem
-from eqsnn.inference.rates import WRONG, Matching, RatesObjective
+from eqsnn.inference.rates import Matching, RatesObjective
 from eqsnn.inference.scoring import Packing
 from eqsnn.inference.second_order import Ascent
 from eqsnn.inference.settings import Report, Settings, Status
@@ -252,7 +252,7 @@ class Walk:
         values = self.unknowns.everything(progress.z)
         if progress.iteration == 0:
             self.note(progress, objective(values, width), {})
-            if bool((objective.differences(values, width).abs() <= WRONG).all()):
+            if not bool(objective.wrong(objective.differences(values, width)).any()):
                 progress.iteration = stage.iterations
                 self.walked.stopped = "no rate differs by more than chance"
                 return
