@@ -20,7 +20,7 @@ from matplotlib.ticker import LogLocator
 
 import eqsnn
 from eqsnn.analysis.recovery import absolute_error, relative_error, weight_error
-from eqsnn.inference.problem import problem_of
+from eqsnn.inference.problem import last_forced, problem_of
 from eqsnn.inference.uncertainty import estimate
 
 MODEL = """
@@ -78,7 +78,8 @@ def truth_of(n: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
 
 def bound(model: eqsnn.Model, truth: dict[str, np.ndarray], target: eqsnn.Recording) -> float:
     """Return the expected error of the weights of an efficient estimate, relative to their size."""
-    *_, forced, _ = eqsnn.plan(model, target).stages
+    forced = last_forced(eqsnn.plan(model, target).stages)
+    assert forced is not None  # the noise is unknown
     sized = model.sized(target.n_units)
     scale = {name: p.unit.scale for name, p in sized.parameters().items()}
     best = {name: truth[name] * scale[name] for name in scale}

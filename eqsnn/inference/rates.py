@@ -21,9 +21,7 @@ from eqsnn.inference.scoring import Packing, Z, by_block, centred
 from eqsnn.inference.stages import Free, Rates
 
 FALSE_ALARMS = 0.05  # share of fits in which chance alone would make any rate seem wrong
-RIGHT = (
-    1.0  # standard deviations of chance, up to which a wrong rate is brought near the observed one
-)
+RIGHT = 1.0  # standard deviations of chance that a wrong rate may be off in the end
 FEWEST_PIECES = 10  # from which on the variance of counts is measured; with fewer it is that of a Poisson process
 
 
@@ -83,25 +81,28 @@ class Matching:
     """
 
     def __init__(self, problem: Problem, objective: RatesObjective, z: Z, width: float) -> None:
-        self.objective, self.packing, self.width = objective, problem.packing, width
-        self.values = problem.values
-        self.wrong = objective.wrong(objective.differences(problem.values(z), width))
-        self.curvature = curvature_of(scores := problem.scores(z), problem.packing)
-        packing = problem.packing
+        self.objective, self.width = objective, width
+        self.values, self.packing = problem.values, (packing := problem.packing)
+        self.wrong = objective.wrong(objective.differences(self.values(z), width))
+        scores = problem.scores(z)
+        self.curvature = curvature_of(scores, packing)
         counts = by_block(problem.objective.spikes(), packing, packing.blocks)[:, :-1]
         depends = centred(scores.by_window) @ centred(counts.T).T  # (restart, coordinate, block)
-        places = packing.block_places
+        depends = depends * (objective.observed / counts.sum(0).clamp(min=1))
         own = torch.nn.functional.pad(depends, (0, 1))
+        places = packing.block_places.expand(len(own), -1)
         # of the expected count of its block by each coordinate, 0 for what is common
-        self.slope = own.gather(2, places.expand(len(own), -1)[..., None]).squeeze(2)
+        self.slope = own.gather(2, places[..., None]).squeeze(2)
         easy = torch.zeros(len(own), packing.n_blocks + 1)
         self.towards = self.curvature.solve_own(self.slope, easy)
         self.spread = by_block((self.slope * self.towards).T, packing, packing.owners)[:, :-1]
 
-    def step(self, z: Z) -> tuple[dict[str, Tensor], Tensor]:
-        """Return where a step leads, and the objective there, (restart,); one that makes it worse is not taken."""
+    def step(self, z: Z, here: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+        """Return where a step leads, and the objective there, (restart,); one that makes it worse is not taken.
+
+        here: the objective's differences at z.
+        """
         aim = self.objective
-        here = aim.differences(self.values(z), self.width)
         best, at_best = dict(z), aim.of(here)
         off = torch.where(self.wrong & (here.abs() > RIGHT), here, 0.0) * aim.deviation
         # first all the way, as if rates were linear; then as far as one observation of them would move the estimate

@@ -30,6 +30,7 @@ CROSSED_EVERY = 6  # iterations between two recombinations of restarts
 HANDED_DAMPING = 0.1  # of the first step on more data
 
 Objective = ForcedObjective | FreeObjective | RatesObjective
+RATES_RIGHT = "no rate differs by more than chance"
 RATES_AGREE = "all rates agree within chance"
 RATES_STUCK = "no step brings the rates closer"
 
@@ -249,15 +250,15 @@ class Walk:
         self, progress: Progress, stage: Rates, objective: RatesObjective, width: float
     ) -> None:
         """One step of every surviving restart towards the observed rates."""
-        values = self.unknowns.everything(progress.z)
+        off = objective.differences(self.unknowns.everything(progress.z), width)
+        before = objective.of(off)
         if progress.iteration == 0:
-            self.note(progress, objective(values, width), {})
-            if not bool(objective.wrong(objective.differences(values, width)).any()):
+            self.note(progress, before, {})
+            if not bool(objective.wrong(off).any()):
                 progress.iteration = stage.iterations
-                self.walked.stopped = "no rate differs by more than chance"
+                self.walked.stopped = RATES_RIGHT
                 return
-        before = objective(values, width)
-        progress.z, after = self.matched(progress, stage, objective, width).step(progress.z)
+        progress.z, after = self.matched(progress, stage, objective, width).step(progress.z, off)
         self.note(progress, after, {})
         progress.iteration += 1
         if bool((after == 0).all()) or not bool((after < before).any()):

@@ -46,9 +46,10 @@ def recorded(text, truth, seconds, seed=1):
     return replace(found, parameters={})
 
 
-def fit(text, target, start):
+def fit(text, target, start, **options):
+    stages = (eqsnn.Rates(GRID),)
     return eqsnn.fit(
-        eqsnn.loads(text), target, starts=1, start=start, stages=(eqsnn.Rates(GRID),), seed=0
+        eqsnn.loads(text), target, starts=1, start=start, stages=stages, seed=0, **options
     )
 
 
@@ -66,6 +67,22 @@ def test_rates_that_differ_by_more_than_chance_are_brought_to_those_observed():
     chance = 1 / np.sqrt(240.0 * target.rates())
     assert (np.abs(after / target.rates() - 1) < 4 * chance).all()
     assert "within chance" in str(found.stages[0])
+
+
+def test_a_stage_that_was_interrupted_goes_on_to_the_same_end(tmp_path):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    target = recorded(OWN, TRUTH, 60.0)
+    wrong = TRUTH | {"v_rest": TRUTH["v_rest"] - 1.5}
+    whole = fit(OWN, target, wrong)
+    checkpoint = tmp_path / "checkpoint.npz"
+    part = fit(OWN, target, wrong, checkpoint=checkpoint, report=interrupt)
+    resumed = fit(OWN, target, wrong, checkpoint=checkpoint, resume=True)
+    assert whole.stages[0].iterations > 2
+    assert not np.array_equal(part.parameters["cells.v_rest"], whole.parameters["cells.v_rest"])
+    for name in ("cells.v_rest", "cells.tau_m"):
+        np.testing.assert_array_equal(resumed.parameters[name], whole.parameters[name])
 
 
 def test_rates_that_agree_leave_all_parameters_where_they_are():
