@@ -20,8 +20,10 @@ from matplotlib.ticker import LogLocator
 
 import eqsnn
 from eqsnn.analysis.recovery import absolute_error, relative_error, weight_error
+from eqsnn.inference.curvature import FAINT
 from eqsnn.inference.problem import last_forced, problem_of
-from eqsnn.inference.uncertainty import estimate
+from eqsnn.inference.scoring import information
+from eqsnn.inference.uncertainty import unbiased
 
 MODEL = """
 neuron lif:
@@ -84,9 +86,17 @@ def bound(model: eqsnn.Model, truth: dict[str, np.ndarray], target: eqsnn.Record
     scale = {name: p.unit.scale for name, p in sized.parameters().items()}
     best = {name: truth[name] * scale[name] for name in scale}
     problem = problem_of(sized.definition, sized.parameters(), target, forced, best)
+    z, packing = problem.at(best), problem.packing
+    found = information(problem.scores(z), packing, independent=True)[0]
+    found = unbiased(found, problem.windows, len(packing.own_places[0]))
+    found = found + FAINT * torch.eye(len(found), dtype=found.dtype)
+    spread = torch.linalg.inv(found).diagonal().sqrt()[:, None]
+    deviation = packing.add({n: torch.zeros_like(v) for n, v in z.items()}, spread)
     name = "cells->cells.w"
-    std = estimate(problem, problem.at(best)).std[name]
-    return math.sqrt(np.nansum(std**2) / np.sum(best[name] ** 2))
+    here = z[name].requires_grad_()
+    (slope,) = torch.autograd.grad(problem.coordinates[name].to_value(here).sum(), here)
+    error = (slope * deviation[name])[..., 0].numpy()
+    return float(np.linalg.norm(error) / np.linalg.norm(best[name]))
 
 
 def draw(path: str, seconds: list[float], found: list[dict[str, float]]) -> None:

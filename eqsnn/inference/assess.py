@@ -12,8 +12,8 @@ from eqsnn.inference.uncertainty import Uncertainty, estimate, unknown_uncertain
 from eqsnn.simulation.network import SpikingModel
 from eqsnn.simulation.recording import Recording
 
-# a fully connected network of a hundred neurons has ten thousand weights: their covariance would fill gigabytes
-MOST_UNKNOWNS = 6000
+# a network of a hundred neurons has ten thousand weights: their covariance would fill gigabytes
+MOST_UNKNOWNS = 3000
 
 
 def assess(

@@ -106,8 +106,7 @@ def laplace(problem: Problem, z: Mapping[str, Tensor], share: float = 1.0) -> La
     enough = (FEWER_WINDOWS if costly else WINDOWS_PER_UNKNOWN) * block
     many = costly or len(differences) > FEW_DIFFERENCES
     if problem.exact and many and problem.windows >= enough:
-        # E[S^-1] of a Wishart matrix of n - 1 degrees of freedom is larger than that of the truth (Anderson 2003, 7.7)
-        bent = outer * ((problem.windows - block - 2) / (problem.windows - 1))
+        bent = unbiased(outer, problem.windows, block)
         how = "outer product of the scores"
     else:
         bent, how = curvature(problem, z, outer), "second derivatives of the log-likelihood"
@@ -125,6 +124,15 @@ def laplace(problem: Problem, z: Mapping[str, Tensor], share: float = 1.0) -> La
         how = "with how far the maximum moves when the width doubles"
     off = _distance(covariance, scores)
     return Laplace(covariance, bent, off, "likelihood" if problem.exact else "sandwich", how)
+
+
+def unbiased(outer: Tensor, windows: int, block: int) -> Tensor:
+    """Return an outer product of scores whose inverse is right on average, for blocks of so many coordinates.
+
+    That of a Wishart matrix S of n - 1 degrees of freedom is too large: E[S^-1] = C^-1/(n - block - 2), E[S] = (n - 1) C
+    (Anderson 2003, 7.7).
+    """
+    return outer * ((windows - 1) / max(1, windows - block - 2))
 
 
 def estimate(problem: Problem, z: Mapping[str, Tensor], share: float = 1.0) -> Uncertainty:

@@ -15,7 +15,7 @@ from eqsnn.inference.open_directions import open_directions, varimax
 from eqsnn.inference.problem import Problem, problem_of
 from eqsnn.inference.profile import crossings
 from eqsnn.inference.scoring import information, pack
-from eqsnn.inference.uncertainty import curvature, estimate, laplace
+from eqsnn.inference.uncertainty import curvature, estimate, laplace, unbiased
 
 SLEEP = Path(__file__).parents[2] / "models" / "sleep_lif.eqs"
 
@@ -343,3 +343,15 @@ def test_profile_and_bootstrap_on_the_command_line(tmp_path, capsys):
     assert "give the index of one" in capsys.readouterr().err
     assert main(["profile", run, targets, "cells->cells.w", "--index", "1,1"]) == 2
     assert "no synapse" in capsys.readouterr().err
+
+
+def test_the_inverse_of_an_outer_product_of_few_scores_is_right_on_average():
+    rng = np.random.default_rng(0)
+    windows, block = 60, 15
+    inverses = []
+    for _ in range(2000):
+        scores = rng.standard_normal((block, windows))
+        scores -= scores.mean(1, keepdims=True)
+        outer = torch.from_numpy(scores @ scores.T)
+        inverses.append(torch.linalg.inv(unbiased(outer, windows, block)).diagonal().mean())
+    assert float(np.mean(inverses)) == pytest.approx(1 / (windows - 1), rel=0.01)
