@@ -93,9 +93,7 @@ def bound(model: eqsnn.Model, truth: dict[str, np.ndarray], target: eqsnn.Record
     spread = torch.linalg.inv(found).diagonal().sqrt()[:, None]
     deviation = packing.add({n: torch.zeros_like(v) for n, v in z.items()}, spread)
     name = "cells->cells.w"
-    here = z[name].requires_grad_()
-    (slope,) = torch.autograd.grad(problem.coordinates[name].to_value(here).sum(), here)
-    error = (slope * deviation[name])[..., 0].numpy()
+    error = (problem.slopes_of_values(z, [name])[name] * deviation[name])[..., 0].numpy()
     return float(np.linalg.norm(error) / np.linalg.norm(best[name]))
 
 

@@ -227,12 +227,12 @@ class ForcedObjective:
 
     def spikes(self) -> Tensor:
         """Return the observed spikes that count, (neuron, window)."""
-        lanes = self.lanes
-        found = []
-        for name in self.populations:
-            counted = lanes.weights * lanes.drives.get(f"{name}.counted", 1.0)
-            found.append((lanes.drives[f"{name}.observed"] * counted).sum(0))
-        return torch.cat(found)
+        observed = ((n, self.lanes.drives[f"{n}.observed"]) for n in self.populations)
+        return torch.cat([(spikes * self.counted(name)).sum(0) for name, spikes in observed])
+
+    def counted(self, population: str) -> Tensor:
+        """Return the weight of each step of a population, (time, neuron or 1, window)."""
+        return self.lanes.weights * self.lanes.drives.get(f"{population}.counted", 1.0)
 
     def neurons(self, population: str) -> Tensor:
         """Return the places of a population's neurons among all."""
@@ -257,7 +257,7 @@ class ForcedObjective:
             scale = torch.as_tensor(frame["scale"], dtype=torch.float64).expand(initial[0].shape)
         window = Window(
             lanes.drives[f"{hidden.population}.observed"],
-            lanes.weights * lanes.drives.get(f"{hidden.population}.counted", 1.0),
+            self.counted(hidden.population),
             scale.contiguous(),
             initial,
             lanes.drives.get(f"{hidden.population}.seen"),

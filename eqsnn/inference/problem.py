@@ -4,7 +4,7 @@ Second-order steps of a fit, and after it standard errors, profiles and the boot
 log-likelihood of each block, the scores of its windows, and its curvature.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -124,7 +124,7 @@ class Problem:
             values, split = self.values(lanes), None
             if self.paths is not None:
                 values |= self.paths.of_values(
-                    perturbed, self._slopes(lanes, self.paths.parameters)
+                    perturbed, self.slopes_of_values(lanes, self.paths.parameters)
                 )
                 split = self.paths.split
             return self.objective.parts(values, points, self.width, split)
@@ -132,7 +132,7 @@ class Problem:
         prior = self.unknowns.log_prior if self.stage.prior else None
         return scores_of(parts, prior, z, self.packing, self.windows, self.paths)
 
-    def _slopes(self, z: Mapping[str, Tensor], names: frozenset[str]) -> dict[str, Tensor]:
+    def slopes_of_values(self, z: Mapping[str, Tensor], names: Iterable[str]) -> dict[str, Tensor]:
         """Return the derivative of these parameters by their own coordinates, of their shape."""
         found = {}
         for name in names:

@@ -146,13 +146,13 @@ def estimate(problem: Problem, z: Mapping[str, Tensor], share: float = 1.0) -> U
     zero = {n: torch.zeros_like(v) for n, v in z.items()}
     spread = packing.add(zero, deviation[:, None])
     exists = packing.add(zero, torch.ones(packing.size, 1, dtype=deviation.dtype))
+    slopes = problem.slopes_of_values(z, z)
     std, low, high = {}, {}, {}
     for name, value in z.items():
         coordinate, here = problem.coordinates[name], exists[name] > 0
-        centre = value.detach().requires_grad_()
-        (slope,) = torch.autograd.grad(coordinate.to_value(centre).sum(), centre)
+        centre = value.detach()
         found_here = (
-            slope.abs() * spread[name],
+            slopes[name].abs() * spread[name],
             coordinate.to_value(centre - NINETY * spread[name]),
             coordinate.to_value(centre + NINETY * spread[name]),
         )
