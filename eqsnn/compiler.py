@@ -25,6 +25,7 @@ know what the data give; inference/ asks for them.
 import os
 import warnings
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from eqsnn.backends.c_adjoint import cut_adjoint
@@ -47,7 +48,7 @@ from eqsnn.maths.discretise import discretise
 from eqsnn.maths.escape import escape
 from eqsnn.maths.exact import exact
 from eqsnn.maths.force import force, is_regenerative
-from eqsnn.maths.hidden import Hidden, Separated, diffuse, separate_noise
+from eqsnn.maths.hidden import Hidden, Separated, diffuse, on_both_sides, separate_noise
 from eqsnn.maths.known import know
 from eqsnn.maths.moments import moments
 from eqsnn.maths.program import Program
@@ -95,9 +96,9 @@ def forced_program(
     masked: not every neuron is observed in every step; those that are not follow their own spikes.
     """
     spiking = _spiking(model)
-    runaway = [name for name in spiking if is_regenerative(model.neuron_of(name))]
     free = free_program(model, known=known, method=method)
-    return escape(force(free, spiking, self_resetting=runaway, masked=masked), spiking, masked=masked)  # fmt: skip
+    forced = force(free, spiking, self_resetting=_runaway(model), masked=masked)
+    return escape(forced, spiking, masked=masked)
 
 
 def partly_forced_program(
@@ -118,6 +119,10 @@ def guided_program(
 
 def _spiking(model: Model) -> list[str]:
     return [name for name in model.populations if model.neuron_of(name).threshold is not None]
+
+
+def _runaway(model: Model) -> list[str]:
+    return [name for name in _spiking(model) if is_regenerative(model.neuron_of(name))]
 
 
 def separated_program(
@@ -142,7 +147,9 @@ def separated_program(
     noisy = {hidden.population for hidden in separated.hidden}
     quiet = [name for name in spiking if name not in noisy]
     given = escape(separated.given, quiet, masked=masked) if quiet else separated.given
-    return Separated(given, separated.hidden)
+    runaway = _runaway(model)
+    hidden = (replace(part, regenerative=part.population in runaway) for part in separated.hidden)
+    return Separated(given, tuple(hidden))
 
 
 def moments_program(separated: Separated, *, masked: bool = False) -> Program:
@@ -154,7 +161,7 @@ def compile_density(
     hidden: Hidden, n_bins: int, backend: str = "auto", *, double: bool = True
 ) -> DensityKernel:
     """Return the kernel that carries the density of a population's noisy states; backend as in compile_program."""
-    return DensityKernel(hidden, n_bins, _compiler(backend), double=double)
+    return DensityKernel(on_both_sides(hidden), n_bins, _compiler(backend), double=double)
 
 
 def compile_particles(hidden: Hidden, n_particles: int, backend: str = "auto") -> ParticleKernel:

@@ -2,7 +2,8 @@
 
 One call serves one neuron of one lane over a whole window: forwards, and if asked, backwards right after, so that
 nothing but the densities of one window is ever kept. The potential lies on a grid; every other noisy state is carried
-as its mean at each node (moment closure, Ly & Tranchina 2007, doi:10.1162/neco.2007.19.8.2032).
+as its mean and variance at each node (moment closure, Ly & Tranchina 2007, doi:10.1162/neco.2007.19.8.2032), and pushed
+from a standard deviation on either side of its mean.
 
 The grid is laid anew in every step around what the density has become: nodes at m + w sinh(y), y evenly spaced, m the
 mean and w the mean absolute deviation, so that they are dense where most of the mass is and still reach the few
@@ -27,7 +28,9 @@ from eqsnn.maths.program import CONSTANT
 
 TEMPLATE = Path(__file__).with_name("density.c")
 CUT = 0.25  # width of the threshold relative to the image of a bin
+ROUNDING, ROUNDING_SINGLE = 1e-12, 1e-5  # share of a mean square below which a variance is rounding
 SKIPPED = 1e-7  # probability that is not worth pushing
+LOST = 1e-9  # probability of no spike below which a regenerative neuron is taken to have fired
 FLOOR = 1e-20  # probability left to the impossible
 # spread of a point, relative to the distance from reset to threshold; well above rounding
 POINT, POINT_SINGLE = 1e-6, 1e-5
@@ -67,7 +70,7 @@ class _Emitter:
         levels: dict[Symbol, Level] = dict.fromkeys(self.held, RUN)
         levels |= dict.fromkeys((*self.hidden.feeds, self.observed), STEP)
         levels |= {source.symbol: NODE for source in self.hidden.sources}
-        levels |= dict.fromkeys(self.hidden.states, BIN)
+        levels |= dict.fromkeys((*self.hidden.states, *self.hidden.deviations), BIN)
         return levels
 
     def _place(self) -> list[Placed]:
@@ -152,13 +155,20 @@ class _Emitter:
     def source(self) -> DensitySource:
         out = {name: self.value(s) for name, s in self.outputs.items() if not _numbered(name)}  # type: ignore[arg-type]
         others = self.hidden.states[1:]
+        carried = (*others, *self.hidden.deviations)
         text = TEMPLATE.read_text(encoding="utf-8")
         active = "active" in out
+        sides = [
+            (name, f"{{}}[{place}]".format)
+            for name, place in (("left", -1), ("middle", 0), ("right", 1))
+        ]
         parts = {
             "CUT": repr(CUT),
             "SKIPPED": repr(SKIPPED),
             "FLOOR": repr(FLOOR),
             "POINT": repr(POINT if self.double else POINT_SINGLE),
+            "ROUNDING": repr(ROUNDING if self.double else ROUNDING_SINGLE),
+            "LOST": repr(LOST if self.hidden.regenerative else 0.0),
             "BINS": str(self.n_bins),
             "NODES": str(len(self.nodes)),
             "OTHERS": str(len(others)),
@@ -183,7 +193,7 @@ class _Emitter:
                         f"const real {self.names[s]} = in[HELD + {n}][t*pairs + pair];"
                         for n, s in enumerate(self.hidden.feeds)
                     ),
-                    f"const real {self.names[self.observed]} = spiked;",
+                    f"const real {self.names[self.observed]} = rescued ? R(1.0) : spiked;",
                     *self.forward(STEP),
                 ]
             ),
@@ -192,7 +202,7 @@ class _Emitter:
             "LOAD_BIN": _lines(
                 [
                     f"{self.value(self.hidden.states[0])} = nodes_at[k];",
-                    *(f"{self.value(s)} = u[{n}*BINS + k];" for n, s in enumerate(others)),
+                    *(f"{self.value(s)} = u[{n}*BINS + k];" for n, s in enumerate(carried)),
                     *self.forward(BIN),
                 ]
             ),
@@ -210,11 +220,16 @@ class _Emitter:
                 line
                 for n, _ in enumerate(others)
                 for line in (
-                    f"real *other_{n} = moved + ({n}*NODES + q)*BINS + k, *by_{n} = bb + {n}*BINS + j;",
-                    f"left += by_{n}[-1]*other_{n}[0];",
-                    f"middle += by_{n}[0]*other_{n}[0];",
-                    f"right += by_{n}[1]*other_{n}[0];",
-                    f"other_{n}[0] = masses[q*BINS + k]*(l*by_{n}[-1] + m*by_{n}[0] + r*by_{n}[1]);",
+                    f"real *moved_{n} = moved + ({n}*NODES + q)*BINS + k, other_{n} = moved_{n}[0] - origin[{n}];",
+                    f"const real *by_{n} = bb + {n}*BINS + j, *twice_{n} = by_{n} + OTHERS*BINS;",
+                    *(
+                        f"const real {side}_{n} = {of(f'by_{n}')} + other_{n}*{of(f'twice_{n}')};"
+                        for side, of in sides
+                    ),
+                    *(f"{side} += other_{n}*{side}_{n};" for side, _ in sides),
+                    f"moved_{n}[0] = l*(left_{n} + other_{n}*twice_{n}[-1]) + m*(middle_{n} + other_{n}*twice_{n}[0])",
+                    f"  + r*(right_{n} + other_{n}*twice_{n}[1]);",
+                    f"moved_{n}[0] *= masses[q*BINS + k];",
                 )
             ),
             "OTHER_BARS": _lines(
@@ -242,7 +257,7 @@ class _Emitter:
             "KEEP_BIN": _lines(
                 [
                     f"b_nodes[k] = {self.bar(self.hidden.states[0])};",
-                    *(f"bu[{n}*BINS + k] = {self.bar(s)};" for n, s in enumerate(others)),
+                    *(f"bu[{n}*BINS + k] = {self.bar(s)};" for n, s in enumerate(carried)),
                 ]
             ),
             "BACK_NODE": _lines(self.backward(NODE)),

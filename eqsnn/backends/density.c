@@ -6,8 +6,9 @@
 #define HELD @HELD@
 #define FEEDS @FEEDS@
 #define FORGETS @FORGETS@ /* whether a spike leaves nothing of the noisy states before it */
-/* densities, other states, the probability of what was observed, and the frame of the grid */
-#define ROW ((1 + OTHERS)*BINS + 1 + FRAME)
+/* densities, means and then standard deviations of the other states, what these are measured from, whether the step was a
+   rescue, the probability of what was observed, and the frame of the grid */
+#define ROW ((1 + 2*OTHERS)*BINS + OTHERS + 2 + FRAME)
 #define FRAME 8
 #define WIDE (64/(int)sizeof(real)) /* nodes in a vector, at most */
 /* c_density.py says what these are */
@@ -25,6 +26,10 @@
 #define COPYSIGN copysignf
 #endif
 #define POINT R(@POINT@)
+/* A neuron that drives itself runs away where it has surely crossed and no spike was seen: less probable than this, it
+   is reset as if it had been. */
+#define LOST R(@LOST@)
+#define ROUNDING R(@ROUNDING@)
 
 /* bytes of working memory for one neuron of one lane: a row for each step, what one step pushes, and of what it pushes
    the probability of what was observed and the place on the grid, of all steps if the way back wants them */
@@ -105,20 +110,26 @@ static void widen_(Frame *f, const real *p, const real *raw, real variance) {
   f->pull = SQRT(left);
 }
 
-/* Spread the mass of a bin, and the other states times it, over the three nodes around a place of the grid. */
-INLINE void deposit_(int from, const real *flat, const real *masses, const real *moved, real *a, real *b) {
+/* Spread the mass of a bin, and the other states and their squares times it, over the three nodes around a place of the
+   grid. */
+INLINE void deposit_(int from, const real *flat, const real *masses, const real *moved, const real *origin, real *a, real *b) {
   const int j = (int)(flat[from] + R(0.5));
   const real mass = masses[from], d = flat[from] - j;
   const real left = mass*R(0.5)*(R(0.5) - d)*(R(0.5) - d), right = mass*R(0.5)*(R(0.5) + d)*(R(0.5) + d);
   const real middle = mass - left - right;
+  (void)moved, (void)origin;
   a[j - 1] += left;
   a[j] += middle;
   a[j + 1] += right;
   for (int o = 0; o < OTHERS; o++) {
-    const real other = moved[o*NODES*BINS + from];
-    b[o*BINS + j - 1] += left*other;
-    b[o*BINS + j] += middle*other;
-    b[o*BINS + j + 1] += right*other;
+    const real other = moved[o*NODES*BINS + from] - origin[o];
+    real *sum = b + o*BINS + j, *squares = sum + OTHERS*BINS;
+    sum[-1] += left*other;
+    sum[0] += middle*other;
+    sum[1] += right*other;
+    squares[-1] += left*other*other;
+    squares[0] += middle*other*other;
+    squares[1] += right*other*other;
   }
 }
 
@@ -170,10 +181,11 @@ void density(double **in, double **out, long pair, long n_steps, long n_neurons,
     const long here = OBSERVED(t);
     const real spiked = observed[here], known = seen ? seen[here] : R(1.0);
     const real sign = spiked > R(0.5) ? 1 : -1;
-    int k0, k1;
+    int k0, k1, rescued = 0;
+  again:
     worth_(p, SKIPPED, &k0, &k1);
     memset(a, 0, ROW*sizeof(real));
-    real second[(1 + OTHERS)*BINS] = {0};
+    real second[(1 + 2*OTHERS)*BINS] = {0}, *origin = b + 2*OTHERS*BINS;
       @LOAD_STEP@
       @SET_NODES@
     for (int q = 0; q < NODES; q++) {
@@ -200,7 +212,7 @@ void density(double **in, double **out, long pair, long n_steps, long n_neurons,
         fired[q*BINS + k] = s;
         real mass = arriving*(known*@ACTIVE@ > R(0.5) ? s : R(1.0));
         /* what has crossed and is not known to have spiked is at threshold at most */
-        real place = @POTENTIAL@ - (@ACTIVE@ > R(0.5) && sign < 0 && @MARGIN@ > 0 ? @MARGIN@ : 0);
+        real place = @POTENTIAL@ - (@ACTIVE@ > R(0.5) && sign < 0 && !rescued && @MARGIN@ > 0 ? @MARGIN@ : 0);
         place = mass > 0 ? place : centre;
         masses[q*BINS + k] = mass;
         places[q*BINS + k] = place;
@@ -212,7 +224,17 @@ void density(double **in, double **out, long pair, long n_steps, long n_neurons,
       mean += sum;
     }
     z = z > LEAST ? z : LEAST;
+    if (z < LOST && sign < 0 && !rescued) {
+      rescued = 1;
+      goto again;
+    }
     mean /= z;
+    if (OTHERS) { /* where most of the mass is: a variance is measured from near its mean, or rounding is all of it */
+      int heaviest = 0, likeliest = 0;
+      for (int k = 1; k < BINS; k++) heaviest = p[k] > p[heaviest] ? k : heaviest;
+      for (int q = 1; q < NODES; q++) likeliest = weight[q] > weight[likeliest] ? q : likeliest;
+      for (int o = 0; o < OTHERS; o++) origin[o] = moved[(o*NODES + likeliest)*BINS + heaviest];
+    }
     real spread = 0, variance = 0, low = mean, high = mean;
     for (int q = 0; q < NODES; q++) {
       real size = 0, square = 0, least = low, most = high;
@@ -241,16 +263,24 @@ void density(double **in, double **out, long pair, long n_steps, long n_neurons,
       /* a mass may fall where the one before it fell, whose sum is not yet stored: two chains wait less than one */
       const int half = (to[q] - from[q])/2;
       for (int k = from[q]; k < from[q] + half; k++) {
-        deposit_(q*BINS + k, flat, masses, moved, a, b);
-        deposit_(q*BINS + k + half, flat, masses, moved, second, second + BINS);
+        deposit_(q*BINS + k, flat, masses, moved, origin, a, b);
+        deposit_(q*BINS + k + half, flat, masses, moved, origin, second, second + BINS);
       }
-      for (int k = from[q] + 2*half; k < to[q]; k++) deposit_(q*BINS + k, flat, masses, moved, a, b);
+      for (int k = from[q] + 2*half; k < to[q]; k++) deposit_(q*BINS + k, flat, masses, moved, origin, a, b);
     }
     SIMD
-    for (int k = 0; k < (1 + OTHERS)*BINS; k++) a[k] += second[k];
+    for (int k = 0; k < (1 + 2*OTHERS)*BINS; k++) a[k] += second[k];
     a[ROW - FRAME - 1] = z;
-    for (int o = 0; o < OTHERS; o++)
-      for (int k = 0; k < BINS; k++) b[o*BINS + k] = a[k] > LEAST ? b[o*BINS + k]/a[k] : 0;
+    a[ROW - FRAME - 2] = rescued;
+    for (int o = 0; o < OTHERS; o++) {
+      SIMD
+      for (int k = 0; k < BINS; k++) {
+        const real mean_of = a[k] > LEAST ? b[o*BINS + k]/a[k] : 0, square = a[k] > LEAST ? b[(OTHERS + o)*BINS + k]/a[k] : 0;
+        const real left = square - mean_of*mean_of;
+        b[o*BINS + k] = origin[o] + mean_of;
+        b[(OTHERS + o)*BINS + k] = left > ROUNDING*square ? SQRT(left) : 0;
+      }
+    }
     const real per_z = 1/z;
     SIMD
     for (int k = 0; k < BINS; k++) a[k] *= per_z;
@@ -261,7 +291,7 @@ void density(double **in, double **out, long pair, long n_steps, long n_neurons,
   out[0][pair] = total;
   if (!want) return;
 
-  real bp[BINS], bu[OTHERS*BINS + 1], ba[BINS], bb[OTHERS*BINS + 1], b_weight[NODES], b_nodes[BINS], b_spacing[BINS];
+  real bp[BINS], bu[2*OTHERS*BINS + 1], ba[BINS], bb[2*OTHERS*BINS + 1], b_weight[NODES], b_nodes[BINS], b_spacing[BINS];
   real b_mean = 0, b_spread = 0, b_variance = 0; /* of the frame that the step at hand lays */
   memset(bp, 0, sizeof bp);
   memset(bu, 0, sizeof bu);
@@ -272,13 +302,15 @@ void density(double **in, double **out, long pair, long n_steps, long n_neurons,
   for (long t = n_steps - 1; t >= begin; t--) {
     const real *p = arena + t*ROW, *u = p + BINS;
     const Frame *f = (const Frame *)(p + ROW - FRAME);
-    const real *a = arena + (t + 1)*ROW, *after = a + BINS;
+    const real *a = arena + (t + 1)*ROW, *after = a + BINS, *origin = after + 2*OTHERS*BINS;
+    (void)origin;
     const Frame *g = (const Frame *)(a + ROW - FRAME);
     const long here = OBSERVED(t);
     const real spiked = observed[here], known = seen ? seen[here] : R(1.0);
     const real sign = spiked > R(0.5) ? 1 : -1, z = a[ROW - FRAME - 1];
     const real *fired = kept + 2*t*NODES*BINS, *flat = fired + NODES*BINS;
     const real after_mean = g->mean, after_first = g->first, per_spread = 1/g->spread, per_step = 1/g->step;
+    const int rescued = a[ROW - FRAME - 2] > 0;
     int k0, k1;
     worth_(p, SKIPPED, &k0, &k1);
       @LOAD_STEP@
@@ -299,9 +331,12 @@ void density(double **in, double **out, long pair, long n_steps, long n_neurons,
     for (int k = 0; k < BINS; k++) {
       ba[k] = (bp[k] - inner + c)/z;
       for (int o = 0; o < OTHERS; o++) {
-        real whole = a[k]*z;
-        bb[o*BINS + k] = whole > LEAST ? bu[o*BINS + k]/whole : 0;
-        ba[k] -= bb[o*BINS + k]*after[o*BINS + k];
+        const real whole = a[k]*z, mean_of = after[o*BINS + k] - origin[o], deviation = after[(OTHERS + o)*BINS + k];
+        const real of_square = whole > LEAST && deviation > 0 ? bu[(OTHERS + o)*BINS + k]/(2*deviation*whole) : 0;
+        const real of_sum = whole > LEAST ? bu[o*BINS + k]/whole - 2*mean_of*of_square : 0;
+        ba[k] -= of_sum*mean_of + of_square*(mean_of*mean_of + deviation*deviation);
+        bb[o*BINS + k] = of_sum;
+        bb[(OTHERS + o)*BINS + k] = of_square;
       }
     }
     memset(b_weight, 0, sizeof b_weight);
@@ -319,7 +354,7 @@ void density(double **in, double **out, long pair, long n_steps, long n_neurons,
       @BOTH@
         real worth = p[k]*weight[q] < SKIPPED || p[k] < SKIPPED ? R(0.0) : R(1.0);
         real mass = worth*p[k]*weight[q]*(known*@ACTIVE@ > R(0.5) ? fired[q*BINS + k] : R(1.0));
-        real off = (@POTENTIAL@ - (@ACTIVE@ > R(0.5) && sign < 0 && @MARGIN@ > 0 ? @MARGIN@ : 0) - after_mean)*per_spread;
+        real off = (@POTENTIAL@ - (@ACTIVE@ > R(0.5) && sign < 0 && !rescued && @MARGIN@ > 0 ? @MARGIN@ : 0) - after_mean)*per_spread;
         real place = flat[q*BINS + k];
         off = mass > 0 ? off : 0;
         masses[q*BINS + k] = mass;
@@ -367,7 +402,7 @@ void density(double **in, double **out, long pair, long n_steps, long n_neurons,
           real width = escape_width*@SCALE@ + CUT*spacing[k]*@STEEP@ + R(1e-12), act = known*@ACTIVE@ > R(0.5) ? R(1.0) : R(0.0);
           real s = fired[q*BINS + k], slope = act*(s > FLOOR_ ? sign*s*(1 - s)/width : R(0.0));
           s = act > R(0.5) ? s : R(1.0);
-          int above = @ACTIVE@ > R(0.5) && sign < 0 && @MARGIN@ > 0;
+          int above = @ACTIVE@ > R(0.5) && sign < 0 && !rescued && @MARGIN@ > 0;
           real mass = masses[q*BINS + k], off = places[q*BINS + k]*g->spread, far = mass > SKIPPED*z ? R(1.0) : R(0.0);
           real b_potential = b_places[q*BINS + k]
             + mass/z*(b_mean + far*(b_spread*sign_(off) + 2*b_variance*off));

@@ -11,7 +11,7 @@ import torch
 from sympy import Expr
 from torch import Tensor
 
-from eqsnn.backends.c_density import CUT, FLOOR, POINT, SKIPPED, emit_density
+from eqsnn.backends.c_density import CUT, FLOOR, LOST, POINT, ROUNDING, SKIPPED, emit_density
 from eqsnn.backends.compile_c import Compiler, load_library
 from eqsnn.backends.pairs import evaluate, load_pairs, modulo, run_pairs
 from eqsnn.backends.pytorch import compile_once
@@ -92,8 +92,10 @@ class DensityKernel:
     ) -> Tensor:
         """Return the same by torch operations: the independent reference."""
         draw, run = (compile_once(program) for program in _functions(self.hidden))
+        spikes = f"{self.hidden.population}.observed"
         sources = [str(source.symbol) for source in self.hidden.sources]
         states = [str(s) for s in self.hidden.states]
+        carried = [*states, *map(str, self.hidden.deviations)]
         n, k = self.n_bins, len(nodes_of(self.hidden.sources))
         neurons, lanes = window.scale.shape
         seen_by = modulo(window.observed, lanes)
@@ -105,12 +107,13 @@ class DensityKernel:
         density, _ = grid.deposit(one, window.initial[0][None], [])
         grid = grid.with_density(density)
         others = [v.expand(n, neurons, lanes) for v in window.initial[1:]]
+        others += [torch.zeros_like(v) for v in others]  # their standard deviations
         total = torch.zeros(neurons, lanes, dtype=torch.float64)
         constants = dict(zip(self.held, held, strict=True))
         for t in range(len(seen_by)):
             named: dict[str, Any] = dict(constants)
             named |= {name: fed[t] for name, fed in zip(self.feeds, feeds, strict=True)}
-            named[f"{self.hidden.population}.observed"] = seen_by[t]
+            named[spikes] = seen_by[t]
             drawn = {
                 name: torch.as_tensor(v, dtype=torch.float64).expand(neurons, lanes)
                 for name, v in draw(named, {}, torch.float64).items()
@@ -119,7 +122,7 @@ class DensityKernel:
             at, spacing = grid.nodes()
             named |= {
                 name: v.unsqueeze(1).expand(n, k, neurons, lanes)
-                for name, v in zip(states, (at, *others), strict=True)
+                for name, v in zip(carried, (at, *others), strict=True)
             }
             out = run(named, {}, torch.float64)
             sign = torch.where(seen_by[t] > 0.5, 1.0, -1.0)
@@ -137,17 +140,28 @@ class DensityKernel:
             arriving = density.unsqueeze(1) * weights
             worth = (arriving >= SKIPPED) & (density.unsqueeze(1) >= SKIPPED)
             mass = torch.where(worth, arriving, torch.zeros_like(arriving)) * chance
+            rescued = (mass.sum((0, 1)) < LOST) & (sign < 0) & self.hidden.regenerative
+            if bool(rescued.any()):
+                named[spikes] = torch.where(rescued, 1.0, seen_by[t])
+                out |= run(named, {}, torch.float64)
             moved = [torch.as_tensor(out[f"next.{s}"]).expand(n, k, neurons, lanes) for s in states]
             # what has crossed and is not known to have spiked is at threshold at most
-            above = torch.where((sign < 0) & (out["margin"] > 0) & acting, out["margin"], 0.0)
+            crossed = (sign < 0) & (out["margin"] > 0) & acting & ~rescued
+            above = torch.where(crossed, out["margin"], 0.0)
             potential = torch.where(mass > 0, moved[0] - above, grid.mean)
             flat = [v.reshape(n * k, neurons, lanes) for v in (mass, potential, *moved[1:])]
             grid = _Grid.around(flat[0], flat[1], point, n)
-            whole, means = grid.deposit(flat[0], flat[1], flat[2:])
+            heaviest = flat[0].argmax(0, keepdim=True)
+            origins = [m.detach().gather(0, heaviest) for m in flat[2:]]
+            off = [m - origin for m, origin in zip(flat[2:], origins, strict=True)]
+            whole, sums = grid.deposit(flat[0], flat[1], [*off, *(m**2 for m in off)])
             norm = whole.sum(0)
             total = total + counted[t] * torch.log(norm)
             safe = torch.where(whole > 1e-280, whole, torch.ones_like(whole))
-            others = [torch.where(whole > 1e-280, m / safe, torch.zeros_like(m)) for m in means]
+            means = [torch.where(whole > 1e-280, m / safe, torch.zeros_like(m)) for m in sums]
+            first, squares = means[: len(off)], means[len(off) :]
+            others = [m + origin for m, origin in zip(first, origins, strict=True)]
+            others += [_deviation(m, square) for m, square in zip(first, squares, strict=True)]
             density = whole / norm
             grid = grid.with_density(density)
         return total
@@ -223,6 +237,13 @@ class _Grid:
             return empty
 
         return spread(mass), [spread(mass * m) for m in means]
+
+
+def _deviation(mean: Tensor, square: Tensor) -> Tensor:
+    """Return the standard deviation from mean and mean square, 0 where it is rounding."""
+    variance = square - mean**2
+    sound = variance > ROUNDING * square
+    return torch.where(sound, torch.where(sound, variance, 1.0).sqrt(), 0.0)
 
 
 def _functions(hidden: Hidden) -> tuple[Program, Program]:

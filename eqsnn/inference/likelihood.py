@@ -127,9 +127,13 @@ class ForcedObjective:
 
     def __call__(self, values: Values, width: float) -> Tensor:
         """Return the objective of each restart, (restart,)."""
+        return self.by_neuron(values, width).sum(0) / self.scale
+
+    def by_neuron(self, values: Values, width: float) -> Tensor:
+        """Return the negative log-likelihood of each neuron, (neuron, restart)."""
         restarts = max(value.shape[-1] for value in values.values())
         spread = {name: repeat(v, restarts, self.lanes.width) for name, v in values.items()}
-        return -self.by_window(spread, restarts, width).sum((0, 2)) / self.scale
+        return -self.by_window(spread, restarts, width).sum(2)
 
     def settings(self, width: float) -> dict[str, float]:
         """Return the settings of the step at a level of the stage."""

@@ -51,9 +51,15 @@ UPSTROKE = replace(
 )
 # the initial state of a model is rarely that of a recording, and bursts that begin in it take a second to end
 OUTLASTED = 1.0
-BURSTING = replace(MARGINAL, window=1.0, warm_up=OUTLASTED, iterations=25)
+BURSTING = replace(MARGINAL, density="grid", window=1.0, warm_up=OUTLASTED)
+# whether a burst goes on is decided at an unstable point, beside which the likelihood is a cliff that no gradient tells of
+BURSTS_SEARCHED = 60  # candidates for each unknown of a block, each compared by the likelihood of ...
+BURSTS_SEEN = 20.0  # ... seconds
+MOST_SEARCHED = 3e8  # neuron-steps: some minutes
+FEWEST_GENERATIONS = 5
 FEWEST_WINDOWS = 30  # of a stage
 GUIDED = Free(tau=0.01, window=3.0, warm_up=OUTLASTED, guided=True)
+STEP_NEAR, STEP_FAR = 0.1, 0.7  # of the first generation, in units of the priors' spread
 SEARCHED = 300  # candidates for each unknown of a block
 SHARPER = 0.005  # seconds, of the distance that the second search lowers
 
@@ -129,8 +135,51 @@ def plan(
         reason += "; far from the maximum by moments, which are ten times as fast"
     told = f"private noise ({', '.join(noisy)}) is integrated out, density `{chosen.density}`: {reason}"
     stages = _with_prior(stages, prior)
+    search = ()
+    if regenerative and chosen.density == "grid":
+        search = _burst_search(stages[0], model, parameters, recording, started)
+    if search:
+        told += "; CMA-ES searches each neuron first, because bursts make cliffs that no gradient tells of"
+        stages = tuple(
+            replace(s, bins=BURSTING.bins, seconds=min(s.seconds, LONGER * BURSTS_SEEN))
+            if math.isfinite(s.seconds)
+            else s
+            for s in stages[1:] or stages
+        )
     warnings = (chosen.warning,) if chosen.warning else ()
-    return Plan((*stages, Rates(stages[-1]) if loss is None else free), (told,), warnings)
+    ending = Rates(stages[-1]) if loss is None else free
+    return Plan((*search, *stages, ending), (told,), warnings)
+
+
+def _burst_search(
+    stage: Forced,
+    model: Model,
+    parameters: Mapping[str, Parameter],
+    recording: Recording,
+    started: bool,
+) -> tuple[GradientFree, ...]:
+    """Return a search by the likelihood of little data, nothing if too few generations of it are affordable."""
+    each, population = _size_of_search(model, parameters)
+    neurons = sum(setup.sizes_of(model, n)[0] for n in setup.spiking_populations(model))
+    seconds = min(BURSTS_SEEN, recording.duration * recording.n_trials)
+    cost = (population + 1) * neurons * seconds * 1000 / model.dt
+    generations = min(BURSTS_SEARCHED * each / population, MOST_SEARCHED / cost)
+    if generations < FEWEST_GENERATIONS:
+        return ()
+    aim = replace(
+        stage, bins=COARSE_BINS, seconds=seconds, window=BURSTING.window, widths=stage.widths[-1:]
+    )
+    return (
+        GradientFree(
+            "cmaes",
+            aim,
+            evaluations=int(generations) * population,
+            population=population,
+            step=STEP_NEAR if started else STEP_FAR,
+            keep=2,
+            name="search",
+        ),
+    )
 
 
 def _count_unknown(model: Model, parameters: Mapping[str, Parameter]) -> int:
@@ -161,13 +210,18 @@ def _guided(
     model: Model, parameters: Mapping[str, Parameter], started: bool
 ) -> tuple[GradientFree, ...]:
     """Return a wide search for all restarts, and a sharper one for the best of them."""
-    each = max(2, _unknown_of_a_neuron(model, parameters))
-    population = max(16, 4 + int(3 * math.log(each)))
+    each, population = _size_of_search(model, parameters)
     wide = GradientFree(
-        "cmaes", GUIDED, evaluations=SEARCHED * each, population=population, step=0.1 if started else 0.7, keep=3, name="wide search",
+        "cmaes", GUIDED, evaluations=SEARCHED * each, population=population, step=STEP_NEAR if started else STEP_FAR, keep=3, name="wide search",
     )  # fmt: skip
     sharp = replace(GUIDED, tau=SHARPER)
     return wide, replace(wide, objective=sharp, step=0.05, keep=1, name="sharp search")
+
+
+def _size_of_search(model: Model, parameters: Mapping[str, Parameter]) -> tuple[int, int]:
+    """Return the number of unknowns of a block, and how many candidates CMA-ES tries in a generation."""
+    each = max(2, _unknown_of_a_neuron(model, parameters))
+    return each, max(16, 4 + int(3 * math.log(each)))
 
 
 def _with_prior(stages: tuple[Forced, ...], prior: bool) -> tuple[Forced, ...]:

@@ -22,6 +22,8 @@ from eqsnn.inference.stages import Free, Rates
 
 FALSE_ALARMS = 0.05  # share of fits in which chance alone would make any rate seem wrong
 RIGHT = 1.0  # standard deviations of chance that a wrong rate may be off in the end
+ATTEMPTS = 8  # at the length of a step
+ASTRAY = 0.25  # what is left of a step that led away
 FEWEST_PIECES = 10  # from which on the variance of counts is measured; with fewer it is that of a Poisson process
 
 
@@ -100,20 +102,43 @@ class Matching:
     def step(self, z: Z, here: Tensor) -> tuple[dict[str, Tensor], Tensor]:
         """Return where a step leads, and the objective there, (restart,); one that makes it worse is not taken.
 
-        here: the objective's differences at z.
+        First all the way, as if rates were linear. Where that goes too far, to between what was too little and what was
+        too much; where it leads away, a quarter of the way. here: the objective's differences at z.
         """
         aim = self.objective
         best, at_best = dict(z), aim.of(here)
-        off = torch.where(self.wrong & (here.abs() > RIGHT), here, 0.0) * aim.deviation
-        # first all the way, as if rates were linear; then as far as one observation of them would move the estimate
-        for spread in (self.spread, self.spread + aim.deviation**2):
-            share = torch.nn.functional.pad(off / spread.clamp(min=FAINT), (0, 1))
-            step = self.curvature.within_reach(share[:, self.packing.block_places] * self.towards)
-            there = self.packing.add(z, step.T)
-            after = aim(self.values(there), self.width)
+        off = torch.where(self.wrong & (here.abs() > RIGHT), here, 0.0)
+        share = off * aim.deviation / self.spread.clamp(min=FAINT)
+        share = self._within_reach(share)
+        low, at_low = torch.zeros_like(share), off
+        high, at_high = torch.full_like(share, torch.nan), torch.zeros_like(share)
+        for _ in range(ATTEMPTS):
+            there = self.packing.add(z, self._along(share).T)
+            found = aim.differences(self.values(there), self.width)
+            after = aim.of(found)
             better = after < at_best
             best = {n: torch.where(better, v, best[n]) for n, v in there.items()}
             at_best = torch.where(better, after, at_best)
-            if bool(better.all()):
+            unsettled = (off != 0) & (found.abs() > RIGHT)
+            over = unsettled & (found * off < 0)
+            closer = unsettled & ~over & (found.abs() < at_low.abs())
+            high, at_high = torch.where(over, share, high), torch.where(over, found, at_high)
+            low, at_low = torch.where(closer, share, low), torch.where(closer, found, at_low)
+            astray = unsettled & ~over & ~closer
+            bracketed = unsettled & ~high.isnan()
+            if not bool((astray | bracketed).any()):
                 break
+            # half false position, half bisection: rates rise ever faster towards a burst
+            between = 0.5 * (at_low / (at_low - at_high)).nan_to_num(0.5) + 0.25
+            share = torch.where(bracketed, low + between * (high - low), torch.where(astray, ASTRAY * share, share))
         return best, at_best
+
+    def _along(self, share: Tensor) -> Tensor:
+        """Return the step of all coordinates that moves every block by its share, (restart, block), of its direction."""
+        return torch.nn.functional.pad(share, (0, 1))[:, self.packing.block_places] * self.towards
+
+    def _within_reach(self, share: Tensor) -> Tensor:
+        whole = by_block(self._along(share).abs().T, self.packing, self.packing.owners)[:, :-1]
+        step = self.curvature.within_reach(self._along(share))
+        cut = by_block(step.abs().T, self.packing, self.packing.owners)[:, :-1]
+        return share * torch.where(whole > 0, cut / whole.clamp(min=FAINT), 1.0)

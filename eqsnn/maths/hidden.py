@@ -23,6 +23,7 @@ NOISE = (Kind.NORMAL, Kind.UNIFORM)
 TAIL = 1e-6  # probability of a count above the largest node
 MANY_COUNTS = 20.0  # mean above which a Poisson count is as good as Gaussian
 GAUSS_NODES = 7
+DIFFUSION_NODES = 3  # of noise that is added in every step, and only for a while: its variance is what matters
 UNIFORM_NODES = 8
 MOST_NODES = 125  # of all noise sources of a neuron together
 
@@ -32,7 +33,7 @@ class Source:
     """A noise source of each neuron as weighted nodes: `symbol` takes each value with its weight.
 
     mean, variance: of the source itself, exact where the nodes are not. law: `normal`, `uniform` (on [0, 1)) or
-    `counts` (Poisson), to draw from.
+    `counts` (Poisson), to draw from; `sides` (-1 or 1) is only summed over.
     """
 
     symbol: Symbol
@@ -50,7 +51,9 @@ class Hidden:
     step: statements over the population's own space; its outputs are `next.NAME` for each noisy state, `margin`,
     `scale` (distance from reset to threshold) and, with a refractory period, `active`. The observed spike is the input
     `population.observed`. feeds: values of the known part, one per step. The first state is the one whose distance to
-    the threshold is the margin.
+    the threshold is the margin. regenerative: the first state drives itself, and runs away where it crosses and no spike
+    was observed. deviations: of each state but the first, standing for its standard deviation, if it stands for its mean
+    (`on_both_sides`).
     """
 
     population: str
@@ -58,6 +61,8 @@ class Hidden:
     step: Program
     feeds: tuple[Symbol, ...]
     sources: tuple[Source, ...]
+    regenerative: bool = False
+    deviations: tuple[Symbol, ...] = ()
 
     def composed(self) -> dict[str, Expr]:
         """Return each output as one expression of states, feeds, parameters and noise."""
@@ -182,6 +187,35 @@ def _hidden(
     return Hidden(population, tuple(states), step, tuple(feeds), sources)
 
 
+def on_both_sides(hidden: Hidden) -> Hidden:
+    """Return the part with every state but the first at its mean plus or minus its standard deviation, by chance.
+
+    Two points with the right mean and variance: what a third moment of these states does is lost, and what two of them
+    have in common.
+    """
+    step, sources, deviations = hidden.step, list(hidden.sources), []
+    apart: dict[Expr, Expr] = {}
+    for state in hidden.states[1:]:
+        side, deviation = symbol(f"{state}.(side)"), symbol(f"{state}.(deviation)")
+        apart[state] = state + side * deviation
+        deviations.append(deviation)
+        half = Rational(1, 2)
+        signs = (Integer(-1), Integer(1))
+        sources.append(Source(side, signs, (half, half), Integer(0), Integer(1), "sides"))
+    added = (*deviations, *(source.symbol for source in sources[len(hidden.sources) :]))
+    inputs = (*step.inputs, *(Input(s, hidden.population, Kind.DRIVE) for s in added))
+    statements = tuple(
+        replace(s, expression=s.expression.xreplace(apart))  # type: ignore[union-attr, call-arg]
+        for s in step.statements
+    )
+    return replace(
+        hidden,
+        step=replace(step, inputs=inputs, statements=statements),
+        sources=tuple(sources),
+        deviations=tuple(deviations),
+    )
+
+
 def _fixed(program: Program, known: set[Symbol]) -> set[Symbol]:
     """Values that constants and the observed spike determine: cheaper to have in the noisy step than to feed."""
     fixed = set(known)
@@ -236,7 +270,8 @@ def _with_nodes(
             sources.append(_poisson(node, rate, _largest(rate, typical)))
         elif given.kind is Kind.NORMAL:
             swaps[given.symbol] = node
-            sources.append(_gauss(node))
+            added = given.symbol == _diffusion_noise(population)
+            sources.append(_gauss(node, DIFFUSION_NODES if added else GAUSS_NODES))
         else:
             swaps[given.symbol] = node
             values = [Rational(2 * n + 1, 2 * UNIFORM_NODES) for n in range(UNIFORM_NODES)]
@@ -291,9 +326,9 @@ def _poisson(node: Symbol, rate: Expr, largest: float) -> Source:
     )
 
 
-def _gauss(node: Symbol) -> Source:
+def _gauss(node: Symbol, n: int = GAUSS_NODES) -> Source:
     """Gauss-Hermite nodes of the standard normal distribution."""
-    nodes, weights = np.polynomial.hermite_e.hermegauss(GAUSS_NODES)
+    nodes, weights = np.polynomial.hermite_e.hermegauss(n)
     values = tuple(Float(float(x)) for x in nodes)
     shares = tuple(Float(float(w / weights.sum())) for w in weights)
     return Source(node, values, shares, Integer(0), Integer(1), "normal")
@@ -323,7 +358,7 @@ def diffuse(program: Program, populations: Iterable[str]) -> Program:
     for name in populations:
         state = potential_of(program, name)
         scale = _in_inputs(program, program.outputs[f"{name}.threshold_to_reset"])
-        noise, moved = symbol(f"{name}.noise.diffusion"), symbol(f"{name}.(diffused)")
+        noise, moved = _diffusion_noise(name), symbol(f"{name}.(diffused)")
         inputs.append(Input(noise, name, Kind.NORMAL))
         added.append(Assign(moved, name, state + symbol(DIFFUSION) * Detach(scale) * noise))
         noisy[state] = moved
@@ -366,3 +401,7 @@ def _function_of_constants(hidden: Hidden, results: Mapping[str, Expr]) -> Progr
         next_states={},
         outputs=dict(targets),
     )
+
+
+def _diffusion_noise(population: str) -> Symbol:
+    return symbol(f"{population}.noise.diffusion")

@@ -46,7 +46,8 @@ def starts_of(experiment: str, kind: str, truth: Values, seed: int) -> list[Valu
     """Return the starts of an experiment."""
     rng = np.random.default_rng(seed)
     if experiment in "AC" or (experiment == "D" and protocol.family(kind) == "izhikevich"):
-        return [protocol.near(truth, kind, rng) for _ in range(2 if experiment == "C" else 1)]
+        twice = experiment == "C" and protocol.family(kind) == "lif"
+        return [protocol.near(truth, kind, rng) for _ in range(2 if twice else 1)]
     return protocol.far(truth, kind, rng)
 
 
