@@ -126,18 +126,11 @@ class DensityKernel:
             }
             out = run(named, {}, torch.float64)
             sign = torch.where(seen_by[t] > 0.5, 1.0, -1.0)
-            steep, scale = (
-                torch.as_tensor(out[name], dtype=torch.float64).detach()
-                for name in ("steep", "scale")
-            )
-            width = escape_width * scale + CUT * spacing.unsqueeze(1) * steep + 1e-12
-            chance = torch.sigmoid((sign * out["margin"] / width).clamp(-70, 40)).clamp(min=FLOOR)
             acting = torch.as_tensor(out.get("active", 1.0)) > 0.5
-            chance = torch.where(acting, chance, torch.ones_like(chance))
-            if known is not None:
-                chance = torch.where(known[t] > 0.5, chance, torch.ones_like(chance))
-            weights = torch.stack([drawn[f"weight {q}"] for q in range(k)])
-            arriving = density.unsqueeze(1) * weights
+            counts = acting if known is None else acting & (known[t] > 0.5)
+            chance = _chance(out, sign, spacing.unsqueeze(1), escape_width)
+            chance = torch.where(counts, chance, torch.ones_like(chance))
+            arriving = density.unsqueeze(1) * torch.stack([drawn[f"weight {q}"] for q in range(k)])
             worth = (arriving >= SKIPPED) & (density.unsqueeze(1) >= SKIPPED)
             mass = torch.where(worth, arriving, torch.zeros_like(arriving)) * chance
             rescued = (mass.sum((0, 1)) < LOST) & (sign < 0) & self.hidden.regenerative
@@ -151,18 +144,9 @@ class DensityKernel:
             potential = torch.where(mass > 0, moved[0] - above, grid.mean)
             flat = [v.reshape(n * k, neurons, lanes) for v in (mass, potential, *moved[1:])]
             grid = _Grid.around(flat[0], flat[1], point, n)
-            heaviest = flat[0].argmax(0, keepdim=True)
-            origins = [m.detach().gather(0, heaviest) for m in flat[2:]]
-            off = [m - origin for m, origin in zip(flat[2:], origins, strict=True)]
-            whole, sums = grid.deposit(flat[0], flat[1], [*off, *(m**2 for m in off)])
-            norm = whole.sum(0)
-            total = total + counted[t] * torch.log(norm)
-            safe = torch.where(whole > 1e-280, whole, torch.ones_like(whole))
-            means = [torch.where(whole > 1e-280, m / safe, torch.zeros_like(m)) for m in sums]
-            first, squares = means[: len(off)], means[len(off) :]
-            others = [m + origin for m, origin in zip(first, origins, strict=True)]
-            others += [_deviation(m, square) for m, square in zip(first, squares, strict=True)]
-            density = whole / norm
+            whole, others = _carried(grid, flat[0], flat[1], flat[2:])
+            total = total + counted[t] * torch.log(whole.sum(0))
+            density = whole / whole.sum(0)
             grid = grid.with_density(density)
         return total
 
@@ -237,6 +221,31 @@ class _Grid:
             return empty
 
         return spread(mass), [spread(mass * m) for m in means]
+
+
+def _chance(out: Mapping[str, Any], sign: Tensor, spacing: Tensor, escape_width: float) -> Tensor:
+    """Return the probability of what was observed, sign 1 for a spike and -1 for none, at each margin above threshold."""
+    steep, scale = (
+        torch.as_tensor(out[name], dtype=torch.float64).detach() for name in ("steep", "scale")
+    )
+    width = escape_width * scale + CUT * spacing * steep + 1e-12
+    return torch.sigmoid((sign * out["margin"] / width).clamp(-70, 40)).clamp(min=FLOOR)
+
+
+def _carried(
+    grid: _Grid, mass: Tensor, place: Tensor, states: list[Tensor]
+) -> tuple[Tensor, list[Tensor]]:
+    """Return the mass at each node, and there the means of these states and then their standard deviations."""
+    heaviest = mass.argmax(0, keepdim=True)
+    origins = [m.detach().gather(0, heaviest) for m in states]
+    off = [m - origin for m, origin in zip(states, origins, strict=True)]
+    whole, sums = grid.deposit(mass, place, [*off, *(m**2 for m in off)])
+    some = whole > 1e-280
+    safe = torch.where(some, whole, torch.ones_like(whole))
+    means = [torch.where(some, m / safe, torch.zeros_like(m)) for m in sums]
+    first, squares = means[: len(off)], means[len(off) :]
+    others = [m + origin for m, origin in zip(first, origins, strict=True)]
+    return whole, others + [_deviation(m, q) for m, q in zip(first, squares, strict=True)]
 
 
 def _deviation(mean: Tensor, square: Tensor) -> Tensor:

@@ -53,7 +53,9 @@ UPSTROKE = replace(
 OUTLASTED = 1.0
 BURSTING = replace(MARGINAL, density="grid", window=1.0, warm_up=OUTLASTED)
 # whether a burst goes on is decided at an unstable point, beside which the likelihood is a cliff that no gradient tells of
-BURSTS_SEARCHED = 60  # candidates for each unknown of a block, each compared by the likelihood of ...
+BURSTS_SEARCHED = (
+    60  # candidates for each unknown of a block, each compared by the likelihood of ...
+)
 BURSTS_SEEN = 20.0  # ... seconds
 MOST_SEARCHED = 3e8  # neuron-steps: some minutes
 FEWEST_GENERATIONS = 5
@@ -212,8 +214,14 @@ def _guided(
     """Return a wide search for all restarts, and a sharper one for the best of them."""
     each, population = _size_of_search(model, parameters)
     wide = GradientFree(
-        "cmaes", GUIDED, evaluations=SEARCHED * each, population=population, step=STEP_NEAR if started else STEP_FAR, keep=3, name="wide search",
-    )  # fmt: skip
+        "cmaes",
+        GUIDED,
+        evaluations=SEARCHED * each,
+        population=population,
+        step=STEP_NEAR if started else STEP_FAR,
+        keep=3,
+        name="wide search",
+    )
     sharp = replace(GUIDED, tau=SHARPER)
     return wide, replace(wide, objective=sharp, step=0.05, keep=1, name="sharp search")
 

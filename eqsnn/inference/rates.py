@@ -130,7 +130,9 @@ class Matching:
                 break
             # half false position, half bisection: rates rise ever faster towards a burst
             between = 0.5 * (at_low / (at_low - at_high)).nan_to_num(0.5) + 0.25
-            share = torch.where(bracketed, low + between * (high - low), torch.where(astray, ASTRAY * share, share))
+            share = torch.where(
+                bracketed, low + between * (high - low), torch.where(astray, ASTRAY * share, share)
+            )
         return best, at_best
 
     def _along(self, share: Tensor) -> Tensor:

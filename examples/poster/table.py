@@ -42,6 +42,19 @@ def error(name: str) -> Callable[[Scores], float]:
     return lambda s: float(np.median(s["fitted"]["errors"][name]))
 
 
+def of_rem(name: str) -> Callable[[Scores], float]:
+    """Return the error of a quantity of the REM neurons, where those of other populations do nothing (identifiable.py)."""
+    return lambda s: s["fitted"]["errors"][name][REM]
+
+
+def reduced(name: str) -> Callable[[Scores], float]:
+    """Return by how much the error of the start was divided: of the median over the populations, or of REM alone."""
+    read = np.median if name not in SILENT else lambda errors: errors[REM]
+    return lambda s: float(
+        read(s["start"]["errors"][name]) / max(read(s["fitted"]["errors"][name]), 1e-12)
+    )
+
+
 def largest(name: str) -> Callable[[Scores], float]:
     """Return the largest error of a quantity."""
     return lambda s: float(np.max(s["fitted"]["errors"][name]))
@@ -96,6 +109,13 @@ PARAMETERS = {
     ("A", "izhikevich"): {"w": 0.03},
     ("B", "izhikevich"): {"b": 0.005, "a": 0.05, "c": 0.10, "d": 0.10},
 }
+REM = 1
+SILENT = (
+    "c",
+    "d",
+)  # of Wake and NREM they do nothing: a neuron has forgotten its reset before its next spike
+REDUCED = ("a", "b", "c", "d", "tau_g")  # of the Izhikevich network in A ...
+REDUCED_BY = 3.0
 HELD = {("B", "lif"): 0.8, ("B", "izhikevich"): 0.6}
 STATES = (
     ("activations, same input, least correlation", least("same_input")),
@@ -111,11 +131,7 @@ def rows_of(experiment: str, kind: str) -> Iterator[Row]:
     """Return what is wanted of an experiment."""
     which = (experiment, family(kind))
     share = HELD.get(which, 0.5)
-    for name, limit in PARAMETERS.get(which, {}).items():
-        read = largest(name) if name == "w" else error(name)
-        yield Row(
-            f"{name}, {'largest' if name == 'w' else 'median'} error", read, limit, share=share
-        )
+    yield from _parameters(which, share)
     if experiment in "AB":
         found, distance, rate = SAME_INPUT[which]
         yield Row("F1, 1 ms, same input", f1, found, below=False, share=share)
@@ -144,6 +160,18 @@ def rows_of(experiment: str, kind: str) -> Iterator[Row]:
             for title, who in (("fitted", "fitted"), ("the target itself", "target")):
                 said = f"states decoded from {window}, {title}"
                 yield Row(said, decoded(window, who), STATES_LIMIT, below=False)
+
+
+def _parameters(which: tuple[str, str], share: float) -> Iterator[Row]:
+    for name, limit in PARAMETERS.get(which, {}).items():
+        silent = which[1] == "izhikevich" and name in SILENT
+        read = largest(name) if name == "w" else of_rem(name) if silent else error(name)
+        what = "largest error" if name == "w" else "error of REM" if silent else "median error"
+        yield Row(f"{name}, {what}", read, limit, share=share)
+    if which == ("A", "izhikevich"):
+        for name in REDUCED:
+            of = " of REM" if name in SILENT else ""
+            yield Row(f"{name}{of}, error divided by", reduced(name), REDUCED_BY, below=False)
 
 
 def _statistics(kind: str) -> Iterator[Row]:

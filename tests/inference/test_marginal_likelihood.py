@@ -354,7 +354,7 @@ def test_states_that_a_grid_carries_by_mean_and_variance_are_those_of_free_paths
 
 def test_a_neuron_with_an_upstroke_that_was_seen_silent_misses_one_spike_after_the_other():
     """It does not run away: each of its own spikes that were not seen costs the least probability there is, once."""
-    driven_by = {"a": 0.1, "b": 0.2, "c": -65.0, "d": 8.0, "drive": 20.0}
+    driven_by: dict[str, Any] = {"a": 0.1, "b": 0.2, "c": -65.0, "d": 8.0, "drive": 20.0}
     free = simulated(IZHIKEVICH, 300, n=1, **driven_by)[:, 0]
     found = Task(IZHIKEVICH, np.zeros(300)).log_likelihood("grid", **driven_by)[0]
     assert free.sum() > 3
