@@ -165,7 +165,8 @@ def _burst_search(
     neurons = sum(setup.sizes_of(model, n)[0] for n in setup.spiking_populations(model))
     seconds = min(BURSTS_SEEN, recording.duration * recording.n_trials)
     cost = (population + 1) * neurons * seconds * 1000 / model.dt
-    generations = min(BURSTS_SEARCHED * each / population, MOST_SEARCHED / cost)
+    wanted = BURSTS_SEARCHED * each * (0.5 if started else 1.0)
+    generations = min(wanted / population, MOST_SEARCHED / cost)
     if generations < FEWEST_GENERATIONS:
         return ()
     aim = replace(
