@@ -122,7 +122,7 @@ class GradientFree:
     """The baseline: a stage's objective, at its last width, minimised without gradients.
 
     `optimiser` is a name in `gradient_free.OPTIMISERS`. Each restart tries `evaluations` candidates, `population` of
-    them at a time, side by side with those of the other restarts. If the objective is guided by the observed spikes, a
+    them at a time, side by side with those of the other restarts. If the objective is forced or guided by the observed spikes, a
     search of its own goes on for every neuron (or population that shares parameters), all of them in the same candidates.
     """
 

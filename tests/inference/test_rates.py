@@ -53,6 +53,19 @@ def fit(text, target, start, **options):
     )
 
 
+def matching_of(text, truth, target):
+    """The steps of a stage from the truth, where that is, and the likelihood."""
+    model = eqsnn.loads(text)
+    scale = {n: p.unit.scale for n, p in model.parameters().items()}
+    values = {f"cells.{n}": np.atleast_1d(v) * scale[f"cells.{n}"] for n, v in truth.items()}
+    values["cells->cells.w"] = np.full((3, 3), -2.0) * scale["cells->cells.w"]
+    problem = problem_of(model.definition, model.parameters(), target, GRID, values)
+    z = problem.at(values)
+    data = prepare(model.definition, target, torch.float64)
+    objective = RatesObjective(data, eqsnn.Rates(GRID), 0, problem.packing)
+    return Matching(problem, objective, z, 0.001), z, problem
+
+
 def test_rates_that_differ_by_more_than_chance_are_brought_to_those_observed():
     target = recorded(OWN, TRUTH, 240.0)
     wrong = TRUTH | {"v_rest": TRUTH["v_rest"] - np.array([1.5, 0.0, -1.5])}
@@ -93,19 +106,37 @@ def test_rates_that_agree_leave_all_parameters_where_they_are():
         assert found.parameters[f"cells.{name}"] == pytest.approx(value, rel=1e-12)
 
 
+class Steep:
+    """Rates that rise a hundredfold within a tenth of what a linear step would go: too far is far too far."""
+
+    of = RatesObjective.of
+
+    def __init__(self, matching, z):
+        self.deviation, self.start, self.tried = matching.objective.deviation, matching.values(z), 0
+
+    def differences(self, values, width):
+        self.tried += 1
+        moved = (values["cells.v_rest"] - self.start["cells.v_rest"]).T  # mV
+        return 20.0 - torch.expm1(30.0 * moved).clamp(max=1e3)
+
+
+def test_a_step_that_goes_too_far_ends_between_what_was_too_little_and_what_was_too_much():
+    matching, z, _ = matching_of(OWN, TRUTH, recorded(OWN, TRUTH, 30.0))
+    matching.objective = steep = Steep(matching, z)
+    matching.wrong = torch.ones(1, 3, dtype=torch.bool)
+    here = steep.differences(matching.values(z), 0.001)
+    there, left = matching.step(z, here)
+    assert steep.tried > 3
+    assert float(left) < 0.01 * float(steep.of(here))
+    assert (steep.differences(matching.values(there), 0.001).abs() < 3).all()
+
+
 @pytest.mark.parametrize("name", ["v_rest", "tau_m"])
 def test_how_a_count_depends_on_a_parameter_is_what_simulations_on_both_sides_differ_by(name):
     """The covariance of counts and scores against differences of long runs."""
     model = eqsnn.loads(SHARED)
-    target = recorded(SHARED, SHARED_TRUTH, 400.0)
+    matching, z, problem = matching_of(SHARED, SHARED_TRUTH, recorded(SHARED, SHARED_TRUTH, 400.0))
     scale = {n: p.unit.scale for n, p in model.parameters().items()}
-    values = {f"cells.{n}": np.reshape(v, 1) * scale[f"cells.{n}"] for n, v in SHARED_TRUTH.items()}
-    values["cells->cells.w"] = np.full((3, 3), -2.0) * scale["cells->cells.w"]
-    problem = problem_of(model.definition, model.parameters(), target, GRID, values)
-    z = problem.at(values)
-    data = prepare(model.definition, target, torch.float64)
-    objective = RatesObjective(data, eqsnn.Rates(GRID), 0, problem.packing)
-    matching = Matching(problem, objective, z, 0.001)
     place = [problem.packing.label(k)[0] for k in range(problem.packing.size)].index(
         f"cells.{name}"
     )
