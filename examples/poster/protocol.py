@@ -124,17 +124,6 @@ def _scattered(value: Array, parameter, weight: bool, rng: np.random.Generator) 
     return draws[inside.reshape(len(draws), -1).all(1)][0]
 
 
-# Noise in the potential makes a likelihood smooth in what decides whether a burst goes on, c and d, of which the distance of
-# spike trains tells little: from 5 % off on it falls towards the truth.
-DIFFUSED = eqsnn.GradientFree(
-    "cmaes",
-    replace(BURSTING, diffusion=True, widths=(0.003,), bins=32, seconds=16.0),
-    evaluations=60 * 16,
-    population=16,
-    step=0.5,
-    keep=1,
-    name="diffused search",
-)
 # those of `eqsnn.plan` for 40 s whose input is known, without the free-running one
 KNOWN_INPUT = (ESCAPE, replace(REFINE, window=0.13))
 
@@ -153,7 +142,9 @@ def known_upstroke(from_far: bool) -> tuple:
 
     From its initial state a REM neuron fires for a second, which the data do not show: that is the warm-up. An upstroke
     multiplies derivatives a thousandfold, so none are used. Observed spikes drive synapses and reset neurons,
-    so that CMA-ES has ten numbers of one population to find at a time; last, the network runs freely.
+    so that CMA-ES has ten numbers of one population to find at a time; last, the network runs freely. From far the
+    distance between trains tells little of what decides whether a burst goes on (c, d): noise in the potential makes a
+    likelihood that rises towards them from five per cent off.
     """
 
     def search(
@@ -169,8 +160,15 @@ def known_upstroke(from_far: bool) -> tuple:
             keep=keep,
         )
 
-    near = search(0.02, 150, 16, 0.1, 1, True)
+    def diffused(width: float, generations: int, step: float) -> eqsnn.GradientFree:
+        aim = replace(BURSTING, diffusion=True, widths=(width,), bins=32, seconds=16.0)
+        name = f"diffused search {width:g}"
+        return eqsnn.GradientFree(
+            "cmaes", aim, evaluations=generations * 16, population=16, step=step, keep=1, name=name
+        )
+
     free = search(0.005, 250, 32, 0.01, 1, False)
     if not from_far:
-        return near, free
-    return search(0.01, 150, 16, 0.7, 1, True), DIFFUSED, near, free
+        return search(0.02, 150, 16, 0.1, 1, True), free
+    wide = search(0.01, 150, 16, 0.7, 1, True)
+    return wide, diffused(0.003, 60, 0.5), diffused(0.001, 30, 0.1), free
