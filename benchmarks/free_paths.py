@@ -1,8 +1,8 @@
 """The grid's likelihood of the Izhikevich sleep network against that of free paths, where one parameter is changed.
 
-Usage: python benchmarks/free_paths.py [--seconds 20] [--paths 5000] [--bins 64] [--seed 0]. Paths follow the model's
-equations in numpy with counts of their own; after each step those that belie the observed spikes are replaced by others.
-Nothing is approximated but by their number. Prints nats: at the truth, and changes from there.
+Usage: python benchmarks/free_paths.py [wake rem nrem] [--seconds 20] [--paths 10000] [--bins 64] [--seed 0]. Paths
+follow the model's equations in numpy with counts of their own; after each step those that belie the observed spikes are
+replaced by others. Nothing is approximated but by their number. Prints nats: at the truth, and changes from there.
 """
 
 import argparse
@@ -64,8 +64,9 @@ def by_paths(spikes: Array, sent: Array, neuron: dict[str, float], paths: int, s
 def main() -> None:
     """Evaluate the truth and each change of it, population by population."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("populations", nargs="*", default=[], choices=[*POPULATIONS, []])
     parser.add_argument("--seconds", type=float, default=20.0)
-    parser.add_argument("--paths", type=int, default=5000)
+    parser.add_argument("--paths", type=int, default=10000)
     parser.add_argument("--bins", type=int, default=64)
     parser.add_argument("--seed", type=int, default=0)
     a = parser.parse_args()
@@ -94,13 +95,15 @@ def main() -> None:
         return -found.reshape(len(POPULATIONS), EACH).sum(1).numpy()
 
     spikes = target.dense()[0].astype(float)
-    print("| change | " + " | ".join(f"{p}, paths | {p}, grid" for p in POPULATIONS) + " |")
-    print("|---" * (1 + 2 * len(POPULATIONS)) + "|")
+    chosen = [p for p in POPULATIONS if p in (a.populations or POPULATIONS)]
+    print("| change | " + " | ".join(f"{p}, paths | {p}, grid" for p in chosen) + " |")
+    print("|---" * (1 + 2 * len(chosen)) + "|")
     started, truth = time.perf_counter(), {}
     for quantity, factor in ((None, 1.0), *CHANGES):
         changed = {f"{p}.{quantity}": known[f"{p}.{quantity}"] * factor for p in POPULATIONS} if quantity else {}  # fmt: skip
         grid, cells = by_grid(changed), []
-        for place, p in enumerate(POPULATIONS):
+        for p in chosen:
+            place = POPULATIONS.index(p)
             neuron = {q: (known | changed)[f"{p}.{q}"] for q in "abcd"}
             own = spikes[:, EACH * place : EACH * (place + 1)]
             paths = by_paths(own, synaptic_input(spikes, model, p), neuron, a.paths, a.seed)
