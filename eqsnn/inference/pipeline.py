@@ -52,11 +52,9 @@ UPSTROKE = replace(
 # the initial state of a model is rarely that of a recording, and bursts that begin in it take a second to end
 OUTLASTED = 1.0
 BURSTING = replace(MARGINAL, density="grid", window=1.0, warm_up=OUTLASTED)
-# whether a burst goes on is decided at an unstable point, beside which the likelihood is a cliff that no gradient tells of
-BURSTS_SEARCHED = (
-    60  # candidates for each unknown of a block, each compared by the likelihood of ...
-)
-BURSTS_SEEN = 20.0  # ... seconds
+# Whether a burst goes on is decided at an unstable point, beside which the likelihood is a cliff that no gradient tells
+# of: so many candidates for each unknown of a block are compared by the likelihood of so many seconds.
+BURSTS_SEARCHED, BURSTS_SEEN = 60, 20.0
 MOST_SEARCHED = 3e8  # neuron-steps: some minutes
 FEWEST_GENERATIONS = 5
 FEWEST_WINDOWS = 30  # of a stage

@@ -23,9 +23,7 @@ NOISE = (Kind.NORMAL, Kind.UNIFORM)
 TAIL = 1e-6  # probability of a count above the largest node
 MANY_COUNTS = 20.0  # mean above which a Poisson count is as good as Gaussian
 GAUSS_NODES = 7
-DIFFUSION_NODES = (
-    3  # of noise that is added in every step, and only for a while: its variance is what matters
-)
+DIFFUSION_NODES = 3  # it is added in every step, so that its variance is what matters
 UNIFORM_NODES = 8
 MOST_NODES = 125  # of all noise sources of a neuron together
 
