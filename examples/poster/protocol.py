@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import eqsnn
-from eqsnn.inference.pipeline import BURSTING, ESCAPE, REFINE
+from eqsnn.inference.pipeline import ESCAPE, REFINE
 
 Array = NDArray[np.float64]
 Values = dict[str, Array]
@@ -142,9 +142,7 @@ def known_upstroke(from_far: bool) -> tuple:
 
     From its initial state a REM neuron fires for a second, which the data do not show: that is the warm-up. An upstroke
     multiplies derivatives a thousandfold, so none are used. Observed spikes drive synapses and reset neurons,
-    so that CMA-ES has ten numbers of one population to find at a time; last, the network runs freely. From far the
-    distance between trains tells little of what decides whether a burst goes on (c, d): noise in the potential makes a
-    likelihood that rises towards them from five per cent off.
+    so that CMA-ES has ten numbers of one population to find at a time; last, the network runs freely.
     """
 
     def search(
@@ -160,15 +158,8 @@ def known_upstroke(from_far: bool) -> tuple:
             keep=keep,
         )
 
-    def diffused(width: float, generations: int, step: float) -> eqsnn.GradientFree:
-        aim = replace(BURSTING, diffusion=True, widths=(width,), bins=32, seconds=16.0)
-        name = f"diffused search {width:g}"
-        return eqsnn.GradientFree(
-            "cmaes", aim, evaluations=generations * 16, population=16, step=step, keep=1, name=name
-        )
-
+    near = search(0.02, 150, 16, 0.1, 1, True)
     free = search(0.005, 250, 32, 0.01, 1, False)
     if not from_far:
-        return search(0.02, 150, 16, 0.1, 1, True), free
-    wide = search(0.01, 150, 16, 0.7, 1, True)
-    return wide, diffused(0.003, 60, 0.5), diffused(0.001, 30, 0.1), free
+        return near, free
+    return search(0.01, 150, 16, 0.7, 3, True), near, free
