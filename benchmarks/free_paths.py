@@ -25,11 +25,10 @@ WARM_UP_S = 1.0
 CHANGES = (("a", 0.9), ("a", 1.1), ("b", 0.995), ("b", 1.005))
 
 
-def synaptic_input(spikes: Array, model: eqsnn.Model, population: str) -> Array:
-    """Return what the observed spikes, (time, neuron), send to a population in each step."""
-    known = eqsnn.simulate(model, 0.01).parameters
-    tau = np.repeat([float(known[f"{p}.tau_g"][0]) for p in POPULATIONS], EACH)
-    weight = np.repeat([float(np.ravel(known[f"{p}->{population}.w"])[0]) for p in POPULATIONS], EACH)  # fmt: skip
+def synaptic_input(spikes: Array, known: dict[str, float], population: str) -> Array:
+    """Return what the observed spikes, (time, neuron), send to a population in each step; known: all parameters."""
+    tau = np.repeat([known[f"{p}.tau_g"] for p in POPULATIONS], EACH)
+    weight = np.repeat([known[f"{p}->{population}.w"] for p in POPULATIONS], EACH)  # fmt: skip
     trace, sent = np.zeros(len(tau)), np.zeros(len(spikes))
     for t, fired in enumerate(spikes > 0):
         sent[t] = weight @ trace
@@ -98,6 +97,7 @@ def main() -> None:
     chosen = [p for p in POPULATIONS if p in (a.populations or POPULATIONS)]
     print("| change | " + " | ".join(f"{p}, paths | {p}, grid" for p in chosen) + " |")
     print("|---" * (1 + 2 * len(chosen)) + "|")
+    sent = {p: synaptic_input(spikes, known, p) for p in chosen}
     started, truth = time.perf_counter(), {}
     for quantity, factor in ((None, 1.0), *CHANGES):
         changed = {f"{p}.{quantity}": known[f"{p}.{quantity}"] * factor for p in POPULATIONS} if quantity else {}  # fmt: skip
@@ -106,7 +106,7 @@ def main() -> None:
             place = POPULATIONS.index(p)
             neuron = {q: (known | changed)[f"{p}.{q}"] for q in "abcd"}
             own = spikes[:, EACH * place : EACH * (place + 1)]
-            paths = by_paths(own, synaptic_input(spikes, model, p), neuron, a.paths, a.seed)
+            paths = by_paths(own, sent[p], neuron, a.paths, a.seed)
             here = (paths, float(grid[place]))
             truth.setdefault(p, here)
             cells += [x - t if quantity else x for x, t in zip(here, truth[p], strict=True)]

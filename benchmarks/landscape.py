@@ -48,10 +48,9 @@ def main() -> None:
     objective = ForcedObjective(data, stage, 0, values({}))
 
     def score(changes: dict[str, float]) -> np.ndarray:
-        lanes = {n: v.repeat_interleave(objective.lanes.width, -1) for n, v in values(changes).items()}  # fmt: skip
         with torch.no_grad():
-            found = objective.by_window(lanes, 1, WIDTH)
-        return found.sum((1, 2)).reshape(3, 4).sum(1).numpy()
+            found = -objective.by_neuron(values(changes), WIDTH)
+        return found.reshape(3, 4).sum(1).numpy()
 
     truth = score({})
     print(

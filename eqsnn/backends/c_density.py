@@ -34,6 +34,7 @@ LOST = 1e-9  # probability of no spike below which a regenerative neuron is take
 FLOOR = 1e-20  # probability left to the impossible
 # spread of a point, relative to the distance from reset to threshold; well above rounding
 POINT, POINT_SINGLE = 1e-6, 1e-5
+SIDES = (("left", -1), ("middle", 0), ("right", 1))  # the nodes that a mass is spread over
 RUN: Level = frozenset()
 STEP: Level = frozenset("t")
 NODE: Level = frozenset("tq")
@@ -158,10 +159,6 @@ class _Emitter:
         carried = (*others, *self.hidden.deviations)
         text = TEMPLATE.read_text(encoding="utf-8")
         active = "active" in out
-        sides = [
-            (name, f"{{}}[{place}]".format)
-            for name, place in (("left", -1), ("middle", 0), ("right", 1))
-        ]
         parts = {
             "CUT": repr(CUT),
             "SKIPPED": repr(SKIPPED),
@@ -223,10 +220,9 @@ class _Emitter:
                     f"real *moved_{n} = moved + ({n}*NODES + q)*BINS + k, other_{n} = moved_{n}[0] - origin[{n}];",
                     f"const real *by_{n} = bb + {n}*BINS + j, *twice_{n} = by_{n} + OTHERS*BINS;",
                     *(
-                        f"const real {side}_{n} = {of(f'by_{n}')} + other_{n}*{of(f'twice_{n}')};"
-                        for side, of in sides
+                        f"const real {side}_{n} = by_{n}[{at}] + other_{n}*twice_{n}[{at}]; {side} += other_{n}*{side}_{n};"
+                        for side, at in SIDES
                     ),
-                    *(f"{side} += other_{n}*{side}_{n};" for side, _ in sides),
                     f"moved_{n}[0] = l*(left_{n} + other_{n}*twice_{n}[-1]) + m*(middle_{n} + other_{n}*twice_{n}[0])",
                     f"  + r*(right_{n} + other_{n}*twice_{n}[1]);",
                     f"moved_{n}[0] *= masses[q*BINS + k];",

@@ -130,11 +130,15 @@ class Curvature(NamedTuple):
 
         Coordinates of a neuron make up for each other, so that one cut short by itself would lead far off.
         """
-        blocks = self.packing.block_places
+        return step * self.reach(step)[:, self.packing.block_places]
+
+    def reach(self, step: Tensor) -> Tensor:
+        """Return the share of a step that each block may take, (restart, block + 1); all of what is common."""
         longest = step.new_zeros(len(step), self.packing.n_blocks + 1)
-        longest.scatter_reduce_(1, blocks.expand(len(step), -1), step.abs(), "amax")
+        places = self.packing.block_places.expand(len(step), -1)
+        longest.scatter_reduce_(1, places, step.abs(), "amax")
         longest[:, -1] = 0
-        return step * (LONGEST_STEP / longest.clamp(min=LONGEST_STEP))[:, blocks]
+        return LONGEST_STEP / longest.clamp(min=LONGEST_STEP)
 
     def _own(self, group: int, places: Tensor, damping: Tensor) -> Tensor:
         part = self.groups[group][:, : len(places), : len(places)]

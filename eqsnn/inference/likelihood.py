@@ -108,6 +108,8 @@ class ForcedObjective:
     `like`: the same objective on other data of the same recording, to save its compilation.
     """
 
+    by_blocks = True  # given the observed spikes neurons do not act on each other: each can be searched by itself
+
     def __init__(
         self, data: Data, stage: Forced, seed: int, values: Values, like: Machinery | None = None
     ) -> None:

@@ -160,7 +160,7 @@ def _burst_search(
 ) -> tuple[GradientFree, ...]:
     """Return a search by the likelihood of little data, nothing if too few generations of it are affordable."""
     each, population = _size_of_search(model, parameters)
-    neurons = sum(setup.sizes_of(model, n)[0] for n in setup.spiking_populations(model))
+    neurons = _count_neurons(model)
     seconds = min(BURSTS_SEEN, recording.duration * recording.n_trials)
     cost = (population + 1) * neurons * seconds * 1000 / model.dt
     wanted = BURSTS_SEARCHED * each * (0.5 if started else 1.0)
@@ -183,6 +183,10 @@ def _burst_search(
     )
 
 
+def _count_neurons(model: Model) -> int:
+    return sum(setup.sizes_of(model, n)[0] for n in setup.spiking_populations(model))
+
+
 def _count_unknown(model: Model, parameters: Mapping[str, Parameter]) -> int:
     """Return how many numbers are to be found; weights of synapses that do not exist are none."""
     exists = setup.synapses_of(model)
@@ -192,10 +196,9 @@ def _count_unknown(model: Model, parameters: Mapping[str, Parameter]) -> int:
 
 def _unknown_of_a_neuron(model: Model, parameters: Mapping[str, Parameter]) -> int:
     """Return how many numbers are to be found for a neuron, or a population that shares them all."""
-    names = setup.spiking_populations(model)
-    neurons = sum(setup.sizes_of(model, n)[0] for n in names)
     shared = all(np.prod(p.shape) == 1 for p in parameters.values() if p.learned)
-    return math.ceil(_count_unknown(model, parameters) / (len(names) if shared else neurons))
+    blocks = len(setup.spiking_populations(model)) if shared else _count_neurons(model)
+    return math.ceil(_count_unknown(model, parameters) / blocks)
 
 
 def _annealed(
@@ -263,7 +266,7 @@ def _growing(
     """Return a coarse stage on little data for all restarts, one on more for the best of them, and one on all data."""
     if stage.density == "escape":
         return (stage,)
-    neurons = sum(setup.sizes_of(model, n)[0] for n in setup.spiking_populations(model))
+    neurons = _count_neurons(model)
     unknown = _count_unknown(model, parameters)
     rate = max(
         len(recording.spike_times) / (recording.duration * recording.n_trials * neurons), 0.1

@@ -109,7 +109,7 @@ class Matching:
         best, at_best = dict(z), aim.of(here)
         off = torch.where(self.wrong & (here.abs() > RIGHT), here, 0.0)
         share = off * aim.deviation / self.spread.clamp(min=FAINT)
-        share = self._within_reach(share)
+        share = share * self.curvature.reach(self._along(share))[:, :-1]
         low, at_low = torch.zeros_like(share), off
         high, at_high = torch.full_like(share, torch.nan), torch.zeros_like(share)
         for _ in range(ATTEMPTS):
@@ -138,9 +138,3 @@ class Matching:
     def _along(self, share: Tensor) -> Tensor:
         """Return the step of all coordinates that moves every block by its share, (restart, block), of its direction."""
         return torch.nn.functional.pad(share, (0, 1))[:, self.packing.block_places] * self.towards
-
-    def _within_reach(self, share: Tensor) -> Tensor:
-        whole = by_block(self._along(share).abs().T, self.packing, self.packing.owners)[:, :-1]
-        step = self.curvature.within_reach(self._along(share))
-        cut = by_block(step.abs().T, self.packing, self.packing.owners)[:, :-1]
-        return share * torch.where(whole > 0, cut / whole.clamp(min=FAINT), 1.0)

@@ -227,24 +227,19 @@ class Walk:
         """One generation of candidates for every surviving restart."""
         if self.searches is None or self.searches.number != progress.stage:
             self.searches = self.begin_search(progress, stage, objective)
-        worth = objective.by_neuron if self.searches_blocks(objective) else objective
+        worth = objective.by_neuron if objective.by_blocks else objective
         losses = explore(
             progress, self.searches, lambda z: worth(self.unknowns.everything(z), width)
         )
         self.note(progress, losses, {})
         self.advance(progress, stage, losses)
 
-    @staticmethod
-    def searches_blocks(objective: ForcedObjective | FreeObjective) -> bool:
-        """Return whether neurons do not act on each other, so that each can be searched by itself."""
-        return isinstance(objective, ForcedObjective) or objective.by_blocks
-
     def begin_search(
         self, progress: Progress, stage: GradientFree, objective: ForcedObjective | FreeObjective
     ) -> Searches | BlockSearches:
         """Return the searches of a stage: one for each block if these do not act on each other."""
         seed = self.settings.seed
-        if not self.searches_blocks(objective):
+        if not objective.by_blocks:
             return Searches(progress, stage, seed, self.unknowns.packing(progress.z, frozenset()))
         packing = self.packing(progress.z)
         return BlockSearches(progress, stage, seed, packing, self.training.chosen)

@@ -193,26 +193,25 @@ def on_both_sides(hidden: Hidden) -> Hidden:
     Two points with the right mean and variance: what a third moment of these states does is lost, and what two of them
     have in common.
     """
-    step, sources, deviations = hidden.step, list(hidden.sources), []
-    apart: dict[Expr, Expr] = {}
-    for state in hidden.states[1:]:
-        side, deviation = symbol(f"{state}.(side)"), symbol(f"{state}.(deviation)")
-        apart[state] = state + side * deviation
-        deviations.append(deviation)
-        half = Rational(1, 2)
-        signs = (Integer(-1), Integer(1))
-        sources.append(Source(side, signs, (half, half), Integer(0), Integer(1), "sides"))
-    added = (*deviations, *(source.symbol for source in sources[len(hidden.sources) :]))
-    inputs = (*step.inputs, *(Input(s, hidden.population, Kind.DRIVE) for s in added))
+    step, others = hidden.step, hidden.states[1:]
+    sides = tuple(symbol(f"{state}.(side)") for state in others)
+    deviations = tuple(symbol(f"{state}.(deviation)") for state in others)
+    apart: dict[Expr, Expr] = {
+        x: x + side * deviation
+        for x, side, deviation in zip(others, sides, deviations, strict=True)
+    }
+    signs, halves = (Integer(-1), Integer(1)), (Rational(1, 2), Rational(1, 2))
+    sources = (Source(side, signs, halves, Integer(0), Integer(1), "sides") for side in sides)
+    inputs = (Input(s, hidden.population, Kind.DRIVE) for s in (*deviations, *sides))
     statements = tuple(
         replace(s, expression=s.expression.xreplace(apart))  # type: ignore[union-attr, call-arg]
         for s in step.statements
     )
     return replace(
         hidden,
-        step=replace(step, inputs=inputs, statements=statements),
-        sources=tuple(sources),
-        deviations=tuple(deviations),
+        step=replace(step, inputs=(*step.inputs, *inputs), statements=statements),
+        sources=(*hidden.sources, *sources),
+        deviations=deviations,
     )
 
 

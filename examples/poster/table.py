@@ -37,21 +37,20 @@ class Row:
         return f"| {self.title} | {sign} {self.limit:g} | {found} | {verdict} |"
 
 
+def typical(name: str, errors: dict[str, list[float]]) -> float:
+    """Return the median error over the populations, of what does nothing but in REM that of REM (identifiable.py)."""
+    return errors[name][REM] if name in SILENT else float(np.median(errors[name]))
+
+
 def error(name: str) -> Callable[[Scores], float]:
-    """Return the median error of a quantity over the populations."""
-    return lambda s: float(np.median(s["fitted"]["errors"][name]))
-
-
-def of_rem(name: str) -> Callable[[Scores], float]:
-    """Return the error of a quantity of the REM neurons, where those of other populations do nothing (identifiable.py)."""
-    return lambda s: s["fitted"]["errors"][name][REM]
+    """Return the typical error of a quantity."""
+    return lambda s: typical(name, s["fitted"]["errors"])
 
 
 def reduced(name: str) -> Callable[[Scores], float]:
-    """Return by how much the error of the start was divided: of the median over the populations, or of REM alone."""
-    read = np.median if name not in SILENT else lambda errors: errors[REM]
-    return lambda s: float(
-        read(s["start"]["errors"][name]) / max(read(s["fitted"]["errors"][name]), 1e-12)
+    """Return by how much the error of the start was divided."""
+    return lambda s: (
+        typical(name, s["start"]["errors"]) / max(typical(name, s["fitted"]["errors"]), 1e-12)
     )
 
 
@@ -164,9 +163,10 @@ def rows_of(experiment: str, kind: str) -> Iterator[Row]:
 
 def _parameters(which: tuple[str, str], share: float) -> Iterator[Row]:
     for name, limit in PARAMETERS.get(which, {}).items():
-        silent = which[1] == "izhikevich" and name in SILENT
-        read = largest(name) if name == "w" else of_rem(name) if silent else error(name)
-        what = "largest error" if name == "w" else "error of REM" if silent else "median error"
+        read = largest(name) if name == "w" else error(name)
+        what = (
+            "largest error" if name == "w" else "error of REM" if name in SILENT else "median error"
+        )
         yield Row(f"{name}, {what}", read, limit, share=share)
     if which == ("A", "izhikevich"):
         for name in REDUCED:
