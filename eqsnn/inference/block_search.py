@@ -36,8 +36,9 @@ class BlockSearches:
     """The searches of all blocks of all surviving restarts in a stage; `Searches` has the same face.
 
     Each restart has an incumbent, the best of every block so far, which is simulated anew in every generation, because
-    its loss changes with what is common to several blocks. Every CROSSED_EVERY generations the worst restart becomes the
-    best of every block of all. Losses that `tell` takes are (restart, candidate, block), the incumbent first.
+    its loss changes with what is common to several blocks. Every CROSSED_EVERY generations the incumbent of the worst
+    restart becomes the best of every block of all; its searches go on where they are. Losses that `tell` takes are
+    (restart, candidate, block), the incumbent first.
     chosen: the neurons whose losses count, bool (neuron,); a block without anything free is not searched.
     """
 
@@ -123,7 +124,7 @@ class BlockSearches:
         ]  # fmt: skip
 
     def _cross(self) -> None:
-        """Put the best of every block together in place of the worst restart, if they come from several."""
+        """Put the best of every block together in place of the worst incumbent, if they come from several."""
         total = self.block_loss.sum(1)
         best, worst = int(total.argmin()), int(total.argmax())
         donors = self.block_loss[:, list(self.blocks)].argmin(0)
@@ -134,7 +135,6 @@ class BlockSearches:
             mixed[places] = self.best[donor, places]
             losses[block] = self.block_loss[donor, block]
         self.best[worst], self.block_loss[worst] = mixed, losses
-        self.parts[worst] = self._begin(worst)
 
 
 __all__ = ["BlockSearches"]

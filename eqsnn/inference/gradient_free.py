@@ -18,6 +18,10 @@ from eqsnn.inference.scoring import Packing
 from eqsnn.inference.stages import GradientFree
 from eqsnn.inference.state import Progress
 
+WITHIN = 3.0  # spreads of the priors, in which restarts of a search lie
+WIDE = 0.3  # of them, from which on the step of a first generation is that of a search without a good start
+FLAT_GENERATIONS = 10  # in which all candidates are worth the same
+
 Loss = Callable[[Mapping[str, Tensor]], Tensor]  # coordinates of many candidates to one number each
 
 
@@ -50,9 +54,10 @@ class RandomSearch:
 
 
 class CmaEs:
-    """CMA-ES, begun anew at a random place whenever it has converged.
+    """CMA-ES, begun anew whenever it has converged: a wide search at a random place, a narrow one where it found most.
 
-    Raises InputError if the package `cma` is not there. Source: Hansen 2016, arXiv:1604.00772.
+    Candidates stay within WITHIN spreads of the priors, or as far out as the start is: beyond, a landscape is full of
+    optima that mean nothing. Raises InputError if the package `cma` is not there. Source: Hansen 2016, arXiv:1604.00772.
     """
 
     def __init__(
@@ -60,6 +65,7 @@ class CmaEs:
     ) -> None:
         self.cma, self.stage, self.rng = _package(), stage, rng
         self.size = len(start)
+        self.best, self.best_loss = start, np.inf
         self.begin(start)
 
     def begin(self, start: NDArray[np.float64]) -> None:
@@ -69,6 +75,9 @@ class CmaEs:
         options = {
             "popsize": self.stage.population,
             "verbose": -9,
+            "bounds": [np.minimum(-WITHIN, centre - 1.0), np.maximum(WITHIN, centre + 1.0)],
+            # a distance between spike trains has steps: that candidates are equal does not mean that nothing is better
+            "tolflatfitness": FLAT_GENERATIONS,
             # numpy's global generator belongs to the user
             "seed": np.nan,
             "randn": lambda *shape: self.rng.standard_normal(shape),
@@ -78,12 +87,17 @@ class CmaEs:
     def ask(self) -> NDArray[np.float64]:
         """Return the next generation, (candidate, coordinate)."""
         if self.strategy.stop():
-            self.begin(self.rng.standard_normal(self.size))
+            wide = self.stage.step >= WIDE
+            drawn = np.clip(self.rng.standard_normal(self.size), 1.0 - WITHIN, WITHIN - 1.0)
+            self.begin(drawn if wide else self.best)
         self.asked = self.strategy.ask()
         return np.array(self.asked)[:, : self.size]
 
     def tell(self, candidates: NDArray[np.float64], losses: NDArray[np.float64]) -> None:
         """Move and reshape the distribution that candidates are drawn from."""
+        place = int(np.argmin(losses))
+        if losses[place] < self.best_loss:
+            self.best, self.best_loss = candidates[place].copy(), float(losses[place])
         told = np.array(self.asked)
         told[:, : self.size] = candidates
         self.strategy.tell(list(told), list(losses))

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
+from eqsnn.compiler import forced_program
 from eqsnn.inference.choice import Choice, choose_density
 from eqsnn.inference.data import prepare
 from eqsnn.inference.likelihood import DENSITIES
@@ -15,6 +16,7 @@ from eqsnn.language.model import Model
 from eqsnn.losses import Loss
 from eqsnn.maths.chance import draws_its_spikes
 from eqsnn.maths.force import is_regenerative
+from eqsnn.maths.reach import acting_on_others
 from eqsnn.simulation import setup
 from eqsnn.simulation.parameters import Parameter
 from eqsnn.simulation.recording import Recording
@@ -60,8 +62,13 @@ FEWEST_GENERATIONS = 5
 FEWEST_WINDOWS = 30  # of a stage
 GUIDED = Free(tau=0.01, window=3.0, warm_up=OUTLASTED, guided=True)
 STEP_NEAR, STEP_FAR = 0.1, 0.7  # of the first generation, in units of the priors' spread
-SEARCHED = 300  # candidates for each unknown of a block
-SHARPER = 0.005  # seconds, of the distance that the second search lowers
+STEP_LAST = 0.05
+# Bursts make many local optima, which few candidates end in (docs/inference.md)
+CANDIDATES_EACH = 8  # in a generation, for each unknown of a block
+FEWEST_CANDIDATES, MOST_CANDIDATES = 32, 128
+WIDE_GENERATIONS, LAST_GENERATIONS = 400, 800
+MOST_TOGETHER = 60  # unknowns that one search finds
+SHARPER = 0.005  # seconds, of the distance that a second search by blocks lowers
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +114,7 @@ def plan(
                 "each neuron by itself, guided by the observed spikes, and has no standard errors"
             )
             ending = () if loss is None else (free,)
-            return Plan((*_guided(model, parameters, started), *ending), (reason,))
+            return Plan((*_guided(model, parameters, recording, started), *ending), (reason,))
         if regenerative and density == "auto":
             reason = (
                 "the neurons spike by an upstroke of their own, to which a width of the threshold is blind: diffusion "
@@ -159,7 +166,8 @@ def _burst_search(
     started: bool,
 ) -> tuple[GradientFree, ...]:
     """Return a search by the likelihood of little data, nothing if too few generations of it are affordable."""
-    each, population = _size_of_search(model, parameters)
+    each = max(2, _unknown_of_a_neuron(model, parameters))
+    population = max(16, 4 + int(3 * math.log(each)))
     neurons = _count_neurons(model)
     seconds = min(BURSTS_SEEN, recording.duration * recording.n_trials)
     cost = (population + 1) * neurons * seconds * 1000 / model.dt
@@ -211,27 +219,33 @@ def _annealed(
 
 
 def _guided(
-    model: Model, parameters: Mapping[str, Parameter], started: bool
+    model: Model, parameters: Mapping[str, Parameter], recording: Recording, started: bool
 ) -> tuple[GradientFree, ...]:
-    """Return a wide search for all restarts, and a sharper one for the best of them."""
-    each, population = _size_of_search(model, parameters)
-    wide = GradientFree(
+    """Return a search by blocks for all restarts, and a last one for the best of them.
+
+    It is sharper; or over everything at once, where few numbers are unknown and some of them act on several neurons,
+    because these trade against what each neuron has of its own.
+    """
+    each = _unknown_of_a_neuron(model, parameters)
+    population = min(max(CANDIDATES_EACH * each, FEWEST_CANDIDATES), MOST_CANDIDATES)
+    first = GradientFree(
         "cmaes",
         GUIDED,
-        evaluations=SEARCHED * each,
+        evaluations=WIDE_GENERATIONS * population,
         population=population,
         step=STEP_NEAR if started else STEP_FAR,
         keep=3,
-        name="wide search",
+        name="near search" if started else "wide search",
     )
-    sharp = replace(GUIDED, tau=SHARPER)
-    return wide, replace(wide, objective=sharp, step=0.05, keep=1, name="sharp search")
-
-
-def _size_of_search(model: Model, parameters: Mapping[str, Parameter]) -> tuple[int, int]:
-    """Return the number of unknowns of a block, and how many candidates CMA-ES tries in a generation."""
-    each = max(2, _unknown_of_a_neuron(model, parameters))
-    return each, max(16, 4 + int(3 * math.log(each)))
+    last = replace(
+        first, evaluations=LAST_GENERATIONS * population, step=STEP_LAST, keep=1, name="last search"
+    )
+    known = setup.given_names(model, recording.inputs)
+    across = acting_on_others(forced_program(model, known=known))
+    unknown = {name for name, p in parameters.items() if p.learned}
+    if unknown & across and _count_unknown(model, parameters) <= MOST_TOGETHER:
+        return first, replace(last, together=True)
+    return first, replace(last, objective=replace(GUIDED, tau=SHARPER))
 
 
 def _with_prior(stages: tuple[Forced, ...], prior: bool) -> tuple[Forced, ...]:

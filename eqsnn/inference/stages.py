@@ -124,6 +124,8 @@ class GradientFree:
     `optimiser` is a name in `gradient_free.OPTIMISERS`. Each restart tries `evaluations` candidates, `population` of
     them at a time, side by side with those of the other restarts. If the objective is forced or guided by the observed spikes, a
     search of its own goes on for every neuron (or population that shares parameters), all of them in the same candidates.
+    together: search all numbers at once even so. What acts on several populations, such as the decay of a trace that
+    weights multiply, is then found along with what it trades against; a few dozen numbers can be searched like this.
     """
 
     optimiser: str = "cmaes"
@@ -132,6 +134,7 @@ class GradientFree:
     population: int = 16
     step: float = 0.5  # spread of the first generation of CMA-ES, in units of the priors' spread
     keep: int = 10**6
+    together: bool = False
     name: str = "gradient-free"
 
     @property

@@ -227,7 +227,7 @@ class Walk:
         """One generation of candidates for every surviving restart."""
         if self.searches is None or self.searches.number != progress.stage:
             self.searches = self.begin_search(progress, stage, objective)
-        worth = objective.by_neuron if objective.by_blocks else objective
+        worth = objective.by_neuron if isinstance(self.searches, BlockSearches) else objective
         losses = explore(
             progress, self.searches, lambda z: worth(self.unknowns.everything(z), width)
         )
@@ -239,7 +239,7 @@ class Walk:
     ) -> Searches | BlockSearches:
         """Return the searches of a stage: one for each block if these do not act on each other."""
         seed = self.settings.seed
-        if not objective.by_blocks:
+        if stage.together or not objective.by_blocks:
             return Searches(progress, stage, seed, self.unknowns.packing(progress.z, frozenset()))
         packing = self.packing(progress.z)
         return BlockSearches(progress, stage, seed, packing, self.training.chosen)

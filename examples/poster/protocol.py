@@ -36,6 +36,7 @@ FAR_STARTS = 8
 LOW, HIGH = 0.1, 0.5  # expected input events in a step
 DAYS = 2
 DAY_S = 24.0
+CANDIDATES = 64  # of a generation
 
 
 def family(kind: str) -> str:
@@ -141,25 +142,23 @@ def known_upstroke(from_far: bool) -> tuple:
     """Return the stages for Izhikevich neurons whose input is known.
 
     From its initial state a REM neuron fires for a second, which the data do not show: that is the warm-up. An upstroke
-    multiplies derivatives a thousandfold, so none are used. Observed spikes drive synapses and reset neurons,
-    so that CMA-ES has ten numbers of one population to find at a time; last, the network runs freely.
+    multiplies derivatives a thousandfold, so none are used. Observed spikes drive synapses and reset neurons, so that a
+    wide search has eight numbers of one population to find at a time. Decays of traces trade against the
+    weights of other populations, so the second search is one over everything.
     """
+    aim = eqsnn.Free(tau=0.01, window=3.0, warm_up=1.0, guided=True)
 
-    def search(
-        tau: float, generations: int, population: int, step: float, keep: int, guided: bool
-    ) -> eqsnn.GradientFree:
-        aim = eqsnn.Free(tau=tau, window=3.0, warm_up=1.0, guided=guided)
+    def search(generations: int, step: float, keep: int, together: bool) -> eqsnn.GradientFree:
         return eqsnn.GradientFree(
             "cmaes",
             aim,
-            evaluations=generations * population,
-            population=population,
+            evaluations=generations * CANDIDATES,
+            population=CANDIDATES,
             step=step,
             keep=keep,
+            together=together,
+            name="together" if together else "wide",
         )
 
-    near = search(0.02, 150, 16, 0.1, 1, True)
-    free = search(0.005, 250, 32, 0.01, 1, False)
-    if not from_far:
-        return near, free
-    return search(0.01, 150, 16, 0.7, 3, True), near, free
+    near = search(800, 0.05, 1, True)
+    return (search(400, 0.7, 3, False), near) if from_far else (near,)

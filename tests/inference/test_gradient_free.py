@@ -10,7 +10,7 @@ import pytest
 import eqsnn
 from eqsnn.cli import main
 from eqsnn.inference.fit import Status
-from eqsnn.inference.gradient_free import OPTIMISERS
+from eqsnn.inference.gradient_free import OPTIMISERS, optimiser_of
 from eqsnn.inference.stages import Forced, Free, GradientFree
 
 MODEL = """
@@ -153,3 +153,34 @@ def test_the_command_line_chooses_the_optimiser(tmp_path):
     ]
     assert main(["fit", *files, *options, "--out", out, "--quiet"]) in (0, 1)
     assert eqsnn.read_fit(tmp_path / "run").history_objective.shape[1] == 2
+
+
+@needs_cma
+def test_cma_es_stays_within_three_spreads_of_the_priors_or_as_far_out_as_its_start():
+    rng = np.random.default_rng(0)
+    asked = []
+    for start in ([0.0, 0.0], [6.0, 0.0]):
+        search = optimiser_of(np.array(start), GradientFree(step=2.0, population=40), rng)
+        for _ in range(30):
+            found = search.ask()
+            search.tell(found, -found.sum(1))
+            asked.append(found.max(0))
+    inside, outside = np.split(np.array(asked), 2)
+    assert inside.max() <= 3.0 + 1e-9 and inside.max() > 2.9
+    assert 6.9 < outside[:, 0].max() <= 7.0 + 1e-9 and outside[:, 1].max() <= 3.0 + 1e-9
+
+
+@needs_cma
+@pytest.mark.parametrize(("step", "narrow"), [(0.1, True), (0.7, False)])
+def test_a_narrow_search_that_has_converged_begins_anew_where_it_found_most(step, narrow):
+    best = np.array([1.5, -0.5])
+    search = optimiser_of(np.zeros(2), GradientFree(step=step, population=12), np.random.default_rng(0))  # fmt: skip
+    centres = []
+    for _ in range(300):
+        found = search.ask()
+        centres.append(found.mean(0))
+        search.tell(found, ((found - best) ** 2).sum(1))
+    away = np.linalg.norm(np.array(centres) - best, axis=1)
+    converged = int(np.argmax(away < 1e-3))
+    assert 0 < converged < 250
+    assert (away[converged:] < 0.5).all() == narrow

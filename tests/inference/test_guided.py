@@ -1,6 +1,7 @@
 """Guided stages: observed spikes drive synapses, neurons decouple, and each block is searched for by itself."""
 
 import importlib.util
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -165,7 +166,7 @@ def test_the_command_line_fits_some_units_by_the_stages_that_are_planned(tmp_pat
     options = ["--units", "0,2", "--evaluations", "96", "--starts", "2", "--validation", "0.25"]
     assert main(["fit", *files, *options, "--out", str(tmp_path / "run"), "--quiet"]) in (0, 1)
     found = eqsnn.read_fit(tmp_path / "run")
-    assert [report.stage for report in found.stages] == ["wide search", "sharp search"]
+    assert [report.stage for report in found.stages] == ["wide search", "last search"]
     assert moved(found) == ONTO_THE_CHOSEN
     assert any("only units 0, 2 were fitted" in warning for warning in found.warnings)
 
@@ -193,6 +194,38 @@ def test_what_acts_on_several_units_is_searched_for_if_it_reaches_a_chosen_one()
     )
     assert moved(found)["first.tau_g"] == [True, True]
     assert not moved(found)["second.tau_g"][1]
+
+
+SHARED_TRACE = MODEL.replace("tau_g : ms = 8*ms", "tau_g : ms ~ uniform(4*ms, 20*ms) (shared)")
+
+
+def test_a_trace_that_weights_trade_against_is_found_by_a_search_over_everything():
+    model = eqsnn.loads(SHARED_TRACE).with_values(
+        {n: np.array(v) for n, v in TRUTH.items() if not n.endswith(".w")}
+    )
+    errors = []
+    for together in (True, False):
+        found = eqsnn.fit(
+            model,
+            target(),
+            starts=2,
+            validation=0.25,
+            seed=1,
+            stages=(replace(stage(evaluations=2400), together=together),),
+        )
+        taus = [float(found.parameters[f"{n}.tau_g"][0]) for n in ("first", "second")]
+        errors.append(np.abs(np.array(taus) / 8.0 - 1).max())
+    assert errors[0] < 0.05
+    assert errors[0] < errors[1]
+
+
+def test_the_plan_ends_with_everything_at_once_only_if_something_acts_on_several_neurons():
+    def last(text):
+        return eqsnn.plan(eqsnn.loads(text), target()).stages[-1]
+
+    apart, shared = last(MODEL), last(SHARED_TRACE)
+    assert (apart.together, shared.together) == (False, True)
+    assert apart.objective.tau < shared.objective.tau
 
 
 def test_gradients_pass_through_a_guided_stage_as_well():
