@@ -20,6 +20,7 @@ from eqsnn.inference.state import Progress
 
 WITHIN = 3.0  # spreads of the priors, in which restarts of a search lie
 WIDE = 0.3  # of them, from which on the step of a first generation is that of a search without a good start
+VALLEY_STEP, VALLEYS = 0.3, 12
 FLAT_GENERATIONS = 10  # in which all candidates are worth the same
 
 Loss = Callable[[Mapping[str, Tensor]], Tensor]  # coordinates of many candidates to one number each
@@ -54,10 +55,13 @@ class RandomSearch:
 
 
 class CmaEs:
-    """CMA-ES, begun anew whenever it has converged: a wide search at a random place, a narrow one where it found most.
+    """CMA-ES, begun anew whenever it has converged: a wide search at a random place, a narrow one along a valley.
 
     Candidates stay within WITHIN spreads of the priors, or as far out as the start is: beyond, a landscape is full of
-    optima that mean nothing. Raises InputError if the package `cma` is not there. Source: Hansen 2016, arXiv:1604.00772.
+    optima that mean nothing. A valley is that of two coordinates that trade against each other, all others held at the
+    best so far: it may be a thousand times as long as wide and have steps along its floor, on which a search over
+    everything ends. After VALLEYS of them everything is searched again. Raises InputError if the package `cma` is not
+    there. Source: Hansen 2016, arXiv:1604.00772.
     """
 
     def __init__(
@@ -65,13 +69,15 @@ class CmaEs:
     ) -> None:
         self.cma, self.stage, self.rng = _package(), stage, rng
         self.size = len(start)
-        self.best, self.best_loss = start, np.inf
-        self.begin(start)
+        self.best, self.best_loss = start.copy(), np.inf
+        self.correlation, self.valleys = np.eye(self.size), 0
+        self.begin(start, np.arange(self.size), stage.step)
 
-    def begin(self, start: NDArray[np.float64]) -> None:
-        """Forget everything and begin at `start`."""
+    def begin(self, start: NDArray[np.float64], free: NDArray[np.int64], step: float) -> None:
+        """Forget everything and begin at `start`, where some coordinates are free."""
+        self.held, self.free = start.copy(), free
         # cma refuses a single coordinate; a second one that nothing depends on does no harm
-        centre = np.concatenate([start, np.zeros(max(0, 2 - self.size))])
+        centre = np.concatenate([start[free], np.zeros(max(0, 2 - len(free)))])
         options = {
             "popsize": self.stage.population,
             "verbose": -9,
@@ -82,16 +88,38 @@ class CmaEs:
             "seed": np.nan,
             "randn": lambda *shape: self.rng.standard_normal(shape),
         }
-        self.strategy = self.cma.CMAEvolutionStrategy(centre, self.stage.step, options)
+        self.strategy = self.cma.CMAEvolutionStrategy(centre, step, options)
+
+    def again(self) -> None:
+        """Begin anew after convergence."""
+        everything = np.arange(self.size)
+        if self.stage.step >= WIDE:
+            drawn = np.clip(self.rng.standard_normal(self.size), 1.0 - WITHIN, WITHIN - 1.0)
+            self.begin(drawn, everything, self.stage.step)
+            return
+        if len(self.free) == self.size:
+            self.correlation = self.strategy.sm.correlation_matrix
+        self.valleys = (self.valleys + 1) % (VALLEYS + 1)
+        if self.size <= 2 or self.valleys == 0:
+            self.begin(self.best, everything, self.stage.step)
+        else:
+            self.begin(self.best, self._valley(), VALLEY_STEP)
+
+    def _valley(self) -> NDArray[np.int64]:
+        """Return two coordinates, drawn by how much they trade against each other."""
+        pairs = np.stack(np.triu_indices(self.size, 1), axis=1)
+        shared = np.clip(self.correlation[pairs[:, 0], pairs[:, 1]] ** 2, 1e-6, 1.0 - 1e-6)
+        odds = shared / (1.0 - shared)
+        return pairs[self.rng.choice(len(pairs), p=odds / odds.sum())]
 
     def ask(self) -> NDArray[np.float64]:
         """Return the next generation, (candidate, coordinate)."""
         if self.strategy.stop():
-            wide = self.stage.step >= WIDE
-            drawn = np.clip(self.rng.standard_normal(self.size), 1.0 - WITHIN, WITHIN - 1.0)
-            self.begin(drawn if wide else self.best)
+            self.again()
         self.asked = self.strategy.ask()
-        return np.array(self.asked)[:, : self.size]
+        found = np.repeat(self.held[None], len(self.asked), axis=0)
+        found[:, self.free] = np.array(self.asked)[:, : len(self.free)]
+        return found
 
     def tell(self, candidates: NDArray[np.float64], losses: NDArray[np.float64]) -> None:
         """Move and reshape the distribution that candidates are drawn from."""
@@ -99,7 +127,7 @@ class CmaEs:
         if losses[place] < self.best_loss:
             self.best, self.best_loss = candidates[place].copy(), float(losses[place])
         told = np.array(self.asked)
-        told[:, : self.size] = candidates
+        told[:, : len(self.free)] = candidates[:, self.free]
         self.strategy.tell(list(told), list(losses))
 
 

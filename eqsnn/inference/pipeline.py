@@ -66,7 +66,7 @@ STEP_LAST = 0.05
 # Bursts make many local optima, which few candidates end in (docs/inference.md)
 CANDIDATES_EACH = 8  # in a generation, for each unknown of a block
 FEWEST_CANDIDATES, MOST_CANDIDATES = 32, 128
-WIDE_GENERATIONS, LAST_GENERATIONS = 400, 800
+WIDE_GENERATIONS, LAST_GENERATIONS = 400, 1200
 MOST_TOGETHER = 60  # unknowns that one search finds
 SHARPER = 0.005  # seconds, of the distance that a second search by blocks lowers
 
@@ -234,11 +234,11 @@ def _guided(
         evaluations=WIDE_GENERATIONS * population,
         population=population,
         step=STEP_NEAR if started else STEP_FAR,
-        keep=3,
+        keep=1,
         name="near search" if started else "wide search",
     )
     last = replace(
-        first, evaluations=LAST_GENERATIONS * population, step=STEP_LAST, keep=1, name="last search"
+        first, evaluations=LAST_GENERATIONS * population, step=STEP_LAST, name="last search"
     )
     known = setup.given_names(model, recording.inputs)
     across = acting_on_others(forced_program(model, known=known))

@@ -381,8 +381,11 @@ class Walk:
         ranking = np.argsort(
             np.where(np.isfinite(losses.numpy()), losses.numpy(), np.inf), kind="stable"
         )
-        # restarts far from convergence may yet change places; those that converged do not
-        settled = isinstance(stage, Forced) and stage.optimiser == "scoring"
+        # restarts far from convergence may yet change places; those that converged do not, nor do those of a search,
+        # which has begun anew whenever it had converged
+        settled = isinstance(stage, GradientFree) or (
+            isinstance(stage, Forced) and stage.optimiser == "scoring"
+        )
         fewest = 1 if settled and last else (len(ranking) + 1) // 2
         kept = max(min(stage.keep, len(ranking)), fewest)
         progress.keep(np.sort(ranking[:kept]))

@@ -148,17 +148,17 @@ def known_upstroke(from_far: bool) -> tuple:
     """
     aim = eqsnn.Free(tau=0.01, window=3.0, warm_up=1.0, guided=True)
 
-    def search(generations: int, step: float, keep: int, together: bool) -> eqsnn.GradientFree:
+    def search(generations: int, step: float, together: bool) -> eqsnn.GradientFree:
         return eqsnn.GradientFree(
             "cmaes",
             aim,
             evaluations=generations * CANDIDATES,
             population=CANDIDATES,
             step=step,
-            keep=keep,
+            keep=1,
             together=together,
             name="together" if together else "wide",
         )
 
-    near = search(800, 0.05, 1, True)
-    return (search(400, 0.7, 3, False), near) if from_far else (near,)
+    near = search(1200, 0.05, True)
+    return (search(400, 0.7, False), near) if from_far else (near,)

@@ -184,3 +184,27 @@ def test_a_narrow_search_that_has_converged_begins_anew_where_it_found_most(step
     converged = int(np.argmax(away < 1e-3))
     assert 0 < converged < 250
     assert (away[converged:] < 0.5).all() == narrow
+
+
+@needs_cma
+def test_a_narrow_search_goes_along_the_valley_that_it_converged_in_all_else_held_at_the_best(
+    monkeypatch,
+):
+    monkeypatch.setattr("eqsnn.inference.gradient_free.VALLEYS", 3)
+    search = optimiser_of(np.zeros(4), GradientFree(step=0.1, population=16), np.random.default_rng(0))  # fmt: skip
+    best, lowest, moved = np.zeros(4), np.inf, []
+    for _ in range(500):
+        found = search.ask()
+        varied = np.ptp(found, axis=0) > 0
+        if not varied.all():
+            np.testing.assert_array_equal(found[:, ~varied], np.broadcast_to(best[~varied], found[:, ~varied].shape))  # fmt: skip
+        moved.append(tuple(np.flatnonzero(varied)))
+        losses = 1e4 * (found[:, 0] - found[:, 2]) ** 2 + (found - 0.5) ** 2 @ np.ones(4)
+        search.tell(found, losses)
+        if losses.min() < lowest:
+            best, lowest = found[losses.argmin()].copy(), losses.min()
+    whole = moved.index(next(m for m in moved if len(m) == 2))
+    assert all(len(m) == 4 for m in moved[:whole]) and {len(m) for m in moved} == {2, 4}
+    pairs = [m for m in moved if len(m) == 2]
+    assert pairs.count((0, 2)) > 0.9 * len(pairs)
+    assert any(len(m) == 4 for m in moved[whole:])
