@@ -112,16 +112,13 @@ def fit_and_save(
             report=lambda stage, done, total, best: bar.update(task, completed=done, total=total),
         )
     fit.save(folder)
-    replace(
-        target,
-        traces={},
-        inputs=target.inputs
-        or {
-            name.rsplit(".", 1)[1]: _side_by_side(target, name)
-            for name in target.traces
-            if name == "wake.x"
-        },
-    ).save(folder / "target.npz")
+    with_inputs(target).save(folder / "target.npz")
+
+
+def with_inputs(target: eqsnn.Recording) -> eqsnn.Recording:
+    """Return a target whose recorded noise is an input instead of a trace, as the fit reads it."""
+    recorded = {"x": _side_by_side(target, "wake.x")} if "wake.x" in target.traces else {}
+    return replace(target, traces={}, inputs=target.inputs or recorded)
 
 
 def _side_by_side(target: eqsnn.Recording, name: str) -> np.ndarray:
