@@ -168,9 +168,8 @@ def _burst_search(
     """Return a search by the likelihood of little data, nothing if too few generations of it are affordable."""
     each = max(2, _unknown_of_a_neuron(model, parameters))
     population = max(16, 4 + int(3 * math.log(each)))
-    neurons = _count_neurons(model)
     seconds = min(BURSTS_SEEN, recording.duration * recording.n_trials)
-    cost = (population + 1) * neurons * seconds * 1000 / model.dt
+    cost = (population + 1) * _neuron_steps(model, seconds)
     wanted = BURSTS_SEARCHED * each * (0.5 if started else 1.0)
     generations = min(wanted / population, MOST_SEARCHED / cost)
     if generations < FEWEST_GENERATIONS:
@@ -193,6 +192,10 @@ def _burst_search(
 
 def _count_neurons(model: Model) -> int:
     return sum(setup.sizes_of(model, n)[0] for n in setup.spiking_populations(model))
+
+
+def _neuron_steps(model: Model, seconds: float) -> float:
+    return _count_neurons(model) * seconds * 1000 / model.dt
 
 
 def _count_unknown(model: Model, parameters: Mapping[str, Parameter]) -> int:
@@ -292,13 +295,12 @@ def _growing(
     first = replace(stage, name="coarse", bins=COARSE_BINS, seconds=enough, widths=stage.widths[:1])
     if whole <= 1.5 * enough:
         return (_cut(replace(stage, keep=1), whole),)
-    steps = neurons * whole * 1000 / model.dt
     last = replace(stage, name="all data", keep=1, widths=stage.widths[-1:])
     between = replace(
         last, name="more data", iterations=8, bins=COARSE_BINS, seconds=LONGER * enough
     )
     ending: tuple[Forced, ...] = (last,)
-    if steps >= FINE_UP_TO and stage.density == "grid":
+    if _neuron_steps(model, whole) >= FINE_UP_TO and stage.density == "grid":
         fine = replace(last, name="fine grid", iterations=LAST_STEPS)
         ending = replace(last, bins=COARSE_BINS), fine
     if whole <= 1.5 * LONGER * enough:

@@ -255,6 +255,7 @@ class Walk:
             if not bool(objective.wrong(off).any()):
                 progress.iteration = stage.iterations
                 self.walked.stopped = RATES_RIGHT
+                self.tell(progress, stage, float(before.min()))
                 return
         progress.z, after = self.matched(progress, stage, objective, width).step(progress.z, off)
         self.note(progress, after, {})

@@ -208,3 +208,10 @@ def test_a_narrow_search_goes_along_the_valley_that_it_converged_in_all_else_hel
     pairs = [m for m in moved if len(m) == 2]
     assert pairs.count((0, 2)) > 0.9 * len(pairs)
     assert any(len(m) == 4 for m in moved[whole:])
+
+
+@pytest.mark.parametrize("keep", [1, 3])
+def test_a_search_keeps_as_many_restarts_as_it_is_told_to(keep):
+    stages = (GradientFree("random", Free(), 32, keep=keep), GradientFree("random", Free(), 16))
+    found = eqsnn.fit(eqsnn.loads(MODEL), target(), stages=stages, starts=4, validation=0.25)
+    assert [report.kept for report in found.stages] == [keep, keep]
