@@ -96,6 +96,7 @@ def draw_intervals(ax, fits: list[eqsnn.Fit], names: list[str], truth: dict, tit
     ax.axvline(0, color=YELLOW, linewidth=2, zorder=0)
     ax.set(yticks=range(len(names)), yticklabels=names, title=title)
     ax.tick_params(axis="y", labelsize=6)
+    ax.locator_params(axis="x", nbins=4)
     ax.invert_yaxis()
 
 
