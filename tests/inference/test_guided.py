@@ -221,11 +221,13 @@ def test_a_trace_that_weights_trade_against_is_found_by_a_search_over_everything
 
 def test_the_plan_ends_with_everything_at_once_only_if_something_acts_on_several_neurons():
     def last(text):
-        return eqsnn.plan(eqsnn.loads(text), target()).stages[-1]
+        found = eqsnn.plan(eqsnn.loads(text), target()).stages[-1]
+        assert isinstance(found, GradientFree) and isinstance(found.objective, Free)
+        return found.together, found.objective.tau
 
-    apart, shared = last(MODEL), last(SHARED_TRACE)
-    assert (apart.together, shared.together) == (False, True)
-    assert apart.objective.tau < shared.objective.tau
+    (apart, sharp), (together, blunt) = last(MODEL), last(SHARED_TRACE)
+    assert (apart, together) == (False, True)
+    assert sharp < blunt
 
 
 def test_gradients_pass_through_a_guided_stage_as_well():
