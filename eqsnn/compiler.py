@@ -52,6 +52,7 @@ from eqsnn.maths.hidden import Hidden, Separated, diffuse, on_both_sides, separa
 from eqsnn.maths.known import know
 from eqsnn.maths.moments import moments
 from eqsnn.maths.program import Program
+from eqsnn.maths.reach import acting_on_others
 from eqsnn.maths.simplify import select
 
 NO_COMPILER = "no C compiler was found; install gcc or clang, or name one in $CC"
@@ -99,6 +100,11 @@ def forced_program(
     free = free_program(model, known=known, method=method)
     forced = force(free, spiking, self_resetting=_runaway(model), masked=masked)
     return escape(forced, spiking, masked=masked)
+
+
+def acting_on_several(model: Model, *, known: Iterable[str] = ()) -> frozenset[str]:
+    """Return the parameters, by name, that act on other neurons than their own when all follow observed spikes."""
+    return acting_on_others(forced_program(model, known=known))
 
 
 def partly_forced_program(

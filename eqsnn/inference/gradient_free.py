@@ -92,18 +92,16 @@ class CmaEs:
 
     def again(self) -> None:
         """Begin anew after convergence."""
-        everything = np.arange(self.size)
-        if self.stage.step >= WIDE:
+        everything, step = np.arange(self.size), self.stage.step
+        if step >= WIDE:
             drawn = np.clip(self.rng.standard_normal(self.size), 1.0 - WITHIN, WITHIN - 1.0)
-            self.begin(drawn, everything, self.stage.step)
-            return
+            return self.begin(drawn, everything, step)
         if len(self.free) == self.size:
             self.correlation = self.strategy.sm.correlation_matrix
         self.valleys = (self.valleys + 1) % (VALLEYS + 1)
-        if self.size <= 2 or self.valleys == 0:
-            self.begin(self.best, everything, self.stage.step)
-        else:
-            self.begin(self.best, self._valley(), VALLEY_STEP)
+        if self.size > 2 and self.valleys:
+            return self.begin(self.best, self._valley(), VALLEY_STEP)
+        return self.begin(self.best, everything, step)
 
     def _valley(self) -> NDArray[np.int64]:
         """Return two coordinates, drawn by how much they trade against each other."""

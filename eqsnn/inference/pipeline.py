@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from eqsnn.compiler import forced_program
+from eqsnn.compiler import acting_on_several
 from eqsnn.inference.choice import Choice, choose_density
 from eqsnn.inference.data import prepare
 from eqsnn.inference.likelihood import DENSITIES
@@ -16,7 +16,6 @@ from eqsnn.language.model import Model
 from eqsnn.losses import Loss
 from eqsnn.maths.chance import draws_its_spikes
 from eqsnn.maths.force import is_regenerative
-from eqsnn.maths.reach import acting_on_others
 from eqsnn.simulation import setup
 from eqsnn.simulation.parameters import Parameter
 from eqsnn.simulation.recording import Recording
@@ -244,7 +243,7 @@ def _guided(
         first, evaluations=LAST_GENERATIONS * population, step=STEP_LAST, name="last search"
     )
     known = setup.given_names(model, recording.inputs)
-    across = acting_on_others(forced_program(model, known=known))
+    across = acting_on_several(model, known=known)
     unknown = {name for name, p in parameters.items() if p.learned}
     if unknown & across and _count_unknown(model, parameters) <= MOST_TOGETHER:
         return first, replace(last, together=True)

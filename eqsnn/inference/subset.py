@@ -6,11 +6,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from eqsnn.compiler import forced_program
+from eqsnn.compiler import acting_on_several
 from eqsnn.errors import InputError
 from eqsnn.inference.data import Data
 from eqsnn.language.model import Model
-from eqsnn.maths.reach import acting_on_others
 from eqsnn.simulation import setup
 from eqsnn.simulation.parameters import Parameter
 from eqsnn.simulation.recording import Recording
@@ -53,7 +52,7 @@ def without_influence(
     """
     model = data.model
     active = data.chosen | acting_unseen(data, warm_up)
-    across = acting_on_others(forced_program(model, known=data.known))
+    across = acting_on_several(model, known=data.known)
     by_population = _by_population(model, active)
     found = {}
     for name, parameter in parameters.items():

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from eqsnn.compiler import forced_program
+from eqsnn.compiler import acting_on_several
 from eqsnn.inference.block_search import BlockSearches
 from eqsnn.inference.data import Data
 from eqsnn.inference.gradient_free import Searches, explore
@@ -24,7 +24,6 @@ from eqsnn.inference.stages import Forced, Free, GradientFree, Rates, Stage
 from eqsnn.inference.state import HISTORY_EVERY, Progress, StageReport
 from eqsnn.inference.trace import Walked, has_settled, record
 from eqsnn.inference.unknowns import Unknowns
-from eqsnn.maths.reach import acting_on_others
 
 CROSSED_EVERY = 6  # iterations between two recombinations of restarts
 HANDED_DAMPING = 0.1  # of the first step on more data
@@ -86,7 +85,7 @@ class Walk:
 
     def packing(self, z: Mapping[str, Tensor]) -> Packing:
         """Return the free coordinates as one vector; what acts on several neurons, given the observed spikes, is common."""
-        across = acting_on_others(forced_program(self.unknowns.model, known=self.training.known))
+        across = acting_on_several(self.unknowns.model, known=self.training.known)
         return self.unknowns.packing(z, across)
 
     def run(self, progress: Progress) -> Status:

@@ -11,7 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 import eqsnn
-from eqsnn.inference.pipeline import ESCAPE, REFINE
+from eqsnn.inference.pipeline import (
+    ESCAPE,
+    GUIDED,
+    LAST_GENERATIONS,
+    REFINE,
+    STEP_FAR,
+    STEP_LAST,
+    WIDE_GENERATIONS,
+)
 
 Array = NDArray[np.float64]
 Values = dict[str, Array]
@@ -146,12 +154,11 @@ def known_upstroke(from_far: bool) -> tuple:
     wide search has eight numbers of one population to find at a time. Decays of traces trade against the
     weights of other populations, so the second search is one over everything.
     """
-    aim = eqsnn.Free(tau=0.01, window=3.0, warm_up=1.0, guided=True)
 
     def search(generations: int, step: float, together: bool) -> eqsnn.GradientFree:
         return eqsnn.GradientFree(
             "cmaes",
-            aim,
+            GUIDED,
             evaluations=generations * CANDIDATES,
             population=CANDIDATES,
             step=step,
@@ -160,5 +167,5 @@ def known_upstroke(from_far: bool) -> tuple:
             name="together" if together else "wide",
         )
 
-    near = search(1200, 0.05, True)
-    return (search(400, 0.7, False), near) if from_far else (near,)
+    near = search(LAST_GENERATIONS, STEP_LAST, True)
+    return (search(WIDE_GENERATIONS, STEP_FAR, False), near) if from_far else (near,)

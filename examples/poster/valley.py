@@ -12,8 +12,8 @@ import numpy as np
 import protocol
 import torch
 
-import eqsnn
 from eqsnn.inference.objectives import FreeObjective, prepare
+from eqsnn.inference.pipeline import GUIDED
 
 KIND = "izhikevich"
 REM = slice(protocol.EACH, 2 * protocol.EACH)
@@ -32,8 +32,7 @@ def main() -> None:
     target = experiments.with_inputs(experiments.target_of("A", KIND, a.seed, 0.0))
     model = protocol.network(KIND)
     data = prepare(model.definition, target, torch.float64)
-    stage = eqsnn.Free(tau=0.01, window=3.0, warm_up=1.0, guided=True)
-    objective = FreeObjective(data, stage, a.seed)
+    objective = FreeObjective(data, GUIDED, a.seed)
     parameters = model.parameters()
     rng = np.random.default_rng(0)
     true = {n: torch.from_numpy(p.draw(rng)).double().unsqueeze(-1) for n, p in parameters.items()}
