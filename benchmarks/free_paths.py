@@ -49,7 +49,7 @@ def by_paths(spikes: Array, sent: Array, neuron: dict[str, float], paths: int, s
         fitting = (v >= 30) == seen[:, None]
         if t >= WARM_UP_S * 1000:
             total += np.log(np.maximum(fitting.sum(1), 0.01) / paths).sum()
-        for n in np.flatnonzero(~fitting.all(1)):
+        for n in np.flatnonzero(seen | ~fitting.all(1)):
             left = np.flatnonzero(fitting[n])
             if seen[n] or not len(left):
                 v[n], u[n] = neuron["c"], neuron["d"]
