@@ -22,7 +22,9 @@ MODEL = Path(__file__).parents[1] / "models" / "sleep_izhikevich.eqs"
 POPULATIONS = ("wake", "rem", "nrem")
 EACH = 4
 WARM_UP_S = 1.0
-CHANGES = (("a", 0.9), ("a", 1.1), ("b", 0.995), ("b", 1.005))
+CHANGES = (
+    ("a", 0.9), ("a", 1.1), ("b", 0.995), ("b", 1.005), ("c", 0.9995), ("c", 1.0005), ("d", 0.9), ("d", 1.1),
+)  # fmt: skip
 
 
 def synaptic_input(spikes: Array, known: dict[str, float], population: str) -> Array:
