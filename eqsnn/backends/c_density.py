@@ -7,10 +7,10 @@ from a standard deviation on either side of its mean.
 
 The grid is laid anew in every step around what the density has become: nodes at m + w sinh(y), y evenly spaced, m the
 mean and w the mean absolute deviation, so that they are dense where most of the mass is and still reach the few
-trajectories that are on their way to a spike. A mass is shared between the two nodes around it (Hockney & Eastwood 1988,
-section 5-2), and what a node has gathered stays where it is on average: few counts of a shot noise leave atoms, and those stay
-atoms. What was gathered is narrower than what was shared out; the next step pushes the nodes away from their mean until
-the variance is what it was. So neither faint noise nor many steps narrow or blur what the likelihood sees.
+trajectories that are on their way to a spike. A mass between nodes is spread over three of them by a quadratic spline
+in y (Hockney & Eastwood 1988, section 5-3), which widens the density; the next step pulls the nodes towards their mean
+until mean and variance are what they were (shrinkage of kernel smoothing: Liu & West 2001,
+doi:10.1007/978-1-4757-3437-9_10). So neither faint noise nor many steps blur what the likelihood sees.
 """
 
 from collections.abc import Iterable
@@ -34,7 +34,7 @@ LOST = 1e-9  # probability of no spike below which a regenerative neuron is take
 FLOOR = 1e-20  # probability left to the impossible
 # spread of a point, relative to the distance from reset to threshold; well above rounding
 POINT, POINT_SINGLE = 1e-6, 1e-5
-SIDES = (("left", 0), ("right", 1))  # the nodes that a mass is shared between
+SIDES = (("left", -1), ("middle", 0), ("right", 1))  # the nodes that a mass is spread over
 RUN: Level = frozenset()
 STEP: Level = frozenset("t")
 NODE: Level = frozenset("tq")
@@ -223,7 +223,8 @@ class _Emitter:
                         f"const real {side}_{n} = by_{n}[{at}] + other_{n}*twice_{n}[{at}]; {side} += other_{n}*{side}_{n};"
                         for side, at in SIDES
                     ),
-                    f"moved_{n}[0] = l*(left_{n} + other_{n}*twice_{n}[0]) + r*(right_{n} + other_{n}*twice_{n}[1]);",
+                    f"moved_{n}[0] = l*(left_{n} + other_{n}*twice_{n}[-1]) + m*(middle_{n} + other_{n}*twice_{n}[0])",
+                    f"  + r*(right_{n} + other_{n}*twice_{n}[1]);",
                     f"moved_{n}[0] *= masses[q*BINS + k];",
                 )
             ),

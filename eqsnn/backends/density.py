@@ -104,8 +104,8 @@ class DensityKernel:
         point = POINT * window.scale
         one = torch.ones(1, neurons, lanes, dtype=torch.float64)
         grid = _Grid.around(one, window.initial[0][None], point, n)
-        density, off, _ = _gathered(grid, one, window.initial[0][None], [])
-        grid = grid.with_density(density, off)
+        density, _ = grid.deposit(one, window.initial[0][None], [])
+        grid = grid.with_density(density)
         others = [v.expand(n, neurons, lanes) for v in window.initial[1:]]
         others += [torch.zeros_like(v) for v in others]  # their standard deviations
         total = torch.zeros(neurons, lanes, dtype=torch.float64)
@@ -144,16 +144,16 @@ class DensityKernel:
             potential = torch.where(mass > 0, moved[0] - above, grid.mean)
             flat = [v.reshape(n * k, neurons, lanes) for v in (mass, potential, *moved[1:])]
             grid = _Grid.around(flat[0], flat[1], point, n)
-            whole, off, others = _gathered(grid, flat[0], flat[1], flat[2:])
+            whole, others = _carried(grid, flat[0], flat[1], flat[2:])
             total = total + counted[t] * torch.log(whole.sum(0))
             density = whole / whole.sum(0)
-            grid = grid.with_density(density, off)
+            grid = grid.with_density(density)
         return total
 
 
 @dataclass(frozen=True, slots=True)
 class _Grid:
-    """Masses gathered at nodes mean + spread sinh(first + k step), all (neuron, lane), stand for places mean + push off."""
+    """Nodes at mean + spread sinh(first + k step), all (neuron, lane); pulled: how much, and about which mean."""
 
     n: int
     mean: Tensor
@@ -161,9 +161,9 @@ class _Grid:
     first: Tensor
     step: Tensor
     variance: Tensor  # of what is spread over the nodes
+    pull: Tensor
+    mean_of_nodes: Tensor
     point: Tensor
-    push: Tensor
-    off: Tensor  # (node, neuron, lane)
 
     @classmethod
     def around(cls, mass: Tensor, place: Tensor, point: Tensor, n: int) -> "_Grid":
@@ -176,49 +176,51 @@ class _Grid:
         with torch.no_grad():
             low = torch.asinh((torch.where(worth, place, mean).amin(0) - mean) / spread)
             high = torch.asinh((torch.where(worth, place, mean).amax(0) - mean) / spread)
-            step = ((high - low) / (n - 3)).clamp(min=1e-3)
-            first = low - 0.5 * step
+            step = ((high - low) / (n - 4)).clamp(min=1e-3)
+            first = 0.5 * (low + high) - 0.5 * (n - 1) * step
         variance = (counted * off**2).sum(0) / whole
-        return cls(
-            n,
-            mean,
-            spread,
-            first,
-            step,
-            variance,
-            point,
-            torch.ones_like(mean),
-            torch.zeros_like(mean),
-        )
+        return cls(n, mean, spread, first, step, variance, torch.ones_like(mean), mean, point)
 
-    def with_density(self, density: Tensor, off: Tensor) -> "_Grid":
-        """Return the grid with the push that gives this density, so far from the mean, the variance of what was spread."""
-        variance = (density * off**2).sum(0)
-        apart = (self.variance > variance) & (variance > self.point**2)
-        ratio = torch.where(apart, self.variance / torch.where(apart, variance, 1.0), 1.0)
-        return replace(self, push=ratio.sqrt(), off=off)
+    def raw(self) -> Tensor:
+        """Return the nodes before they are pulled, (node, neuron, lane)."""
+        count = torch.arange(self.n, dtype=torch.float64).reshape(-1, 1, 1)
+        return self.mean + self.spread * torch.sinh(self.first + count * self.step)
+
+    def with_density(self, density: Tensor) -> "_Grid":
+        """Return the grid with the pull that gives this density on its nodes the variance of what was spread."""
+        raw = self.raw()
+        mean = (density * raw).sum(0)
+        variance = (density * (raw - mean) ** 2).sum(0)
+        left = self.variance / variance.clamp(min=1e-300)
+        smooth = (left < 1) & (self.variance > self.point**2)
+        pull = torch.where(smooth, left, 1.0).sqrt()
+        still = torch.where(left < 1, left, 1.0).detach().sqrt()
+        return replace(self, pull=torch.where(smooth, pull, still), mean_of_nodes=mean)
 
     def nodes(self) -> tuple[Tensor, Tensor]:
-        """Return where the density is and how far apart nodes are there, both (node, neuron, lane)."""
-        spacing = self.push * self.step * (self.off**2 + self.spread**2).sqrt()
-        return self.mean + self.push * self.off, spacing
+        """Return nodes and their spacing, both (node, neuron, lane)."""
+        raw = self.raw()
+        spacing = self.pull * self.step * ((raw - self.mean) ** 2 + self.spread**2).sqrt()
+        return self.mean + self.pull * (raw - self.mean_of_nodes), spacing
 
     def deposit(
         self, mass: Tensor, place: Tensor, means: list[Tensor]
     ) -> tuple[Tensor, list[Tensor]]:
-        """Share masses between the two nodes around each; (points, neuron, lane) -> (node, neuron, lane)."""
+        """Spread masses over the three nearest nodes each; (points, neuron, lane) -> (node, neuron, lane)."""
         where = (torch.asinh((place - self.mean) / self.spread) - self.first) / self.step
-        where = where.clamp(0, self.n - 2)
-        j = where.detach().floor().long()
-        right = where - j
+        where = where.clamp(1, self.n - 2)
+        j = (where.detach() + 0.5).floor().long()
+        d = where - j
+        left, right = 0.5 * (0.5 - d) ** 2, 0.5 * (0.5 + d) ** 2
 
-        def shared(value: Tensor) -> Tensor:
+        def spread(value: Tensor) -> Tensor:
             empty = torch.zeros(self.n, *value.shape[1:], dtype=value.dtype)
-            for node, share in ((j, 1 - right), (j + 1, right)):
+            shares = ((j - 1, left), (j, 1 - left - right), (j + 1, right))
+            for node, share in shares:
                 empty = empty.scatter_add(0, node, value * share)
             return empty
 
-        return shared(mass), [shared(mass * m) for m in means]
+        return spread(mass), [spread(mass * m) for m in means]
 
 
 def _chance(out: Mapping[str, Any], sign: Tensor, spacing: Tensor, escape_width: float) -> Tensor:
@@ -230,20 +232,20 @@ def _chance(out: Mapping[str, Any], sign: Tensor, spacing: Tensor, escape_width:
     return torch.sigmoid((sign * out["margin"] / width).clamp(-70, 40)).clamp(min=FLOOR)
 
 
-def _gathered(
+def _carried(
     grid: _Grid, mass: Tensor, place: Tensor, states: list[Tensor]
-) -> tuple[Tensor, Tensor, list[Tensor]]:
-    """Return the mass at each node, its place from the mean, and the means and then deviations of these states."""
+) -> tuple[Tensor, list[Tensor]]:
+    """Return the mass at each node, and there the means of these states and then their standard deviations."""
     heaviest = mass.argmax(0, keepdim=True)
     origins = [m.detach().gather(0, heaviest) for m in states]
-    away = [m - origin for m, origin in zip(states, origins, strict=True)]
-    whole, sums = grid.deposit(mass, place, [place - grid.mean, *away, *(m**2 for m in away)])
+    off = [m - origin for m, origin in zip(states, origins, strict=True)]
+    whole, sums = grid.deposit(mass, place, [*off, *(m**2 for m in off)])
     some = whole > 1e-280
     safe = torch.where(some, whole, torch.ones_like(whole))
-    off, *means = [torch.where(some, m / safe, torch.zeros_like(m)) for m in sums]
-    first, squares = means[: len(away)], means[len(away) :]
+    means = [torch.where(some, m / safe, torch.zeros_like(m)) for m in sums]
+    first, squares = means[: len(off)], means[len(off) :]
     others = [m + origin for m, origin in zip(first, origins, strict=True)]
-    return whole, off, others + [_deviation(m, q) for m, q in zip(first, squares, strict=True)]
+    return whole, others + [_deviation(m, q) for m, q in zip(first, squares, strict=True)]
 
 
 def _deviation(mean: Tensor, square: Tensor) -> Tensor:
