@@ -51,13 +51,11 @@ def by_paths(spikes: Array, sent: Array, neuron: dict[str, float], paths: int, s
         fitting = (v >= 30) == seen[:, None]
         if t >= WARM_UP_S * 1000:
             total += np.log(np.maximum(fitting.sum(1), 0.01) / paths).sum()
-        for n in np.flatnonzero(seen | ~fitting.all(1)):
-            left = np.flatnonzero(fitting[n])
-            if seen[n] or not len(left):
-                v[n], u[n] = neuron["c"], neuron["d"]
-                continue
+        reset = seen | ~fitting.any(1)
+        v[reset], u[reset] = neuron["c"], neuron["d"]
+        for n in np.flatnonzero(~reset & ~fitting.all(1)):
             lost = np.flatnonzero(~fitting[n])
-            chosen = rng.choice(left, len(lost))
+            chosen = rng.choice(np.flatnonzero(fitting[n]), len(lost))
             v[n, lost], u[n, lost] = v[n, chosen], u[n, chosen]
     return total
 
