@@ -22,6 +22,7 @@ Only what follows from a Model alone can be shown: syntax, model, program, adjoi
 know what the data give; inference/ asks for them.
 """
 
+import math
 import os
 import warnings
 from collections.abc import Callable, Iterable, Mapping
@@ -29,6 +30,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from eqsnn.backends.c_adjoint import cut_adjoint
+from eqsnn.backends.c_density import CALM_AFTER
 from eqsnn.backends.c_layout import RUNTIME, Form
 from eqsnn.backends.compile_c import Compiler, find_compiler
 from eqsnn.backends.cost import Cost, cost
@@ -164,10 +166,14 @@ def moments_program(separated: Separated, *, masked: bool = False) -> Program:
 
 
 def compile_density(
-    hidden: Hidden, n_bins: int, backend: str = "auto", *, double: bool = True
+    hidden: Hidden, n_bins: int, dt: float, backend: str = "auto", *, double: bool = True
 ) -> DensityKernel:
-    """Return the kernel that carries the density of a population's noisy states; backend as in compile_program."""
-    return DensityKernel(on_both_sides(hidden), n_bins, _compiler(backend), double=double)
+    """Return the kernel that carries the density of a population's noisy states.
+
+    dt: of a step, in ms; backend as in compile_program.
+    """
+    settled, compiler = math.ceil(CALM_AFTER / dt), _compiler(backend)
+    return DensityKernel(on_both_sides(hidden), n_bins, compiler, settled=settled, double=double)
 
 
 def compile_particles(hidden: Hidden, n_particles: int, backend: str = "auto") -> ParticleKernel:

@@ -7,10 +7,13 @@ from a standard deviation on either side of its mean.
 
 The grid is laid anew in every step around what the density has become: nodes at m + w sinh(y), y evenly spaced, m the
 mean and w the mean absolute deviation, so that they are dense where most of the mass is and still reach the few
-trajectories that are on their way to a spike. A mass between nodes is spread over three of them by a quadratic spline
-in y (Hockney & Eastwood 1988, section 5-3), which widens the density; the next step pulls the nodes towards their mean
-until mean and variance are what they were (shrinkage of kernel smoothing: Liu & West 2001,
-doi:10.1007/978-1-4757-3437-9_10). So neither faint noise nor many steps blur what the likelihood sees.
+trajectories that are on their way to a spike. A mass is shared between the two nodes around it (Hockney & Eastwood 1988,
+section 5-2), and what a node has gathered stays where it is on average: few counts of a shot noise leave atoms, and those stay
+atoms. What was gathered is narrower than what was shared out; the next step pushes the nodes away from their mean until
+the variance is what it was. So neither faint noise nor many steps narrow or blur what the likelihood sees.
+
+The gradient is that of these sums, except for a neuron with an upstroke: there it is the slope of the likelihood of what
+follows between neighbouring nodes (docs/likelihood.md, "Grid").
 """
 
 from collections.abc import Iterable
@@ -29,12 +32,15 @@ from eqsnn.maths.program import CONSTANT
 TEMPLATE = Path(__file__).with_name("density.c")
 CUT = 0.25  # width of the threshold relative to the image of a bin
 ROUNDING, ROUNDING_SINGLE = 1e-12, 1e-5  # share of a mean square below which a variance is rounding
+# of the nodes is enough for a neuron with an upstroke, so many ms after its last spike
+CALM, CALM_AFTER, FEWEST_CALM = 0.5, 20.0, 8
 SKIPPED = 1e-7  # probability that is not worth pushing
 LOST = 1e-9  # probability of no spike below which a regenerative neuron is taken to have fired
+FAINT = 0.1  # share of the variance of a state below which that at one node says little of how the density widens
 FLOOR = 1e-20  # probability left to the impossible
 # spread of a point, relative to the distance from reset to threshold; well above rounding
 POINT, POINT_SINGLE = 1e-6, 1e-5
-SIDES = (("left", -1), ("middle", 0), ("right", 1))  # the nodes that a mass is spread over
+SIDES = (("left", 0), ("right", 1))  # the nodes that a mass is shared between
 RUN: Level = frozenset()
 STEP: Level = frozenset("t")
 NODE: Level = frozenset("tq")
@@ -50,14 +56,26 @@ class DensitySource(NamedTuple):
     feeds: tuple[str, ...]
 
 
-def emit_density(hidden: Hidden, n_bins: int, *, double: bool) -> DensitySource:
-    """Return the C source for a population with `n_bins` nodes of its grid, in double or single precision."""
-    return _Emitter(hidden, n_bins, double).source()
+def emit_density(hidden: Hidden, n_bins: int, *, settled: int, double: bool) -> DensitySource:
+    """Return the C source for a population with `n_bins` nodes of its grid, in double or single precision.
+
+    settled: steps after a spike from which on `calm_nodes` will do.
+    """
+    return _Emitter(hidden, n_bins, settled, double).source()
+
+
+def calm_nodes(hidden: Hidden, n_bins: int) -> int:
+    """Return how many nodes a neuron needs that has not spiked for a while.
+
+    A reset leaves a point, which whole counts make a few atoms and an upstroke drives apart; at rest the density is smooth.
+    """
+    return max(min(FEWEST_CALM, n_bins), round(CALM * n_bins)) if hidden.regenerative else n_bins
 
 
 class _Emitter:
-    def __init__(self, hidden: Hidden, n_bins: int, double: bool) -> None:
+    def __init__(self, hidden: Hidden, n_bins: int, settled: int, double: bool) -> None:
         self.hidden, self.n_bins, self.double = hidden, n_bins, double
+        self.settled = settled
         self.observed = symbol(f"{hidden.population}.observed")
         self.held = tuple(g.symbol for g in hidden.step.inputs if g.kind in CONSTANT)
         self.nodes = nodes_of(hidden.sources)
@@ -162,11 +180,14 @@ class _Emitter:
         parts = {
             "CUT": repr(CUT),
             "SKIPPED": repr(SKIPPED),
+            "FAINT": repr(FAINT),
             "FLOOR": repr(FLOOR),
             "POINT": repr(POINT if self.double else POINT_SINGLE),
             "ROUNDING": repr(ROUNDING if self.double else ROUNDING_SINGLE),
             "LOST": repr(LOST if self.hidden.regenerative else 0.0),
             "BINS": str(self.n_bins),
+            "CALM": str(calm_nodes(self.hidden, self.n_bins)),
+            "SETTLED": str(self.settled),
             "NODES": str(len(self.nodes)),
             "OTHERS": str(len(others)),
             "HELD": str(len(self.held)),
@@ -223,8 +244,7 @@ class _Emitter:
                         f"const real {side}_{n} = by_{n}[{at}] + other_{n}*twice_{n}[{at}]; {side} += other_{n}*{side}_{n};"
                         for side, at in SIDES
                     ),
-                    f"moved_{n}[0] = l*(left_{n} + other_{n}*twice_{n}[-1]) + m*(middle_{n} + other_{n}*twice_{n}[0])",
-                    f"  + r*(right_{n} + other_{n}*twice_{n}[1]);",
+                    f"moved_{n}[0] = l*(left_{n} + other_{n}*twice_{n}[0]) + r*(right_{n} + other_{n}*twice_{n}[1]);",
                     f"moved_{n}[0] *= masses[q*BINS + k];",
                 )
             ),

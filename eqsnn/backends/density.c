@@ -1,14 +1,16 @@
 /* The density of the noisy states of one neuron of one lane through observed spikes, and back. c_density.py writes the
    step of the model in the places between at signs. */
 #define BINS @BINS@
+#define CALM @CALM@ /* nodes from so many steps after a spike on */
+#define SETTLED @SETTLED@
 #define NODES @NODES@
 #define OTHERS @OTHERS@
 #define HELD @HELD@
 #define FEEDS @FEEDS@
 #define FORGETS @FORGETS@ /* whether a spike leaves nothing of the noisy states before it */
-/* densities, means and then standard deviations of the other states, what these are measured from, whether the step was a
-   rescue, the probability of what was observed, and the frame of the grid */
-#define ROW ((1 + 2*OTHERS)*BINS + OTHERS + 2 + FRAME)
+/* densities, their places from the mean, means and then standard deviations of the other states, what these are measured
+   from, whether the step was a rescue, the probability of what was observed, and the frame of the grid */
+#define ROW ((2 + 2*OTHERS)*BINS + OTHERS + 2 + FRAME)
 #define FRAME 8
 #define WIDE (64/(int)sizeof(real)) /* nodes in a vector, at most */
 /* c_density.py says what these are */
@@ -29,6 +31,11 @@
 /* A neuron that drives itself runs away where it has surely crossed and no spike was seen: less probable than this, it
    is reset as if it had been. */
 #define LOST R(@LOST@)
+/* Neighbouring paths of such a neuron part by orders of magnitude at every spike, and derivatives along them, each exact,
+   say nothing of the density. So its derivative by a place is the slope of the likelihood between the two atoms around
+   it, as far as those stand a grid's spacing apart; the frame and what follows from it count as constants. */
+#define PARTING (LOST > 0)
+#define FAINT R(@FAINT@)
 #define ROUNDING R(@ROUNDING@)
 
 /* bytes of working memory for one neuron of one lane: a row for each step, what one step pushes, and of what it pushes
@@ -37,10 +44,11 @@ long arena_bytes(long n_steps, long want) {
   return ((n_steps + 1)*ROW + (4 + OTHERS + 2*(want ? n_steps : 1))*NODES*BINS)*sizeof(real) + 64;
 }
 
-/* Nodes are at mean + spread*sinh(first + k*step), pulled towards their own mean until the variance is right: a node at
-   raw moves to mean + pull*(raw - mean_of_nodes). variance: of what was spread over them; variance_of_nodes: before
-   they are pulled. Only `first` and `step` count as constants in derivatives. */
-typedef struct { real mean, spread, first, step, pull, mean_of_nodes, variance, variance_of_nodes; } Frame;
+/* Masses are gathered at nodes mean + spread*sinh(first + k*step), and stay where they are on average: off from the mean.
+   What is gathered is narrower than what was spread, and is pushed apart: it stands for a density at mean + push*off.
+   variance: of what was spread; variance_of_nodes: of what was gathered. Only `first` and `step` count as constants in
+   derivatives. */
+typedef struct { real mean, spread, first, step, push, variance, variance_of_nodes, nodes; } Frame;
 
 /* probability of what was observed, at this margin above threshold */
 INLINE real seen_(real margin, real width, real sign) {
@@ -49,38 +57,29 @@ INLINE real seen_(real margin, real width, real sign) {
   real s = 1/(1 + exp_(-z));
   return s > FLOOR_ ? s : FLOOR_;
 }
-INLINE real inside_(real place) { return place > 1 ? (place < BINS - 2 ? place : BINS - 2) : 1; }
+INLINE real inside_(real place, real last) { return place > 0 ? (place < last ? place : last) : 0; }
 /* For numbers of this size only: without log_'s cases a loop around it stays a vector loop. */
 INLINE real asinh_(real x) {
   real size = ABS(x);
   size = size < HUGE_ ? size : HUGE_;
   return COPYSIGN(log_normal_(size + SQRT(size*size + 1), R(0.0)), x);
 }
-INLINE real sinh_(real x) { real e = exp_(x); return R(0.5)*(e - 1/e); }
 
-/* lay the grid over places from low to high */
-static void span_(Frame *f, real mean, real spread, real low, real high) {
-  f->mean = mean, f->spread = spread;
+/* lay so many nodes over places from low to high */
+static void span_(Frame *f, real mean, real spread, real low, real high, int nodes) {
+  f->mean = mean, f->spread = spread, f->nodes = nodes;
   real first = asinh_((low - mean)/spread), last = asinh_((high - mean)/spread);
-  f->step = (last - first)/(BINS - 4); /* half a node more at both ends, so that no mass lies at the border */
+  f->step = (last - first)/(nodes - 3); /* half a node more at both ends, so that no mass lies at the border */
   f->step = f->step > R(1e-3) ? f->step : R(1e-3);
-  f->first = R(0.5)*(first + last) - R(0.5)*(BINS - 1)*f->step;
+  f->first = first - R(0.5)*f->step;
 }
 
-/* Node positions before they are pulled. */
-static void lay_(const Frame *f, real *raw) {
-  SIMD
-  for (int k = 0; k < BINS; k++) raw[k] = f->mean + f->spread*sinh_(f->first + k*f->step);
-}
-
-/* Node positions before and after they are pulled, and how far apart they are. */
-static void place_(const Frame *f, real *raw, real *nodes_at, real *spacing) {
-  lay_(f, raw);
+/* Where the density is, and how far apart nodes are there. */
+static void place_(const Frame *f, const real *off, real *nodes_at, real *spacing) {
   SIMD
   for (int k = 0; k < BINS; k++) {
-    real off = raw[k] - f->mean;
-    nodes_at[k] = f->mean + f->pull*(raw[k] - f->mean_of_nodes);
-    spacing[k] = f->pull*f->step*SQRT(off*off + f->spread*f->spread);
+    nodes_at[k] = f->mean + f->push*off[k];
+    spacing[k] = f->push*f->step*SQRT(off[k]*off[k] + f->spread*f->spread);
   }
 }
 
@@ -94,41 +93,33 @@ static void worth_(const real *p, real level, int *k0, int *k1) {
   *k1 = *k1 < BINS ? *k1 : BINS;
 }
 
-/* Measure how much wider the density p on the nodes is than `variance`, what was spread over them. */
-static void widen_(Frame *f, const real *p, const real *raw, real variance) {
-  const real mean = f->mean;
-  real first = 0, second = 0;
-  _Pragma("omp simd reduction(+: first)")
-  for (int k = 0; k < BINS; k++) first += p[k]*(raw[k] - mean);
+/* Measure how much narrower the density p at these places is than `variance`, what was spread. */
+static void push_(Frame *f, const real *p, const real *off, real variance, real point) {
+  real second = 0;
   _Pragma("omp simd reduction(+: second)")
-  for (int k = 0; k < BINS; k++) { real off = raw[k] - mean - first; second += p[k]*off*off; }
-  real left = second > 0 ? variance/second : 0;
-  left = left < 1 ? left : 1;
-  f->mean_of_nodes = f->mean + first;
+  for (int k = 0; k < BINS; k++) second += p[k]*off[k]*off[k];
   f->variance = variance;
   f->variance_of_nodes = second;
-  f->pull = SQRT(left);
+  f->push = variance > second && second > point*point ? SQRT(variance/second) : R(1.0);
 }
 
-/* Spread the mass of a bin, and the other states and their squares times it, over the three nodes around a place of the
-   grid. */
-INLINE void deposit_(int from, const real *flat, const real *masses, const real *moved, const real *origin, real *a, real *b) {
-  const int j = (int)(flat[from] + R(0.5));
-  const real mass = masses[from], d = flat[from] - j;
-  const real left = mass*R(0.5)*(R(0.5) - d)*(R(0.5) - d), right = mass*R(0.5)*(R(0.5) + d)*(R(0.5) + d);
-  const real middle = mass - left - right;
+/* Share the mass of a bin between the two nodes around its place of the grid, and its place from the mean, the other states
+   and their squares times it. */
+INLINE void deposit_(int from, const real *flat, const real *masses, const real *places, real mean, const real *moved,
+                     const real *origin, real *a) {
+  const int j = (int)flat[from];
+  const real mass = masses[from], right = mass*(flat[from] - j), left = mass - right, off = places[from] - mean;
   (void)moved, (void)origin;
-  a[j - 1] += left;
-  a[j] += middle;
+  a[j] += left;
   a[j + 1] += right;
+  a[BINS + j] += left*off;
+  a[BINS + j + 1] += right*off;
   for (int o = 0; o < OTHERS; o++) {
     const real other = moved[o*NODES*BINS + from] - origin[o];
-    real *sum = b + o*BINS + j, *squares = sum + OTHERS*BINS;
-    sum[-1] += left*other;
-    sum[0] += middle*other;
+    real *sum = a + (2 + o)*BINS + j, *squares = sum + OTHERS*BINS;
+    sum[0] += left*other;
     sum[1] += right*other;
-    squares[-1] += left*other*other;
-    squares[0] += middle*other*other;
+    squares[0] += left*other*other;
     squares[1] += right*other*other;
   }
 }
@@ -147,7 +138,7 @@ void density(double **in, double **out, long pair, long n_steps, long n_neurons,
   real *masses = arena + (n_steps + 1)*ROW, *places = masses + NODES*BINS, *b_places = places + NODES*BINS,
     *b_masses = b_places + NODES*BINS, *moved = b_masses + NODES*BINS, *kept = moved + OTHERS*NODES*BINS;
   int from[NODES], to[NODES];
-  real weight[NODES], raw[BINS], nodes_at[BINS], spacing[BINS], slope_at[BINS];
+  real weight[NODES], nodes_at[BINS], spacing[BINS], slope_at[BINS];
   double total = 0;
   (void)moved;
   /* A reset that leaves nothing of what was before: what counts from a spike on does not depend on what preceded it. */
@@ -157,26 +148,21 @@ void density(double **in, double **out, long pair, long n_steps, long n_neurons,
       @LOAD_HELD@
       @RUN@
   {
-    real *p = arena + begin*ROW, *u = p + BINS;
+    real *p = arena + begin*ROW, *u = p + 2*BINS;
     memset(p, 0, ROW*sizeof(real));
     Frame *f = (Frame *)(p + ROW - FRAME);
     const real start = in[HELD + FEEDS + 3][pair];
-    span_(f, start, point, start, start);
-    int j = BINS/2;
-    real d = -f->first/f->step - j;
-    p[j - 1] = R(0.5)*(R(0.5) - d)*(R(0.5) - d);
-    p[j] = R(0.75) - d*d;
-    p[j + 1] = R(0.5)*(R(0.5) + d)*(R(0.5) + d);
-    lay_(f, raw);
-    widen_(f, p, raw, 0);
-    for (int o = 0; o < OTHERS; o++)
-      u[o*BINS + j - 1] = u[o*BINS + j] = u[o*BINS + j + 1] = in[HELD + FEEDS + 4 + o][pair];
+    span_(f, start, point, start, start, BINS);
+    p[0] = 1;
+    push_(f, p, p + BINS, 0, point);
+    for (int o = 0; o < OTHERS; o++) u[o*BINS] = in[HELD + FEEDS + 4 + o][pair];
   }
       @ARRAYS@
+  long since = 0;
   for (long t = begin; t < n_steps; t++) {
-    const real *p = arena + t*ROW, *u = p + BINS;
+    const real *p = arena + t*ROW, *u = p + 2*BINS;
     const Frame *f = (const Frame *)(p + ROW - FRAME);
-    real *a = arena + (t + 1)*ROW, *b = a + BINS;
+    real *a = arena + (t + 1)*ROW, *off = a + BINS, *b = a + 2*BINS;
     Frame *after = (Frame *)(a + ROW - FRAME);
     const long here = OBSERVED(t);
     const real spiked = observed[here], known = seen ? seen[here] : R(1.0);
@@ -185,14 +171,14 @@ void density(double **in, double **out, long pair, long n_steps, long n_neurons,
   again:
     worth_(p, SKIPPED, &k0, &k1);
     memset(a, 0, ROW*sizeof(real));
-    real second[(1 + 2*OTHERS)*BINS] = {0}, *origin = b + 2*OTHERS*BINS;
+    real second[(2 + 2*OTHERS)*BINS] = {0}, *origin = b + 2*OTHERS*BINS;
       @LOAD_STEP@
       @SET_NODES@
     for (int q = 0; q < NODES; q++) {
       @NODE@
     }
     for (int q = 0; q < NODES; q++) worth_(p, SKIPPED/(weight[q] > R(1e-12) ? weight[q] : R(1e-12)), from + q, to + q);
-    place_(f, raw, nodes_at, spacing);
+    place_(f, p + BINS, nodes_at, spacing);
     SIMD
     for (int k = k0; k < k1; k++) {
       @LOAD_BIN@
@@ -254,22 +240,25 @@ void density(double **in, double **out, long pair, long n_steps, long n_neurons,
     }
     spread /= z;
     variance /= z;
-    span_(after, mean, spread > point ? spread : point, low, high);
-    const real after_mean = after->mean, after_first = after->first, per_spread = 1/after->spread, per_step = 1/after->step;
+    since = spiked > R(0.5) || known < R(0.5) ? 0 : since + 1;
+    span_(after, mean, spread > point ? spread : point, low, high, since < SETTLED ? BINS : CALM);
+    const real last = after->nodes - 2, after_mean = after->mean, after_first = after->first, per_spread = 1/after->spread, per_step = 1/after->step;
     for (int q = 0; q < NODES; q++) {
       SIMD
       for (int k = from[q]; k < to[q]; k++)
-        flat[q*BINS + k] = inside_((asinh_((places[q*BINS + k] - after_mean)*per_spread) - after_first)*per_step);
+        flat[q*BINS + k] = inside_((asinh_((places[q*BINS + k] - after_mean)*per_spread) - after_first)*per_step, last);
       /* a mass may fall where the one before it fell, whose sum is not yet stored: two chains wait less than one */
       const int half = (to[q] - from[q])/2;
       for (int k = from[q]; k < from[q] + half; k++) {
-        deposit_(q*BINS + k, flat, masses, moved, origin, a, b);
-        deposit_(q*BINS + k + half, flat, masses, moved, origin, second, second + BINS);
+        deposit_(q*BINS + k, flat, masses, places, mean, moved, origin, a);
+        deposit_(q*BINS + k + half, flat, masses, places, mean, moved, origin, second);
       }
-      for (int k = from[q] + 2*half; k < to[q]; k++) deposit_(q*BINS + k, flat, masses, moved, origin, a, b);
+      for (int k = from[q] + 2*half; k < to[q]; k++) deposit_(q*BINS + k, flat, masses, places, mean, moved, origin, a);
     }
     SIMD
-    for (int k = 0; k < (1 + 2*OTHERS)*BINS; k++) a[k] += second[k];
+    for (int k = 0; k < (2 + 2*OTHERS)*BINS; k++) a[k] += second[k];
+    SIMD
+    for (int k = 0; k < BINS; k++) off[k] = a[k] > LEAST ? off[k]/a[k] : 0;
     a[ROW - FRAME - 1] = z;
     a[ROW - FRAME - 2] = rescued;
     for (int o = 0; o < OTHERS; o++) {
@@ -284,32 +273,32 @@ void density(double **in, double **out, long pair, long n_steps, long n_neurons,
     const real per_z = 1/z;
     SIMD
     for (int k = 0; k < BINS; k++) a[k] *= per_z;
-    lay_(after, raw);
-    widen_(after, a, raw, variance);
+    push_(after, a, off, variance, point);
     total += counted[COUNTED(t)]*log(z);
   }
   out[0][pair] = total;
   if (!want) return;
 
-  real bp[BINS], bu[2*OTHERS*BINS + 1], ba[BINS], bb[2*OTHERS*BINS + 1], b_weight[NODES], b_nodes[BINS], b_spacing[BINS];
+  real bp[BINS], b_off[BINS], bu[2*OTHERS*BINS + 1], ba[BINS], by_off[BINS], bb[2*OTHERS*BINS + 1], b_weight[NODES], b_nodes[BINS], b_spacing[BINS];
   real b_mean = 0, b_spread = 0, b_variance = 0; /* of the frame that the step at hand lays */
   memset(bp, 0, sizeof bp);
+  memset(b_off, 0, sizeof b_off);
   memset(bu, 0, sizeof bu);
       @BARS_RUN@
   for (long t = 0; t < begin; t++) {
       @NO_FEEDS@
   }
   for (long t = n_steps - 1; t >= begin; t--) {
-    const real *p = arena + t*ROW, *u = p + BINS;
+    const real *p = arena + t*ROW, *off_before = p + BINS, *u = p + 2*BINS;
     const Frame *f = (const Frame *)(p + ROW - FRAME);
-    const real *a = arena + (t + 1)*ROW, *after = a + BINS, *origin = after + 2*OTHERS*BINS;
+    const real *a = arena + (t + 1)*ROW, *off_after = a + BINS, *after = a + 2*BINS, *origin = after + 2*OTHERS*BINS;
     (void)origin;
     const Frame *g = (const Frame *)(a + ROW - FRAME);
     const long here = OBSERVED(t);
     const real spiked = observed[here], known = seen ? seen[here] : R(1.0);
     const real sign = spiked > R(0.5) ? 1 : -1, z = a[ROW - FRAME - 1];
     const real *fired = kept + 2*t*NODES*BINS, *flat = fired + NODES*BINS;
-    const real after_mean = g->mean, after_first = g->first, per_spread = 1/g->spread, per_step = 1/g->step;
+    const real last = g->nodes - 2, after_mean = g->mean, after_first = g->first, per_spread = 1/g->spread, per_step = 1/g->step;
     const int rescued = a[ROW - FRAME - 2] > 0;
     int k0, k1;
     worth_(p, SKIPPED, &k0, &k1);
@@ -319,7 +308,7 @@ void density(double **in, double **out, long pair, long n_steps, long n_neurons,
       @NODE@
     }
     for (int q = 0; q < NODES; q++) worth_(p, SKIPPED/(weight[q] > R(1e-12) ? weight[q] : R(1e-12)), from + q, to + q);
-    place_(f, raw, nodes_at, spacing);
+    place_(f, p + BINS, nodes_at, spacing);
     SIMD
     for (int k = k0; k < k1; k++) {
       @LOAD_BIN@
@@ -328,11 +317,25 @@ void density(double **in, double **out, long pair, long n_steps, long n_neurons,
     _Pragma("omp simd reduction(+: inner)")
     for (int k = 0; k < BINS; k++) inner += bp[k]*a[k];
     const real c = counted[COUNTED(t)];
+    real faint[OTHERS + 1] = {0};
+    for (int o = 0; PARTING && o < OTHERS; o++) {
+      const real *means = after + o*BINS, *deviations = means + OTHERS*BINS;
+      real sum = 0, squares = 0;
+      _Pragma("omp simd reduction(+: sum, squares)")
+      for (int k = 0; k < BINS; k++) {
+        const real mean_of = means[k] - origin[o];
+        sum += a[k]*mean_of;
+        squares += a[k]*(mean_of*mean_of + deviations[k]*deviations[k]);
+      }
+      faint[o] = FAINT*(squares > sum*sum ? squares - sum*sum : 0);
+    }
     for (int k = 0; k < BINS; k++) {
-      ba[k] = (bp[k] - inner + c)/z;
+      by_off[k] = a[k]*z > LEAST ? b_off[k]/(a[k]*z) : 0;
+      ba[k] = (bp[k] - inner + c)/z - (PARTING ? R(0.0) : by_off[k]*off_after[k]);
       for (int o = 0; o < OTHERS; o++) {
         const real whole = a[k]*z, mean_of = after[o*BINS + k] - origin[o], deviation = after[(OTHERS + o)*BINS + k];
-        const real of_square = whole > LEAST && deviation > 0 ? bu[(OTHERS + o)*BINS + k]/(2*deviation*whole) : 0;
+        const real by_deviation = bu[(OTHERS + o)*BINS + k]*(PARTING ? deviation/(deviation*deviation + faint[o]) : 1/deviation);
+        const real of_square = whole > LEAST && deviation > 0 ? by_deviation/(2*whole) : 0;
         const real of_sum = whole > LEAST ? bu[o*BINS + k]/whole - 2*mean_of*of_square : 0;
         ba[k] -= of_sum*mean_of + of_square*(mean_of*mean_of + deviation*deviation);
         bb[o*BINS + k] = of_sum;
@@ -359,22 +362,30 @@ void density(double **in, double **out, long pair, long n_steps, long n_neurons,
         off = mass > 0 ? off : 0;
         masses[q*BINS + k] = mass;
         places[q*BINS + k] = off;
-        slope_at[k] = place > 1 && place < BINS - 2 ? mass*per_step*per_spread/SQRT(off*off + 1) : R(0.0);
+        slope_at[k] = place > 0 && place < last ? mass*per_step*per_spread/SQRT(off*off + 1) : R(0.0);
         b_masses[q*BINS + k] = worth;
       @KEEP_OTHERS@
       }
       /* what reads a place that depends on data is no vector loop, so it does little */
       for (int k = from[q]; k < to[q]; k++) {
-        real place = flat[q*BINS + k];
-        int j = (int)(place + R(0.5));
-        real d = place - j, l = R(0.5)*(R(0.5) - d)*(R(0.5) - d), r = R(0.5)*(R(0.5) + d)*(R(0.5) + d), m = 1 - l - r;
-        real left = ba[j - 1], middle = ba[j], right = ba[j + 1];
+        const int j = (int)flat[q*BINS + k];
+        const real r = flat[q*BINS + k] - j, l = 1 - r, away = places[q*BINS + k]*g->spread;
+        const real along = masses[q*BINS + k]*(l*by_off[j] + r*by_off[j + 1]);
+        real left = ba[j], right = ba[j + 1], b_place;
+        if (!PARTING) left += away*by_off[j], right += away*by_off[j + 1];
       @LEFT_RIGHT@
-        real b_place = slope_at[k]*((R(0.5) + d)*right - 2*d*middle - (R(0.5) - d)*left);
-        of_mean -= b_place;
-        of_spread -= b_place*places[q*BINS + k];
+        if (PARTING) {
+          const real gap = a[j] > SKIPPED && a[j + 1] > SKIPPED ? g->push*(off_after[j + 1] - off_after[j]) : 0;
+          const real square = g->step*g->step*(away*away + g->spread*g->spread);
+          b_place = (masses[q*BINS + k]*(right - left)*gap + along*square)/(gap*gap + square);
+        } else {
+          const real b_share = slope_at[k]*(right - left);
+          b_place = b_share + along;
+          of_mean -= b_place;
+          of_spread -= b_share*places[q*BINS + k];
+        }
         b_places[q*BINS + k] = b_place;
-        b_masses[q*BINS + k] *= l*left + m*middle + r*right;
+        b_masses[q*BINS + k] *= l*left + r*right;
       }
       b_mean += of_mean;
       b_spread += of_spread;
@@ -431,27 +442,28 @@ void density(double **in, double **out, long pair, long n_steps, long n_neurons,
       }
       @CLOSE_BIN@
     }
-    /* from the nodes to the density on them and to the frame that the step before laid */
-    const real of_nodes = f->mean_of_nodes, of_mass = f->mean, pull = f->pull, per_width = 1/f->spread;
-    real b_moved = 0, b_pull = 0, b_scale = 0;
-    _Pragma("omp simd reduction(+: b_moved, b_pull, b_scale)")
-    for (int k = k0; k < k1; k++) {
-      b_moved += b_nodes[k];
-      b_pull += b_nodes[k]*(raw[k] - of_nodes);
-      b_scale += b_spacing[k]*spacing[k]; /* by the logarithm of all spacings */
-    }
-    b_pull += f->pull > 0 ? b_scale/f->pull : 0;
-    const real bent = f->pull < 1 && f->variance > point*point ? b_pull*f->pull/2 : 0;
-    const real b_second = bent > 0 || bent < 0 ? -bent/f->variance_of_nodes : 0;
-    b_variance = bent > 0 || bent < 0 ? bent/f->variance : 0;
-    b_mean = b_moved, b_spread = b_scale/f->spread;
-    _Pragma("omp simd reduction(+: b_mean, b_spread)")
-    for (int k = 0; k < BINS; k++) {
-      real off = raw[k] - of_nodes;
-      real b_raw = pull*b_nodes[k] + p[k]*(2*b_second*off - pull*b_moved);
-      bp[k] += off*(b_second*off - pull*b_moved);
-      b_mean += b_raw;
-      b_spread += b_raw*(raw[k] - of_mass)*per_width;
+    b_mean = b_spread = b_variance = 0;
+    if (PARTING) memcpy(b_off, b_nodes, sizeof b_off);
+    else {
+      /* from the places to what was gathered there and to the frame that the step before laid */
+      const real push = f->push, spread = f->spread;
+      real b_push = 0;
+      _Pragma("omp simd reduction(+: b_push, b_mean, b_spread)")
+      for (int k = k0; k < k1; k++) {
+        const real off = off_before[k], by_square = b_spacing[k]*spacing[k]/(off*off + spread*spread);
+        b_push += b_nodes[k]*off + b_spacing[k]*spacing[k]/push;
+        b_mean += b_nodes[k];
+        b_spread += by_square*spread;
+        b_nodes[k] = push*b_nodes[k] + by_square*off;
+      }
+      const real bent = push > 1 ? b_push*push/2 : 0, b_second = -bent/(bent > 0 || bent < 0 ? f->variance_of_nodes : 1);
+      b_variance = bent > 0 || bent < 0 ? bent/f->variance : 0;
+      SIMD
+      for (int k = 0; k < BINS; k++) {
+        const real off = off_before[k];
+        bp[k] += b_second*off*off;
+        b_off[k] = b_nodes[k] + 2*b_second*p[k]*off;
+      }
     }
     for (int q = NODES - 1; q >= 0; q--) {
       @BACK_NODE@

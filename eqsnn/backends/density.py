@@ -11,7 +11,17 @@ import torch
 from sympy import Expr
 from torch import Tensor
 
-from eqsnn.backends.c_density import CUT, FLOOR, LOST, POINT, ROUNDING, SKIPPED, emit_density
+from eqsnn.backends.c_density import (  # fmt: skip
+    CUT,
+    FAINT,
+    FLOOR,
+    LOST,
+    POINT,
+    ROUNDING,
+    SKIPPED,
+    calm_nodes,
+    emit_density,
+)
 from eqsnn.backends.compile_c import Compiler, load_library
 from eqsnn.backends.pairs import evaluate, load_pairs, modulo, run_pairs
 from eqsnn.backends.pytorch import compile_once
@@ -40,15 +50,22 @@ class Window:
 class DensityKernel:
     """The density of one population. `n_bins`: nodes of the grid over the potential.
 
+    settled: steps after a spike from which on a neuron with an upstroke takes half of them (`calm_nodes`).
     double: whether C computes in double precision; single is 1.6 times as fast, and its log-likelihoods are off by some
     1e-7 of a nat for each neuron and step.
     """
 
     def __init__(
-        self, hidden: Hidden, n_bins: int, compiler: Compiler | None, *, double: bool = True
+        self,
+        hidden: Hidden,
+        n_bins: int,
+        compiler: Compiler | None,
+        *,
+        settled: int,
+        double: bool = True,
     ) -> None:
-        self.hidden, self.n_bins = hidden, n_bins
-        self.written = emit_density(hidden, n_bins, double=double)
+        self.hidden, self.n_bins, self.settled = hidden, n_bins, settled
+        self.written = emit_density(hidden, n_bins, settled=settled, double=double)
         self.held, self.feeds = self.written.held, self.written.feeds
         self.library = None
         if compiler is not None:
@@ -87,6 +104,13 @@ class DensityKernel:
         needed = library.arena_bytes(n_steps, int(wanted))
         return run_pairs(call, values, doubles, (n_neurons, n_lanes), needed, wanted)
 
+    def used(self, observed: Tensor, known: Tensor | None) -> Tensor:
+        """Return how many nodes are laid after each step, (time, neuron, lane)."""
+        recent = observed > 0.5 if known is None else (observed > 0.5) | (known < 0.5)
+        steps = torch.arange(len(recent))[:, None, None]
+        since = steps - torch.where(recent, steps, -1).cummax(0).values
+        return torch.where(since < self.settled, self.n_bins, calm_nodes(self.hidden, self.n_bins))
+
     def by_torch(
         self, held: list[Tensor], feeds: list[Tensor], window: Window, escape_width: float
     ) -> Tensor:
@@ -98,14 +122,16 @@ class DensityKernel:
         carried = [*states, *map(str, self.hidden.deviations)]
         n, k = self.n_bins, len(nodes_of(self.hidden.sources))
         neurons, lanes = window.scale.shape
-        seen_by = modulo(window.observed, lanes)
-        counted = modulo(window.counted, lanes)
+        seen_by, counted = (modulo(v, lanes) for v in (window.observed, window.counted))
         known = None if window.seen is None else modulo(window.seen, lanes)
         point = POINT * window.scale
         one = torch.ones(1, neurons, lanes, dtype=torch.float64)
-        grid = _Grid.around(one, window.initial[0][None], point, n)
-        density, _ = grid.deposit(one, window.initial[0][None], [])
-        grid = grid.with_density(density)
+        used = self.used(seen_by, known)
+        grid = _Grid.around(
+            one, window.initial[0][None], point, n, torch.full_like(used[0], n), False
+        )
+        density, off, _ = _gathered(grid, one, window.initial[0][None], [])
+        grid = grid.with_density(density, off)
         others = [v.expand(n, neurons, lanes) for v in window.initial[1:]]
         others += [torch.zeros_like(v) for v in others]  # their standard deviations
         total = torch.zeros(neurons, lanes, dtype=torch.float64)
@@ -143,31 +169,37 @@ class DensityKernel:
             above = torch.where(crossed, out["margin"], 0.0)
             potential = torch.where(mass > 0, moved[0] - above, grid.mean)
             flat = [v.reshape(n * k, neurons, lanes) for v in (mass, potential, *moved[1:])]
-            grid = _Grid.around(flat[0], flat[1], point, n)
-            whole, others = _carried(grid, flat[0], flat[1], flat[2:])
+            grid = _Grid.around(*flat[:2], point, n, used[t], self.hidden.regenerative)
+            whole, off, others = _gathered(grid, flat[0], flat[1], flat[2:])
             total = total + counted[t] * torch.log(whole.sum(0))
             density = whole / whole.sum(0)
-            grid = grid.with_density(density)
+            grid = grid.with_density(density, off)
         return total
 
 
 @dataclass(frozen=True, slots=True)
 class _Grid:
-    """Nodes at mean + spread sinh(first + k step), all (neuron, lane); pulled: how much, and about which mean."""
+    """Masses gathered at nodes mean + spread sinh(first + k step), all (neuron, lane), stand for places mean + push off."""
 
     n: int
+    used: Tensor  # of the n nodes, (neuron, lane)
     mean: Tensor
     spread: Tensor
     first: Tensor
     step: Tensor
     variance: Tensor  # of what is spread over the nodes
-    pull: Tensor
-    mean_of_nodes: Tensor
     point: Tensor
+    push: Tensor
+    off: Tensor  # (node, neuron, lane)
+    parting: bool  # whether derivatives by places are slopes between nodes, as density.c says
 
     @classmethod
-    def around(cls, mass: Tensor, place: Tensor, point: Tensor, n: int) -> "_Grid":
-        """Lay `n` nodes around masses at places, both (points, neuron, lane)."""
+    def around(
+        cls, mass: Tensor, place: Tensor, point: Tensor, n: int, used: Tensor, parting: bool
+    ) -> "_Grid":
+        """Lay so many of `n` nodes around masses at places, both (points, neuron, lane)."""
+        if parting:
+            mass, place = mass.detach(), place.detach()
         whole = mass.sum(0)
         mean = (mass * place).sum(0) / whole
         worth = mass > SKIPPED * whole
@@ -176,51 +208,77 @@ class _Grid:
         with torch.no_grad():
             low = torch.asinh((torch.where(worth, place, mean).amin(0) - mean) / spread)
             high = torch.asinh((torch.where(worth, place, mean).amax(0) - mean) / spread)
-            step = ((high - low) / (n - 4)).clamp(min=1e-3)
-            first = 0.5 * (low + high) - 0.5 * (n - 1) * step
+            step = ((high - low) / (used - 3)).clamp(min=1e-3)
+            first = low - 0.5 * step
         variance = (counted * off**2).sum(0) / whole
-        return cls(n, mean, spread, first, step, variance, torch.ones_like(mean), mean, point)
+        one, zero = torch.ones_like(mean), torch.zeros_like(mean)
+        return cls(n, used, mean, spread, first, step, variance, point, one, zero, parting)
 
-    def raw(self) -> Tensor:
-        """Return the nodes before they are pulled, (node, neuron, lane)."""
-        count = torch.arange(self.n, dtype=torch.float64).reshape(-1, 1, 1)
-        return self.mean + self.spread * torch.sinh(self.first + count * self.step)
-
-    def with_density(self, density: Tensor) -> "_Grid":
-        """Return the grid with the pull that gives this density on its nodes the variance of what was spread."""
-        raw = self.raw()
-        mean = (density * raw).sum(0)
-        variance = (density * (raw - mean) ** 2).sum(0)
-        left = self.variance / variance.clamp(min=1e-300)
-        smooth = (left < 1) & (self.variance > self.point**2)
-        pull = torch.where(smooth, left, 1.0).sqrt()
-        still = torch.where(left < 1, left, 1.0).detach().sqrt()
-        return replace(self, pull=torch.where(smooth, pull, still), mean_of_nodes=mean)
+    def with_density(self, density: Tensor, off: Tensor) -> "_Grid":
+        """Return the grid with the push that gives this density, so far from the mean, the variance of what was spread."""
+        own = off
+        if self.parting:
+            density, off = density.detach(), off.detach()
+        variance = (density * off**2).sum(0)
+        apart = (self.variance > variance) & (variance > self.point**2)
+        ratio = torch.where(apart, self.variance / torch.where(apart, variance, 1.0), 1.0)
+        return replace(self, push=ratio.sqrt(), off=own)
 
     def nodes(self) -> tuple[Tensor, Tensor]:
-        """Return nodes and their spacing, both (node, neuron, lane)."""
-        raw = self.raw()
-        spacing = self.pull * self.step * ((raw - self.mean) ** 2 + self.spread**2).sqrt()
-        return self.mean + self.pull * (raw - self.mean_of_nodes), spacing
+        """Return where the density is and how far apart nodes are there, both (node, neuron, lane)."""
+        off = self.off.detach() if self.parting else self.off
+        spacing = self.push * self.step * (off**2 + self.spread**2).sqrt()
+        at = self.mean + self.push * off
+        return (_with_slope(at, self.off, 1.0) if self.parting else at), spacing
+
+    def share(self, place: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the node below each place and the share of the node above it."""
+        where = (torch.asinh((place - self.mean) / self.spread) - self.first) / self.step
+        where = torch.minimum(where.clamp(min=0), self.used - 2)
+        j = where.detach().floor().long()
+        return j, where - j
+
+    def slopes(self, mass: Tensor, place: Tensor) -> tuple[Tensor, Tensor]:
+        """Return by how much a share and a node's own place change with a place where paths part."""
+        with torch.no_grad():
+            j, right = self.share(place)
+            whole, first = (self._summed(j, right, v) for v in (mass, mass * (place - self.mean)))
+            density, off = whole / whole.sum(0), torch.where(whole > 0, first / whole, 0.0)
+            apart = self.with_density(density, off).push * (off.roll(-1, 0) - off)
+            known = (density > SKIPPED) & (density.roll(-1, 0) > SKIPPED)
+            gap = torch.where(known, apart, 0.0).gather(0, j)
+            square = self.step**2 * ((place - self.mean) ** 2 + self.spread**2)
+            return gap / (gap**2 + square), square / (gap**2 + square)
+
+    def _summed(self, j: Tensor, right: Tensor, value: Tensor) -> Tensor:
+        empty = torch.zeros(self.n, *value.shape[1:], dtype=value.dtype)
+        for node, share in ((j, 1 - right), (j + 1, right)):
+            empty = empty.scatter_add(0, node, value * share)
+        return empty
 
     def deposit(
         self, mass: Tensor, place: Tensor, means: list[Tensor]
-    ) -> tuple[Tensor, list[Tensor]]:
-        """Spread masses over the three nearest nodes each; (points, neuron, lane) -> (node, neuron, lane)."""
-        where = (torch.asinh((place - self.mean) / self.spread) - self.first) / self.step
-        where = where.clamp(1, self.n - 2)
-        j = (where.detach() + 0.5).floor().long()
-        d = where - j
-        left, right = 0.5 * (0.5 - d) ** 2, 0.5 * (0.5 + d) ** 2
+    ) -> tuple[Tensor, Tensor, list[Tensor]]:
+        """Share masses, their places from the mean and these means times them between the two nodes around each.
 
-        def spread(value: Tensor) -> Tensor:
-            empty = torch.zeros(self.n, *value.shape[1:], dtype=value.dtype)
-            shares = ((j - 1, left), (j, 1 - left - right), (j + 1, right))
-            for node, share in shares:
-                empty = empty.scatter_add(0, node, value * share)
-            return empty
+        (points, neuron, lane) -> (node, neuron, lane).
+        """
+        j, right = self.share(place)
+        off, own, of_off = place - self.mean, mass, right
+        if self.parting:
+            by_share, by_place = self.slopes(mass, place)
+            own, of_off = mass.detach(), right.detach()
+            right, off = _with_slope(right, place, by_share), _with_slope(off, place, by_place)
+        return (
+            self._summed(j, right, mass),
+            self._summed(j, of_off, own * off),
+            [self._summed(j, right, mass * m) for m in means],
+        )
 
-        return spread(mass), [spread(mass * m) for m in means]
+
+def _with_slope(value: Tensor, by: Tensor, slope: Tensor | float) -> Tensor:
+    """Return the value, with this as its only derivative."""
+    return value.detach() + slope * (by - by.detach())
 
 
 def _chance(out: Mapping[str, Any], sign: Tensor, spacing: Tensor, escape_width: float) -> Tensor:
@@ -232,27 +290,37 @@ def _chance(out: Mapping[str, Any], sign: Tensor, spacing: Tensor, escape_width:
     return torch.sigmoid((sign * out["margin"] / width).clamp(-70, 40)).clamp(min=FLOOR)
 
 
-def _carried(
+def _gathered(
     grid: _Grid, mass: Tensor, place: Tensor, states: list[Tensor]
-) -> tuple[Tensor, list[Tensor]]:
-    """Return the mass at each node, and there the means of these states and then their standard deviations."""
+) -> tuple[Tensor, Tensor, list[Tensor]]:
+    """Return the mass at each node, its place from the mean, and the means and then deviations of these states."""
     heaviest = mass.argmax(0, keepdim=True)
     origins = [m.detach().gather(0, heaviest) for m in states]
-    off = [m - origin for m, origin in zip(states, origins, strict=True)]
-    whole, sums = grid.deposit(mass, place, [*off, *(m**2 for m in off)])
+    away = [m - origin for m, origin in zip(states, origins, strict=True)]
+    whole, offs, sums = grid.deposit(mass, place, [*away, *(m**2 for m in away)])
     some = whole > 1e-280
     safe = torch.where(some, whole, torch.ones_like(whole))
-    means = [torch.where(some, m / safe, torch.zeros_like(m)) for m in sums]
-    first, squares = means[: len(off)], means[len(off) :]
+    off = torch.where(some, offs / (safe.detach() if grid.parting else safe), 0.0)
+    averages = [torch.where(some, m / safe, torch.zeros_like(m)) for m in sums]
+    first, squares = averages[: len(away)], averages[len(away) :]
     others = [m + origin for m, origin in zip(first, origins, strict=True)]
-    return whole, others + [_deviation(m, q) for m, q in zip(first, squares, strict=True)]
+    density = whole / whole.sum(0)
+    return (
+        whole, off, others + [_deviation(grid, density, *m) for m in zip(first, squares, strict=True)]
+    )  # fmt: skip
 
 
-def _deviation(mean: Tensor, square: Tensor) -> Tensor:
+def _deviation(grid: _Grid, density: Tensor, mean: Tensor, square: Tensor) -> Tensor:
     """Return the standard deviation from mean and mean square, 0 where it is rounding."""
     variance = square - mean**2
     sound = variance > ROUNDING * square
-    return torch.where(sound, torch.where(sound, variance, 1.0).sqrt(), 0.0)
+    exact = torch.where(sound, torch.where(sound, variance, 1.0).sqrt(), 0.0)
+    if not grid.parting:
+        return exact
+    with torch.no_grad():
+        whole = (density * square).sum(0) - (density * mean).sum(0) ** 2
+        slope = exact / (2 * (exact**2 + FAINT * whole.clamp(min=0)))
+    return _with_slope(exact, variance, torch.where(sound, slope, 0.0))
 
 
 def _functions(hidden: Hidden) -> tuple[Program, Program]:

@@ -359,7 +359,10 @@ def _build(data: Data, stage: Forced, values: Values) -> Machinery:
         )
     double = stage.precision == "double"
     grids = tuple(
-        Grid(compile_density(hidden, stage.bins, backend, double=double), reset_scale(hidden))
+        Grid(
+            compile_density(hidden, stage.bins, data.model.dt, backend, double=double),
+            reset_scale(hidden),
+        )
         for hidden in separated.hidden
     )
     return Machinery(kernel, summed, grids, backend=backend)

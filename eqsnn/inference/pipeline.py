@@ -52,10 +52,10 @@ UPSTROKE = replace(
 )
 # the initial state of a model is rarely that of a recording, and bursts that begin in it take a second to end
 OUTLASTED = 1.0
-BURSTING = replace(MARGINAL, density="grid", window=1.0, warm_up=OUTLASTED)
+BURSTING = replace(MARGINAL, density="grid", bins=96, window=1.0, warm_up=OUTLASTED)
 # Whether a burst goes on is decided at an unstable point, beside which the likelihood is a cliff that no gradient tells
 # of: so many candidates for each unknown of a block are compared by the likelihood of so many seconds.
-BURSTS_SEARCHED, BURSTS_SEEN = 60, 20.0
+BURSTS_SEARCHED, BURSTS_SEEN = 120, 8.0
 MOST_SEARCHED = 3e8  # neuron-steps: some minutes
 FEWEST_GENERATIONS = 5
 FEWEST_WINDOWS = 30  # of a stage
@@ -166,7 +166,7 @@ def _burst_search(
 ) -> tuple[GradientFree, ...]:
     """Return a search by the likelihood of little data, nothing if too few generations of it are affordable."""
     each = max(2, _unknown_of_a_neuron(model, parameters))
-    population = max(16, 4 + int(3 * math.log(each)))
+    population = FEWEST_CANDIDATES
     seconds = min(BURSTS_SEEN, recording.duration * recording.n_trials)
     cost = (population + 1) * _neuron_steps(model, seconds)
     wanted = BURSTS_SEARCHED * each * (0.5 if started else 1.0)
@@ -174,7 +174,7 @@ def _burst_search(
     if generations < FEWEST_GENERATIONS:
         return ()
     aim = replace(
-        stage, bins=COARSE_BINS, seconds=seconds, window=BURSTING.window, widths=stage.widths[-1:]
+        stage, bins=BURSTING.bins, seconds=seconds, window=BURSTING.window, widths=stage.widths[-1:]
     )
     return (
         GradientFree(
