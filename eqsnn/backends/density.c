@@ -145,6 +145,8 @@ void density(double **in, double **out, long pair, long n_steps, long n_neurons,
   long begin = 0;
   for (long t = 0; FORGETS && t < n_steps && counted[COUNTED(t)] == 0; t++)
     if (observed[OBSERVED(t)] > 0.5 && (!seen || seen[OBSERVED(t)] > 0.5)) begin = t;
+  long end = n_steps; /* what follows the last step that counts is not even read */
+  while (end > begin && counted[COUNTED(end - 1)] == 0) end--;
       @LOAD_HELD@
       @RUN@
   {
@@ -159,7 +161,7 @@ void density(double **in, double **out, long pair, long n_steps, long n_neurons,
   }
       @ARRAYS@
   long since = 0;
-  for (long t = begin; t < n_steps; t++) {
+  for (long t = begin; t < end; t++) {
     const real *p = arena + t*ROW, *u = p + 2*BINS;
     const Frame *f = (const Frame *)(p + ROW - FRAME);
     real *a = arena + (t + 1)*ROW, *off = a + BINS, *b = a + 2*BINS;
@@ -285,10 +287,11 @@ void density(double **in, double **out, long pair, long n_steps, long n_neurons,
   memset(b_off, 0, sizeof b_off);
   memset(bu, 0, sizeof bu);
       @BARS_RUN@
-  for (long t = 0; t < begin; t++) {
+  for (long t = 0; t < n_steps; t++) {
+    if (t >= begin && t < end) continue;
       @NO_FEEDS@
   }
-  for (long t = n_steps - 1; t >= begin; t--) {
+  for (long t = end - 1; t >= begin; t--) {
     const real *p = arena + t*ROW, *off_before = p + BINS, *u = p + 2*BINS;
     const Frame *f = (const Frame *)(p + ROW - FRAME);
     const real *a = arena + (t + 1)*ROW, *off_after = a + BINS, *after = a + 2*BINS, *origin = after + 2*OTHERS*BINS;

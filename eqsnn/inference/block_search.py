@@ -38,7 +38,7 @@ class BlockSearches:
     Each restart has an incumbent, the best of every block so far, which is simulated anew in every generation, because
     its loss changes with what is common to several blocks. Every CROSSED_EVERY generations the incumbent of the worst
     restart becomes the best of every block of all; its searches go on where they are. Losses that `tell` takes are
-    (restart, candidate, block), the incumbent first.
+    (restart, candidate, block), the incumbent first. settled: bool (restart, block), whose searches have ended.
     chosen: the neurons whose losses count, bool (neuron,); a block without anything free is not searched.
     """
 
@@ -51,6 +51,7 @@ class BlockSearches:
         self.best = packing.vector(self.before).T.numpy().astype(float)
         restarts = len(self.best)
         self.block_loss = np.full((restarts, packing.n_blocks), np.inf)
+        self.settled = np.zeros((restarts, packing.n_blocks), dtype=bool)
         own = enumerate(packing.own_places)
         self.blocks = {block: places.numpy() for block, places in own if len(places)}
         self.common = packing.common_places.numpy()
@@ -74,11 +75,25 @@ class BlockSearches:
         turn = self.generation % COMMON_EVERY == COMMON_EVERY - 1
         return len(self.common) > 0 and (turn or not self.blocks)
 
+    @property
+    def ended(self) -> bool:
+        """Whether no search is left."""
+        return bool(self.blocks) and bool(self.settled[:, list(self.blocks)].all())
+
+    @property
+    def needed(self) -> Tensor:
+        """The neurons whose losses this generation compares, bool (neuron,)."""
+        return self.chosen & torch.from_numpy(self._compared())[self.packing.blocks]
+
+    def _compared(self) -> NDArray[np.bool_]:
+        """Which blocks this generation compares, (block,); what is common changes all of them."""
+        return np.full(self.settled.shape[1], True) if self.together else ~self.settled.all(0)
+
     def ask(self) -> dict[str, Tensor]:
         """Return the incumbents and the next candidates, the last dimension (restart, candidate), the latter fastest."""
         asked = np.repeat(self.best[:, None], self.stage.population + 1, axis=1)
         for restart, parts in enumerate(self.parts):
-            for part in self._active(parts):
+            for part in self._active(restart, parts):
                 part.asked = part.optimiser.ask()
                 asked[restart, 1:, part.places] = part.asked.T
         return with_free(self.packing, self.before, asked)
@@ -87,9 +102,9 @@ class BlockSearches:
         """Take the losses of the candidates asked last, (restart, candidate, block)."""
         known = np.where(np.isfinite(losses), losses, np.nan)
         known = np.where(np.isnan(known), np.nanmax(known, initial=0.0) + 1.0, known)
-        self.block_loss = known[:, 0].copy()
+        self.block_loss = np.where(self._compared(), known[:, 0], self.block_loss)
         for restart, parts in enumerate(self.parts):
-            for part in self._active(parts):
+            for part in self._active(restart, parts):
                 # what is common to several blocks is worth what it does to all of them
                 whose = slice(part.block, None if part.block is None else part.block + 1)
                 own = known[restart, 1:, whose].sum(1)
@@ -98,6 +113,8 @@ class BlockSearches:
                     self.best[restart, part.places] = part.asked[place]
                     self.block_loss[restart, whose] = known[restart, 1 + place, whose]
                 part.optimiser.tell(part.asked, own)
+                if part.block is not None and np.median(own) - own.min() < self.stage.settled:
+                    self.settled[restart, part.block] = True
         self.generation += 1
         if self.generation % CROSSED_EVERY == 0:
             self._cross()
@@ -112,8 +129,12 @@ class BlockSearches:
         losses = by_block(counted, self.packing, self.packing.blocks)[:, :-1].numpy().astype(float)
         return losses.reshape(len(self.best), -1, losses.shape[1])
 
-    def _active(self, parts: list[Part]) -> list[Part]:
-        return [part for part in parts if (part.block is None) == self.together]
+    def _active(self, restart: int, parts: list[Part]) -> list[Part]:
+        """The searches that take this generation."""
+        if self.together:
+            return [part for part in parts if part.block is None]
+        settled = self.settled[restart]
+        return [part for part in parts if part.block is not None and not settled[part.block]]
 
     def _begin(self, restart: int) -> list[Part]:
         """Return new searches of a restart, one for each block and one for what is common, if anything is."""

@@ -100,6 +100,7 @@ class At(NamedTuple):
     feeds: Mapping[str, Tensor]
     restarts: int
     settings: Mapping[str, float]
+    needed: Tensor | None = None  # bool (neuron,), whose likelihood is asked for; None: of all
 
 
 class ForcedObjective:
@@ -131,11 +132,14 @@ class ForcedObjective:
         """Return the objective of each restart, (restart,)."""
         return self.by_neuron(values, width).sum(0) / self.scale
 
-    def by_neuron(self, values: Values, width: float) -> Tensor:
-        """Return the negative log-likelihood of each neuron, (neuron, restart)."""
+    def by_neuron(self, values: Values, width: float, needed: Tensor | None = None) -> Tensor:
+        """Return the negative log-likelihood of each neuron, (neuron, restart).
+
+        needed: bool (neuron,), whose it has to be; that of others, which saves their densities, is anything finite.
+        """
         restarts = max(value.shape[-1] for value in values.values())
         spread = {name: repeat(v, restarts, self.lanes.width) for name, v in values.items()}
-        return -self.by_window(spread, restarts, width).sum(2)
+        return -self.by_window(spread, restarts, width, needed).sum(2)
 
     def settings(self, width: float) -> dict[str, float]:
         """Return the settings of the step at a level of the stage."""
@@ -143,10 +147,15 @@ class ForcedObjective:
             return {DIFFUSION: width, ESCAPE_WIDTH: self.stage.threshold_width}
         return {ESCAPE_WIDTH: width}
 
-    def by_window(self, values: Values, restarts: int, width: float) -> Tensor:
-        """Return the log-likelihood of each neuron and window, (neuron, restart, window); values: see run_lanes."""
+    def by_window(
+        self, values: Values, restarts: int, width: float, needed: Tensor | None = None
+    ) -> Tensor:
+        """Return the log-likelihood of each neuron and window, (neuron, restart, window); values: see run_lanes.
+
+        needed: as in `by_neuron`.
+        """
         outcome = self.known_part(values, restarts, width)
-        at = At(values, outcome.recorded, restarts, self.settings(width))
+        at = At(values, outcome.recorded, restarts, self.settings(width), needed)
         found = self.summed(outcome)
         for density in self.kernel.densities:
             found[_kernel(density).hidden.population] = self.of(density, at)
@@ -261,9 +270,13 @@ class ForcedObjective:
         with torch.no_grad():
             frame = compile_once(grid.frame)(plain | _at_most(at.feeds), {}, torch.float64)
             scale = torch.as_tensor(frame["scale"], dtype=torch.float64).expand(initial[0].shape)
+        counted = self.counted(hidden.population)
+        if at.needed is not None:
+            own = at.needed[self.neurons(hidden.population)]
+            counted = counted * own[:, None].to(counted.dtype)
         window = Window(
             lanes.drives[f"{hidden.population}.observed"],
-            self.counted(hidden.population),
+            counted,
             scale.contiguous(),
             initial,
             lanes.drives.get(f"{hidden.population}.seen"),

@@ -55,7 +55,8 @@ OUTLASTED = 1.0
 BURSTING = replace(MARGINAL, density="grid", bins=96, window=1.0, warm_up=OUTLASTED)
 # Whether a burst goes on is decided at an unstable point, beside which the likelihood is a cliff that no gradient tells
 # of: so many candidates for each unknown of a block are compared by the likelihood of so many seconds.
-BURSTS_SEARCHED, BURSTS_SEEN = 120, 8.0
+BURSTS_SEARCHED, BURSTS_SEEN, BURSTS_BINS = 480, 8.0, 64
+BURSTS_SETTLED = 2.0  # nats between candidates, of so little data: gradients do the rest
 MOST_SEARCHED = 3e8  # neuron-steps: some minutes
 FEWEST_GENERATIONS = 5
 FEWEST_WINDOWS = 30  # of a stage
@@ -174,7 +175,7 @@ def _burst_search(
     if generations < FEWEST_GENERATIONS:
         return ()
     aim = replace(
-        stage, bins=BURSTING.bins, seconds=seconds, window=BURSTING.window, widths=stage.widths[-1:]
+        stage, bins=BURSTS_BINS, seconds=seconds, window=BURSTING.window, widths=stage.widths[-1:]
     )
     return (
         GradientFree(
@@ -184,6 +185,7 @@ def _burst_search(
             population=population,
             step=STEP_NEAR if started else STEP_FAR,
             keep=2,
+            settled=BURSTS_SETTLED,
             name="search",
         ),
     )

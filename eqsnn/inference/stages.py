@@ -126,6 +126,8 @@ class GradientFree:
     search of its own goes on for every neuron (or population that shares parameters), all of them in the same candidates.
     together: search all numbers at once even so. What acts on several populations, such as the decay of a trace that
     weights multiply, is then found along with what it trades against; a few dozen numbers can be searched like this.
+    settled: nats of a forced objective: the search of a neuron has ended once half of its candidates are no further from the
+    best of them than this, and the time is left to the others. 0: none ends before the last generation.
     """
 
     optimiser: str = "cmaes"
@@ -135,6 +137,7 @@ class GradientFree:
     step: float = 0.5  # spread of the first generation of CMA-ES, in units of the priors' spread
     keep: int = 10**6
     together: bool = False
+    settled: float = 0.0
     name: str = "gradient-free"
 
     @property

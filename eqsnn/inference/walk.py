@@ -226,12 +226,25 @@ class Walk:
         """One generation of candidates for every surviving restart."""
         if self.searches is None or self.searches.number != progress.stage:
             self.searches = self.begin_search(progress, stage, objective)
-        worth = objective.by_neuron if isinstance(self.searches, BlockSearches) else objective
-        losses = explore(
-            progress, self.searches, lambda z: worth(self.unknowns.everything(z), width)
-        )
+        searches = self.searches
+
+        def worth(z: Mapping[str, Tensor]) -> Tensor:
+            values = self.unknowns.everything(z)
+            if not isinstance(searches, BlockSearches):
+                return objective(values, width)
+            if isinstance(objective, ForcedObjective):
+                return objective.by_neuron(values, width, searches.needed)
+            return objective.by_neuron(values, width)
+
+        losses = explore(progress, searches, worth)
         self.note(progress, losses, {})
+        ended = isinstance(searches, BlockSearches) and searches.ended
         self.advance(progress, stage, losses)
+        if ended:
+            progress.iteration = stage.iterations
+            self.walked.stopped = (
+                f"of every neuron, candidates are within {stage.settled:g} nats of the best"
+            )
 
     def begin_search(
         self, progress: Progress, stage: GradientFree, objective: ForcedObjective | FreeObjective

@@ -215,3 +215,13 @@ def test_a_search_keeps_as_many_restarts_as_it_is_told_to(keep):
     stages = (GradientFree("random", Free(), 32, keep=keep), GradientFree("random", Free(), 16))
     found = eqsnn.fit(eqsnn.loads(MODEL), target(), stages=stages, starts=4, validation=0.25)
     assert [report.kept for report in found.stages] == [keep, keep]
+
+
+@needs_cma
+def test_the_search_of_a_neuron_ends_once_its_candidates_are_within_so_many_nats():
+    stage = GradientFree("cmaes", Forced(widths=(0.025,)), evaluations=1600, settled=1.0)
+    found = fit(stage)
+    (report,) = found.stages
+    assert report.iterations < stage.iterations
+    assert report.stopped == "of every neuron, candidates are within 1 nats of the best"
+    assert error(found) < 0.05

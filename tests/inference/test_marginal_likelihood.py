@@ -470,6 +470,22 @@ def test_the_gradient_is_that_of_finite_differences(name, density):
         assert slopes[f"cells.{parameter}"] == pytest.approx(slope, rel=tolerance, abs=2e-3)
 
 
+@pytest.mark.parametrize("name", ["lif", "izhikevich"])
+def test_neurons_whose_likelihood_is_not_asked_for_change_nothing_for_the_others(name):
+    task, truth = task_of(name)
+    values = task.values(**truth)
+    objective = task.objective("grid", values, bins=48, window=0.1, warm_up=0.1)
+    whole = objective.by_neuron(values, 0.02)
+    part = objective.by_neuron(values, 0.02, torch.tensor([False, True]))
+    slopes = [
+        torch.autograd.grad(v[1].sum(), list(values.values()), allow_unused=True)
+        for v in (whole, part)
+    ]
+    assert torch.equal(part[1], whole[1])
+    assert bool((part[0] == 0).all())
+    assert all(a is b or torch.equal(a, b) for a, b in zip(*slopes, strict=True))
+
+
 @pytest.mark.parametrize(
     ("truth", "reach"),
     [
