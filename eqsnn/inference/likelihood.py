@@ -135,7 +135,7 @@ class ForcedObjective:
     def by_neuron(self, values: Values, width: float, needed: Tensor | None = None) -> Tensor:
         """Return the negative log-likelihood of each neuron, (neuron, restart).
 
-        needed: bool (neuron,), whose it has to be; that of others, which saves their densities, is anything finite.
+        needed: bool (neuron,), whose it has to be. That of others may be 0, which saves what it costs.
         """
         restarts = max(value.shape[-1] for value in values.values())
         spread = {name: repeat(v, restarts, self.lanes.width) for name, v in values.items()}
