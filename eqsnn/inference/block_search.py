@@ -87,7 +87,7 @@ class BlockSearches:
 
     def _compared(self) -> NDArray[np.bool_]:
         """Which blocks this generation compares, (block,); what is common changes all of them."""
-        return np.full(self.settled.shape[1], True) if self.together else ~self.settled.all(0)
+        return np.asarray(~self.settled.all(0) | self.together, dtype=np.bool_)
 
     def ask(self) -> dict[str, Tensor]:
         """Return the incumbents and the next candidates, the last dimension (restart, candidate), the latter fastest."""
