@@ -11,7 +11,7 @@ import torch
 from sympy import Expr
 from torch import Tensor
 
-from eqsnn.backends.c_density import (  # fmt: skip
+from eqsnn.backends.c_density import (
     CUT,
     FAINT,
     FLOOR,
@@ -216,20 +216,17 @@ class _Grid:
 
     def with_density(self, density: Tensor, off: Tensor) -> "_Grid":
         """Return the grid with the push that gives this density, so far from the mean, the variance of what was spread."""
-        own = off
-        if self.parting:
-            density, off = density.detach(), off.detach()
         variance = (density * off**2).sum(0)
         apart = (self.variance > variance) & (variance > self.point**2)
         ratio = torch.where(apart, self.variance / torch.where(apart, variance, 1.0), 1.0)
-        return replace(self, push=ratio.sqrt(), off=own)
+        push = ratio.detach() if self.parting else ratio
+        return replace(self, push=push.sqrt(), off=off)
 
     def nodes(self) -> tuple[Tensor, Tensor]:
         """Return where the density is and how far apart nodes are there, both (node, neuron, lane)."""
-        off = self.off.detach() if self.parting else self.off
-        spacing = self.push * self.step * (off**2 + self.spread**2).sqrt()
-        at = self.mean + self.push * off
-        return (_with_slope(at, self.off, 1.0) if self.parting else at), spacing
+        spacing = self.push * self.step * (self.off**2 + self.spread**2).sqrt()
+        at = self.mean + self.push * self.off
+        return (_with_slope(at, self.off, 1.0), spacing.detach()) if self.parting else (at, spacing)
 
     def share(self, place: Tensor) -> tuple[Tensor, Tensor]:
         """Return the node below each place and the share of the node above it."""
@@ -238,10 +235,11 @@ class _Grid:
         j = where.detach().floor().long()
         return j, where - j
 
-    def slopes(self, mass: Tensor, place: Tensor) -> tuple[Tensor, Tensor]:
-        """Return by how much a share and a node's own place change with a place where paths part."""
+    def slopes(
+        self, mass: Tensor, place: Tensor, j: Tensor, right: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Return by how much a share and a node's own place change with a place where paths part; j, right: of `share`."""
         with torch.no_grad():
-            j, right = self.share(place)
             whole, first = (self._summed(j, right, v) for v in (mass, mass * (place - self.mean)))
             density, off = whole / whole.sum(0), torch.where(whole > 0, first / whole, 0.0)
             apart = self.with_density(density, off).push * (off.roll(-1, 0) - off)
@@ -266,7 +264,7 @@ class _Grid:
         j, right = self.share(place)
         off, own, of_off = place - self.mean, mass, right
         if self.parting:
-            by_share, by_place = self.slopes(mass, place)
+            by_share, by_place = self.slopes(mass, place, j, right)
             own, of_off = mass.detach(), right.detach()
             right, off = _with_slope(right, place, by_share), _with_slope(off, place, by_place)
         return (
