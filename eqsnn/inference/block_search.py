@@ -31,6 +31,11 @@ class Part:
     optimiser: Optimiser
     asked: Array
 
+    @property
+    def whose(self) -> slice:
+        """The blocks whose losses count: what is common to several is worth what it does to all of them."""
+        return slice(None) if self.block is None else slice(self.block, self.block + 1)
+
 
 class BlockSearches:
     """The searches of all blocks of all surviving restarts in a stage; `Searches` has the same face.
@@ -38,7 +43,10 @@ class BlockSearches:
     Each restart has an incumbent, the best of every block so far, which is simulated anew in every generation, because
     its loss changes with what is common to several blocks. Every CROSSED_EVERY generations the incumbent of the worst
     restart becomes the best of every block of all; its searches go on where they are. Losses that `tell` takes are
-    (restart, candidate, block), the incumbent first. settled: bool (restart, block), whose searches have ended.
+    (restart, candidate, block), the incumbent first. settled: bool (restart, block + 1), whose searches have ended in this
+    try; that of what is common, the last, once it makes no difference to blocks that have settled. easy: those that are
+    not tried again. In a coarse generation of a further try only the searches learn, because its losses are not those
+    that incumbents are compared by.
     chosen: the neurons whose losses count, bool (neuron,); a block without anything free is not searched.
     """
 
@@ -49,9 +57,12 @@ class BlockSearches:
         self.chosen = chosen
         self.before = dict(progress.before)
         self.best = packing.vector(self.before).T.numpy().astype(float)
+        self.start = self.best.copy()
         restarts = len(self.best)
         self.block_loss = np.full((restarts, packing.n_blocks), np.inf)
-        self.settled = np.zeros((restarts, packing.n_blocks), dtype=bool)
+        self.settled = np.zeros((restarts, packing.n_blocks + 1), dtype=bool)
+        self.easy = self.settled.copy()
+        self.tried, self.began = 0, 0  # tries that have ended, and the generation this one began in
         own = enumerate(packing.own_places)
         self.blocks = {block: places.numpy() for block, places in own if len(places)}
         self.common = packing.common_places.numpy()
@@ -70,15 +81,30 @@ class BlockSearches:
         return self.block_loss.sum(1) / int(self.chosen.sum())
 
     @property
+    def is_coarse(self) -> bool:
+        """Whether this generation is guided by the stage's coarse objective."""
+        return self._was_coarse(self.generation)
+
+    def _was_coarse(self, generation: int) -> bool:
+        since = generation - self.began
+        return self.stage.coarse is not None and 0 <= since < self.stage.coarse_generations
+
+    @property
     def together(self) -> bool:
         """Whether this generation searches what is common to several blocks."""
         turn = self.generation % COMMON_EVERY == COMMON_EVERY - 1
-        return len(self.common) > 0 and (turn or not self.blocks)
+        left = len(self.common) > 0 and not self.settled[:, -1].all()
+        return left and (turn or not self.blocks)
 
     @property
     def ended(self) -> bool:
         """Whether no search is left."""
-        return bool(self.blocks) and bool(self.settled[:, list(self.blocks)].all())
+        last = self.tried == self.stage.tries - 1
+        return self._all(self.settled if last else self.easy)
+
+    def _all(self, of: NDArray[np.bool_]) -> bool:
+        """Whether something holds for all blocks that are searched."""
+        return bool(self.blocks) and bool(of[:, list(self.blocks)].all())
 
     @property
     def needed(self) -> Tensor:
@@ -86,8 +112,10 @@ class BlockSearches:
         return self.chosen & torch.from_numpy(self._compared())[self.packing.blocks]
 
     def _compared(self) -> NDArray[np.bool_]:
-        """Which blocks this generation compares, (block,); what is common changes all of them."""
-        return np.asarray(~self.settled.all(0) | self.together, dtype=np.bool_)
+        """Which blocks this generation compares, (block,): all where what is common or the objective changes."""
+        turned = self._was_coarse(self.generation - 1) and not self.is_coarse
+        everything = self.together or turned
+        return np.asarray(~self.settled[:, :-1].all(0) | everything, dtype=np.bool_)
 
     def ask(self) -> dict[str, Tensor]:
         """Return the incumbents and the next candidates, the last dimension (restart, candidate), the latter fastest."""
@@ -102,21 +130,22 @@ class BlockSearches:
         """Take the losses of the candidates asked last, (restart, candidate, block)."""
         known = np.where(np.isfinite(losses), losses, np.nan)
         known = np.where(np.isnan(known), np.nanmax(known, initial=0.0) + 1.0, known)
-        self.block_loss = np.where(self._compared(), known[:, 0], self.block_loss)
-        for restart, parts in enumerate(self.parts):
-            for part in self._active(restart, parts):
-                # what is common to several blocks is worth what it does to all of them
-                whose = slice(part.block, None if part.block is None else part.block + 1)
-                own = known[restart, 1:, whose].sum(1)
-                place = int(own.argmin())
-                if own[place] < self.block_loss[restart, whose].sum():
-                    self.best[restart, part.places] = part.asked[place]
-                    self.block_loss[restart, whose] = known[restart, 1 + place, whose]
-                part.optimiser.tell(part.asked, own)
-                if part.block is not None and np.median(own) - own.min() < self.stage.settled:
-                    self.settled[restart, part.block] = True
+        counts = not (self.is_coarse and self.tried)
+        if counts:
+            self.block_loss = np.where(self._compared(), known[:, 0], self.block_loss)
+        active = [self._active(restart, parts) for restart, parts in enumerate(self.parts)]
+        for restart, parts in enumerate(active):
+            for part in parts:
+                own = known[restart, 1:]
+                if counts:
+                    self._keep_best(restart, part, own)
+                    self._settle(restart, part, own)
+                part.optimiser.tell(part.asked, own[:, part.whose].sum(1))
         self.generation += 1
-        if self.generation % CROSSED_EVERY == 0:
+        over = self.generation - self.began == self.stage.each_try or self._all(self.settled)
+        if over and not self.ended and self.tried < self.stage.tries - 1:
+            self._begin_anew()
+        if counts and self.generation % CROSSED_EVERY == 0:
             self._cross()
 
     def found(self) -> dict[str, Tensor]:
@@ -131,10 +160,28 @@ class BlockSearches:
 
     def _active(self, restart: int, parts: list[Part]) -> list[Part]:
         """The searches that take this generation."""
-        if self.together:
-            return [part for part in parts if part.block is None]
         settled = self.settled[restart]
+        if self.together:
+            return [part for part in parts if part.block is None and not settled[-1]]
         return [part for part in parts if part.block is not None and not settled[part.block]]
+
+    def _keep_best(self, restart: int, part: Part, losses: Array) -> None:
+        """Take the best of a part's candidates into the incumbent if it is better; losses: (candidate, block)."""
+        own = losses[:, part.whose]
+        place = int(own.sum(1).argmin())
+        if own[place].sum() < self.block_loss[restart, part.whose].sum():
+            self.best[restart, part.places] = part.asked[place]
+            self.block_loss[restart, part.whose] = own[place]
+
+    def _settle(self, restart: int, part: Part, losses: Array) -> None:
+        """End the search of a part whose candidates are close to each other; losses: (candidate, block)."""
+        done = self.settled[restart]
+        if part.block is not None:
+            done[part.block] = _spread(losses[:, part.block]) < self.stage.settled
+        elif done[:-1].any():
+            done[-1] = _spread(losses[:, done[:-1]].sum(1)) < self.stage.settled
+        if 2 * (self.generation - self.began) < self.stage.each_try:
+            self.easy[restart] = done
 
     def _begin(self, restart: int) -> list[Part]:
         """Return new searches of a restart, one for each block and one for what is common, if anything is."""
@@ -143,6 +190,16 @@ class BlockSearches:
             Part(block, places, optimiser_of(self.best[restart, places], self.stage, self.rngs[restart]), np.zeros(0))
             for block, places in everything.items()
         ]  # fmt: skip
+
+    def _begin_anew(self) -> None:
+        """Search blocks that were not easy from where the stage began, by other draws."""
+        self.tried, self.began = self.tried + 1, self.generation
+        self.settled[:, :-1] &= self.easy[:, :-1]
+        for restart, parts in enumerate(self.parts):
+            for part in parts:
+                if part.block is not None and not self.settled[restart, part.block]:
+                    start = self.start[restart, part.places]
+                    part.optimiser = optimiser_of(start, self.stage, self.rngs[restart])
 
     def _cross(self) -> None:
         """Put the best of every block together in place of the worst incumbent, if they come from several."""
@@ -156,6 +213,11 @@ class BlockSearches:
             mixed[places] = self.best[donor, places]
             losses[block] = self.block_loss[donor, block]
         self.best[worst], self.block_loss[worst] = mixed, losses
+
+
+def _spread(losses: Array) -> float:
+    """Return how far half of the candidates are from the best at least."""
+    return float(np.median(losses) - losses.min())
 
 
 __all__ = ["BlockSearches"]

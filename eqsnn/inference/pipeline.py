@@ -54,8 +54,13 @@ UPSTROKE = replace(
 OUTLASTED = 1.0
 BURSTING = replace(MARGINAL, density="grid", bins=96, window=1.0, warm_up=OUTLASTED)
 # Whether a burst goes on is decided at an unstable point, beside which the likelihood is a cliff that no gradient tells
-# of: so many candidates for each unknown of a block are compared by the likelihood of so many seconds.
-BURSTS_SEARCHED, BURSTS_SEEN, BURSTS_BINS = 480, 8.0, 64
+# of: so many candidates for each unknown of a block are compared by the likelihood of so many seconds. There are
+# maxima beside the right one, tens of nats lower in this time, that one search of three ends in: so there are two.
+BURSTS_SEARCHED, BURSTS_SEEN, BURSTS_BINS, BURSTS_TRIES = 480, 8.0, 64, 2
+# While candidates differ by hundreds of nats, half the time tells them apart as well. Half the nodes would for bursts, but
+# not for tonic neurons, whose likelihood is rough on them.
+BURSTS_COARSE = 0.4  # of the generations of a try
+SHORTEST_TRY = 30  # generations
 BURSTS_SETTLED = 2.0  # nats between candidates, of so little data: gradients do the rest
 MOST_SEARCHED = 3e8  # neuron-steps: some minutes
 FEWEST_GENERATIONS = 5
@@ -169,11 +174,12 @@ def _burst_search(
     each = max(2, _unknown_of_a_neuron(model, parameters))
     population = FEWEST_CANDIDATES
     seconds = min(BURSTS_SEEN, recording.duration * recording.n_trials)
-    cost = (population + 1) * _neuron_steps(model, seconds)
-    wanted = BURSTS_SEARCHED * each * (0.5 if started else 1.0)
-    generations = min(wanted / population, MOST_SEARCHED / cost)
+    cost = (population + 1) * _neuron_steps(model, seconds) * (1 - 0.5 * BURSTS_COARSE)
+    wanted = BURSTS_TRIES * BURSTS_SEARCHED * each * (0.5 if started else 1.0)
+    generations = int(min(wanted / population, MOST_SEARCHED / cost))
     if generations < FEWEST_GENERATIONS:
         return ()
+    tries = max(1, min(BURSTS_TRIES, generations // SHORTEST_TRY))
     aim = replace(
         stage, bins=BURSTS_BINS, seconds=seconds, window=BURSTING.window, widths=stage.widths[-1:]
     )
@@ -181,11 +187,14 @@ def _burst_search(
         GradientFree(
             "cmaes",
             aim,
-            evaluations=int(generations) * population,
+            evaluations=generations * population,
             population=population,
             step=STEP_NEAR if started else STEP_FAR,
             keep=2,
             settled=BURSTS_SETTLED,
+            tries=tries,
+            coarse=replace(aim, seconds=seconds / 2),
+            coarse_generations=int(BURSTS_COARSE * generations / tries),
             name="search",
         ),
     )

@@ -127,7 +127,11 @@ class GradientFree:
     together: search all numbers at once even so. What acts on several populations, such as the decay of a trace that
     weights multiply, is then found along with what it trades against; a few dozen numbers can be searched like this.
     settled: nats of a forced objective: the search of a neuron has ended once half of its candidates are no further from the
-    best of them than this, and the time is left to the others. 0: none ends before the last generation.
+    best of them than this, and the time is left to the others. 0: none ends before the last generation. tries: searches of
+    each neuron, one after the other; each begins where the stage began and has an equal share of the generations, and what
+    was best in any of them counts. One that settles in the first half of a try is not tried again. coarse: a cheaper
+    objective, which guides so many first generations of every try (coarse_generations), where candidates are far apart.
+    Raises InputError for fewer than one try.
     """
 
     optimiser: str = "cmaes"
@@ -138,7 +142,14 @@ class GradientFree:
     keep: int = 10**6
     together: bool = False
     settled: float = 0.0
+    tries: int = 1
+    coarse: Forced | None = None
+    coarse_generations: int = 0
     name: str = "gradient-free"
+
+    def __post_init__(self) -> None:
+        if self.tries < 1:
+            raise InputError(f"a search needs at least one try, not {self.tries}")
 
     @property
     def levels(self) -> tuple[float, ...]:
@@ -149,6 +160,11 @@ class GradientFree:
     def iterations(self) -> int:
         """Generations."""
         return max(1, -(-self.evaluations // self.population))
+
+    @property
+    def each_try(self) -> int:
+        """Generations of a try at most; the last one has all that are left."""
+        return max(1, self.iterations // self.tries)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -227,6 +228,9 @@ class Walk:
         if self.searches is None or self.searches.number != progress.stage:
             self.searches = self.begin_search(progress, stage, objective)
         searches = self.searches
+        if isinstance(searches, BlockSearches) and searches.is_coarse and stage.coarse:
+            cheaper = replace(stage, objective=stage.coarse)
+            objective = self.objective(cheaper, "training", progress.z)  # type: ignore[assignment]
 
         def worth(z: Mapping[str, Tensor]) -> Tensor:
             values = self.unknowns.everything(z)
