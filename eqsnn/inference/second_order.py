@@ -23,7 +23,6 @@ COMMON_HARDER = 2.0  # of what is common after a failure, for which blocks may b
 # share of the gain expected from a step: from which on it is a success, below which a failure
 GOOD, POOR = 0.5, 0.25
 LEAST, MOST = 1e-6, 1e9
-SHARES = (0.3, 0.0)  # of a step that was too long, tried one after the other
 # nats for each coordinate: a step that promises less is the last. Chance alone puts a maximum half a nat for each above
 # the truth, so a hundredth of that does not matter.
 ENOUGH = 0.005
@@ -89,10 +88,8 @@ class Ascent:
     def _together(self) -> Tensor:
         """Move all coordinates of every restart; return which restarts that made worse, so that they stayed.
 
-        In a large network some neuron nearly always steps too far, and loses more than all others gain. So there are
-        further attempts, in which those that lost follow what is common to all, but take only a share of their own step,
-        and none if that was too much. Where the likelihood has cliffs a share in the same direction gains what a damped
-        step, which turns away from it, does not.
+        In a large network some neuron nearly always steps too far, and loses more than all others gain. So there is a
+        second attempt, in which those that lost follow what is common to all, but take no step of their own.
         """
         curvature = curvature_of(self.here, self.packing, self.last)
         gradient = self.here.gradient
@@ -100,18 +97,12 @@ class Ascent:
         promise = 0.5 * (step * gradient).sum(1)
         z, there, after = self._try(step)
         gained = after - self.posterior
-        lost = held = torch.zeros_like(gained, dtype=torch.bool)
-        for share in SHARES:
-            fell = gained <= 0
-            fell[:, -1] = False
-            again = gained.sum(1) <= 0
-            if not share:
-                again &= ~fell[:, :-1].all(1)
-            if not bool(again.any()):
-                break
-            fell &= again[:, None]
-            lost, held = lost | fell, fell & (share == 0)
-            gradient = torch.where(fell[:, self.place], share * self.here.gradient, gradient)
+        lost = gained <= 0
+        lost[:, -1] = False
+        again = (gained.sum(1) <= 0) & ~lost[:, :-1].all(1)
+        lost = lost & again[:, None]
+        if bool(again.any()):
+            gradient = torch.where(lost[:, self.place], 0.0, gradient)
             step = curvature.joint_step(gradient, self.damping)
             z, there, after = self._try(step)
             gained = torch.where(again[:, None], after - self.posterior, gained)
@@ -120,8 +111,7 @@ class Ascent:
         risen, better = total > 0, gained[:, :-1] > 0
         self._learn(curvature, step, there, better)
         # a step that was not taken says nothing of the blocks that it would have made better
-        gone = torch.where(risen[:, None] & ~lost[:, :-1], EASIER, 1.0)
-        own = torch.where(better & ~held[:, :-1], gone, HARDER)
+        own = torch.where(better & ~lost[:, :-1], torch.where(risen[:, None], EASIER, 1.0), HARDER)
         common = torch.where(total > GOOD * hoped, EASIER, torch.where(total < POOR * hoped, COMMON_HARDER, 1.0))  # fmt: skip
         self.damping = (self.damping * torch.cat([own, common[:, None]], 1)).clamp(LEAST, MOST)
         self.z = {n: torch.where(risen, v, self.z[n]) for n, v in z.items()}
