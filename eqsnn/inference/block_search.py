@@ -43,10 +43,8 @@ class BlockSearches:
     Each restart has an incumbent, the best of every block so far, which is simulated anew in every generation, because
     its loss changes with what is common to several blocks. Every CROSSED_EVERY generations the incumbent of the worst
     restart becomes the best of every block of all; its searches go on where they are. Losses that `tell` takes are
-    (restart, candidate, block), the incumbent first. settled: bool (restart, block + 1), whose searches have ended in this
-    try; that of what is common, the last, once it makes no difference to blocks that have settled. easy: those that are
-    not tried again. In a coarse generation of a further try only the searches learn, because its losses are not those
-    that incumbents are compared by.
+    (restart, candidate, block), the incumbent first. settled: bool (restart, block + 1), whose searches have ended; that of
+    what is common, the last, once it makes no difference to blocks that have settled.
     chosen: the neurons whose losses count, bool (neuron,); a block without anything free is not searched.
     """
 
@@ -57,12 +55,9 @@ class BlockSearches:
         self.chosen = chosen
         self.before = dict(progress.before)
         self.best = packing.vector(self.before).T.numpy().astype(float)
-        self.start = self.best.copy()
         restarts = len(self.best)
         self.block_loss = np.full((restarts, packing.n_blocks), np.inf)
         self.settled = np.zeros((restarts, packing.n_blocks + 1), dtype=bool)
-        self.easy = self.settled.copy()
-        self.tried, self.began = 0, 0  # tries that have ended, and the generation this one began in
         own = enumerate(packing.own_places)
         self.blocks = {block: places.numpy() for block, places in own if len(places)}
         self.common = packing.common_places.numpy()
@@ -83,11 +78,7 @@ class BlockSearches:
     @property
     def is_coarse(self) -> bool:
         """Whether this generation is guided by the stage's coarse objective."""
-        return self._was_coarse(self.generation)
-
-    def _was_coarse(self, generation: int) -> bool:
-        since = generation - self.began
-        return self.stage.coarse is not None and 0 <= since < self.stage.coarse_generations
+        return self.stage.coarse is not None and self.generation < self.stage.coarse_generations
 
     @property
     def together(self) -> bool:
@@ -99,12 +90,7 @@ class BlockSearches:
     @property
     def ended(self) -> bool:
         """Whether no search is left."""
-        last = self.tried == self.stage.tries - 1
-        return self._all(self.settled if last else self.easy)
-
-    def _all(self, of: NDArray[np.bool_]) -> bool:
-        """Whether something holds for all blocks that are searched."""
-        return bool(self.blocks) and bool(of[:, list(self.blocks)].all())
+        return bool(self.blocks) and bool(self.settled[:, list(self.blocks)].all())
 
     @property
     def needed(self) -> Tensor:
@@ -113,7 +99,7 @@ class BlockSearches:
 
     def _compared(self) -> NDArray[np.bool_]:
         """Which blocks this generation compares, (block,): all where what is common or the objective changes."""
-        turned = self._was_coarse(self.generation - 1) and not self.is_coarse
+        turned = self.stage.coarse is not None and self.generation == self.stage.coarse_generations
         everything = self.together or turned
         return np.asarray(~self.settled[:, :-1].all(0) | everything, dtype=np.bool_)
 
@@ -130,22 +116,16 @@ class BlockSearches:
         """Take the losses of the candidates asked last, (restart, candidate, block)."""
         known = np.where(np.isfinite(losses), losses, np.nan)
         known = np.where(np.isnan(known), np.nanmax(known, initial=0.0) + 1.0, known)
-        counts = not (self.is_coarse and self.tried)
-        if counts:
-            self.block_loss = np.where(self._compared(), known[:, 0], self.block_loss)
+        self.block_loss = np.where(self._compared(), known[:, 0], self.block_loss)
         active = [self._active(restart, parts) for restart, parts in enumerate(self.parts)]
         for restart, parts in enumerate(active):
             for part in parts:
                 own = known[restart, 1:]
-                if counts:
-                    self._keep_best(restart, part, own)
-                    self._settle(restart, part, own)
+                self._keep_best(restart, part, own)
+                self._settle(restart, part, own)
                 part.optimiser.tell(part.asked, own[:, part.whose].sum(1))
         self.generation += 1
-        over = self.generation - self.began == self.stage.each_try or self._all(self.settled)
-        if over and not self.ended and self.tried < self.stage.tries - 1:
-            self._begin_anew()
-        if counts and self.generation % CROSSED_EVERY == 0:
+        if self.generation % CROSSED_EVERY == 0:
             self._cross()
 
     def found(self) -> dict[str, Tensor]:
@@ -180,8 +160,6 @@ class BlockSearches:
             done[part.block] = _spread(losses[:, part.block]) < self.stage.settled
         elif done[:-1].any():
             done[-1] = _spread(losses[:, done[:-1]].sum(1)) < self.stage.settled
-        if 2 * (self.generation - self.began) < self.stage.each_try:
-            self.easy[restart] = done
 
     def _begin(self, restart: int) -> list[Part]:
         """Return new searches of a restart, one for each block and one for what is common, if anything is."""
@@ -190,16 +168,6 @@ class BlockSearches:
             Part(block, places, optimiser_of(self.best[restart, places], self.stage, self.rngs[restart]), np.zeros(0))
             for block, places in everything.items()
         ]  # fmt: skip
-
-    def _begin_anew(self) -> None:
-        """Search blocks that were not easy from where the stage began, by other draws."""
-        self.tried, self.began = self.tried + 1, self.generation
-        self.settled[:, :-1] &= self.easy[:, :-1]
-        for restart, parts in enumerate(self.parts):
-            for part in parts:
-                if part.block is not None and not self.settled[restart, part.block]:
-                    start = self.start[restart, part.places]
-                    part.optimiser = optimiser_of(start, self.stage, self.rngs[restart])
 
     def _cross(self) -> None:
         """Put the best of every block together in place of the worst incumbent, if they come from several."""

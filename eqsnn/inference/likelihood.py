@@ -1,5 +1,6 @@
 """Likelihood of the observed spikes under teacher forcing, private noise integrated out, window by window."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -127,6 +128,25 @@ class ForcedObjective:
         if data.masked:
             counted = self.lanes.cut(data.counted(stage.warm_up), trials)
             self.scale = float((self.lanes.weights * counted).sum())
+        if stage.after_spike < math.inf:
+            self._count_after_spikes()
+
+    def _count_after_spikes(self) -> None:
+        """Count the steps after spikes alone, but in as many windows as are to count as a whole."""
+        stage, lanes = self.stage, self.lanes
+        steps = max(1, round(stage.after_spike * 1e3 / self.data.model.dt))
+        self.scale = 0.0
+        for name in self.populations:
+            spikes = lanes.drives[f"{name}.observed"]
+            so_far = spikes.cumsum(0)
+            after = torch.zeros_like(spikes)
+            after[1:] = so_far[:-1]
+            after[steps + 1 :] -= so_far[: -steps - 1]
+            after = (after > 0).to(spikes.dtype)
+            after[..., _spread_over(lanes.width, stage.whole / stage.window)] = 1
+            lanes.drives[f"{name}.counted"] = after * lanes.drives.get(f"{name}.counted", 1.0)
+            counts = self.counted(name).sum(0)
+            self.scale += float((counts * self.chosen(name, counts)).sum())
 
     def __call__(self, values: Values, width: float) -> Tensor:
         """Return the objective of each restart, (restart,)."""
@@ -321,6 +341,11 @@ class ForcedObjective:
                 torch.as_tensor(start[str(s)], dtype=torch.float64).expand(shape).contiguous()
                 for s in hidden.states
             )
+
+
+def _spread_over(n: int, share: float) -> Tensor:
+    """Return so many of n places, spread evenly."""
+    return torch.linspace(0, n - 1, min(n, round(share))).round().long()
 
 
 def _kernel(density: Grid | ParticleKernel) -> DensityKernel | ParticleKernel:

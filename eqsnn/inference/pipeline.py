@@ -54,13 +54,13 @@ UPSTROKE = replace(
 OUTLASTED = 1.0
 BURSTING = replace(MARGINAL, density="grid", bins=96, window=1.0, warm_up=OUTLASTED)
 # Whether a burst goes on is decided at an unstable point, beside which the likelihood is a cliff that no gradient tells
-# of: so many candidates for each unknown of a block are compared by the likelihood of so many seconds. There are
-# maxima beside the right one, tens of nats lower in this time, that one search of three ends in: so there are two.
-BURSTS_SEARCHED, BURSTS_SEEN, BURSTS_BINS, BURSTS_TRIES = 480, 8.0, 64, 2
-# While candidates differ by hundreds of nats, half the time tells them apart as well. Half the nodes would for bursts, but
-# not for tonic neurons, whose likelihood is rough on them.
-BURSTS_COARSE = 0.4  # of the generations of a try
-SHORTEST_TRY = 30  # generations
+# of: so many candidates for each unknown of a block are compared by it. A cliff is where the rarest events put it, so
+# little data lead over it: after a first part on little data as a whole, much data count in the time after spikes.
+BURSTS_SEARCHED, BURSTS_BINS = 480, 64
+BURSTS_COARSE, BURSTS_COARSE_S = 0.4, 4.0  # of the generations, and what they see
+BURSTS_SEEN, BURSTS_AFTER = 96.0, 0.04  # seconds, and the seconds after a spike of them
+BURSTS_COST = 0.12  # of a second of which the time after spikes counts, in units of one that counts as a whole
+BURSTS_MORE = 32.0  # seconds that the first steps after it see
 BURSTS_SETTLED = 2.0  # nats between candidates, of so little data: gradients do the rest
 MOST_SEARCHED = 3e8  # neuron-steps: some minutes
 FEWEST_GENERATIONS = 5
@@ -153,7 +153,7 @@ def plan(
     if search:
         told += "; CMA-ES searches each neuron first, because bursts make cliffs that no gradient tells of"
         stages = tuple(
-            replace(s, bins=BURSTING.bins, seconds=min(s.seconds, LONGER * BURSTS_SEEN))
+            replace(s, bins=BURSTING.bins, seconds=min(s.seconds, BURSTS_MORE))
             if math.isfinite(s.seconds)
             else s
             for s in stages[1:] or stages
@@ -173,28 +173,29 @@ def _burst_search(
     """Return a search by the likelihood of little data, nothing if too few generations of it are affordable."""
     each = max(2, _unknown_of_a_neuron(model, parameters))
     population = FEWEST_CANDIDATES
-    seconds = min(BURSTS_SEEN, recording.duration * recording.n_trials)
-    cost = (population + 1) * _neuron_steps(model, seconds) * (1 - 0.5 * BURSTS_COARSE)
-    wanted = BURSTS_TRIES * BURSTS_SEARCHED * each * (0.5 if started else 1.0)
+    whole = recording.duration * recording.n_trials
+    seen, little = min(BURSTS_SEEN, whole), min(BURSTS_COARSE_S, whole)
+    fine = little + BURSTS_COST * (seen - little)
+    cost = BURSTS_COARSE * little + (1 - BURSTS_COARSE) * fine
+    cost = (population + 1) * _neuron_steps(model, cost)
+    wanted = BURSTS_SEARCHED * each * (0.5 if started else 1.0)
     generations = int(min(wanted / population, MOST_SEARCHED / cost))
     if generations < FEWEST_GENERATIONS:
         return ()
-    tries = max(1, min(BURSTS_TRIES, generations // SHORTEST_TRY))
-    aim = replace(
-        stage, bins=BURSTS_BINS, seconds=seconds, window=BURSTING.window, widths=stage.widths[-1:]
+    coarse = replace(
+        stage, bins=BURSTS_BINS, seconds=little, window=BURSTING.window, widths=stage.widths[-1:]
     )
     return (
         GradientFree(
             "cmaes",
-            aim,
+            replace(coarse, seconds=seen, after_spike=BURSTS_AFTER, whole=little),
             evaluations=generations * population,
             population=population,
             step=STEP_NEAR if started else STEP_FAR,
             keep=2,
             settled=BURSTS_SETTLED,
-            tries=tries,
-            coarse=replace(aim, seconds=seconds / 2),
-            coarse_generations=int(BURSTS_COARSE * generations / tries),
+            coarse=coarse,
+            coarse_generations=int(BURSTS_COARSE * generations),
             name="search",
         ),
     )

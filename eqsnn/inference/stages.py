@@ -26,8 +26,11 @@ class Forced:
     (docs/likelihood.md says which is for what). diffusion: the levels are those of diffusion noise added to the
     potential (relative to the same distance) instead of a width of the threshold, which stays at `threshold_width`;
     for neurons that spike by an upstroke. precision: `single` or `double`, in which a grid is computed. seconds: of the
-    training data to use, windows spread evenly over it. optimiser: `adam`, or `scoring` (Fisher scoring: second-order
-    steps from the scores of the windows). prior: add the log-density of the file's distributions.
+    training data to use, windows spread evenly over it. after_spike: seconds after a spike of a neuron, in which alone its
+    steps count, but in `whole` seconds of the data, where all do. That is a partial likelihood (Cox 1975,
+    doi:10.1093/biomet/62.2.269): of whether bursts go on, for a tenth of the time. It needs a grid. optimiser: `adam`, or
+    `scoring` (Fisher scoring: second-order steps from the scores of the windows). prior: add the log-density of the
+    file's distributions. Raises InputError for a precision that there is not, and for after_spike without a grid.
     """
 
     widths: tuple[float, ...] = (0.25, 0.08, 0.025, 0.008)
@@ -44,6 +47,8 @@ class Forced:
     precision: str = "single"
     particles: int = 64
     seconds: float = math.inf
+    after_spike: float = math.inf
+    whole: float = 0.0
     optimiser: str = "adam"
     prior: bool = False
     name: str = "forced"
@@ -52,6 +57,10 @@ class Forced:
         if self.precision not in PRECISIONS:
             raise InputError(
                 f"there is no precision `{self.precision}`; a grid has {' or '.join(PRECISIONS)}"
+            )
+        if self.after_spike < math.inf and self.density != "grid":
+            raise InputError(
+                f"only a grid can count the steps after spikes alone (after_spike), not the density `{self.density}`"
             )
 
     @property
@@ -127,11 +136,8 @@ class GradientFree:
     together: search all numbers at once even so. What acts on several populations, such as the decay of a trace that
     weights multiply, is then found along with what it trades against; a few dozen numbers can be searched like this.
     settled: nats of a forced objective: the search of a neuron has ended once half of its candidates are no further from the
-    best of them than this, and the time is left to the others. 0: none ends before the last generation. tries: searches of
-    each neuron, one after the other; each begins where the stage began and has an equal share of the generations, and what
-    was best in any of them counts. One that settles in the first half of a try is not tried again. coarse: a cheaper
-    objective, which guides so many first generations of every try (coarse_generations), where candidates are far apart.
-    Raises InputError for fewer than one try.
+    best of them than this, and the time is left to the others. 0: none ends before the last generation. coarse: a cheaper
+    objective, which guides so many first generations (coarse_generations), in which candidates are far apart.
     """
 
     optimiser: str = "cmaes"
@@ -142,14 +148,9 @@ class GradientFree:
     keep: int = 10**6
     together: bool = False
     settled: float = 0.0
-    tries: int = 1
     coarse: Forced | None = None
     coarse_generations: int = 0
     name: str = "gradient-free"
-
-    def __post_init__(self) -> None:
-        if self.tries < 1:
-            raise InputError(f"a search needs at least one try, not {self.tries}")
 
     @property
     def levels(self) -> tuple[float, ...]:
@@ -160,11 +161,6 @@ class GradientFree:
     def iterations(self) -> int:
         """Generations."""
         return max(1, -(-self.evaluations // self.population))
-
-    @property
-    def each_try(self) -> int:
-        """Generations of a try at most; the last one has all that are left."""
-        return max(1, self.iterations // self.tries)
 
 
 @dataclass(frozen=True, slots=True)

@@ -648,6 +648,52 @@ def test_on_a_grid_the_truth_scores_better_than_what_surrounds_it(step):
     assert best > score(k=6 * (1 + 6 * step)) + 3
 
 
+@pytest.mark.parametrize("name", ["lif", "izhikevich"])
+def test_the_likelihood_after_spikes_is_that_of_what_came_next_given_what_was_before(name):
+    n_steps, spikes, steps = 150, (40, 55, 100), 12
+    current = drive(n_steps)
+
+    def found(n, **stage):
+        given = {"precision": "double", "bins": 64, **stage}
+        if name == "lif":
+            return driven(LIF, train(n_steps, *spikes)[:n], current[:n]).log_likelihood("grid", stage=given, sigma=SIGMA)[0]  # fmt: skip
+        return Task(IZHIKEVICH, train(n_steps, *spikes)[:n]).log_likelihood("grid", stage=given, **RESTING)[0]  # fmt: skip
+
+    # the steps 41 to 52, 56 to 67 and 101 to 112
+    expected = sum(found(s + steps + 1) - found(s + 1) for s in (40, 55, 100))
+    assert found(n_steps, after_spike=steps * 1e-3) == pytest.approx(expected, abs=1e-6)
+    assert found(n_steps, after_spike=15e-3) != pytest.approx(expected, abs=1e-3)
+
+
+def test_windows_that_count_as_a_whole_have_the_whole_likelihood():
+    spikes = simulated(SLEEP, 400)
+    task = Task(SLEEP, spikes)
+    stage: dict[str, Any] = {"window": 0.1, "warm_up": 0.0}
+    values = task.values()
+    plain = task.objective("grid", values, **stage)
+    whole = task.objective("grid", values, **stage, after_spike=1e-3, whole=0.4)
+    half = task.objective("grid", values, **stage, after_spike=1e-3, whole=0.2)
+    with torch.no_grad():
+        at = [objective.by_window(values_of(objective, values), 1, HARD) for objective in (plain, whole, half)]  # fmt: skip
+    torch.testing.assert_close(at[0], at[1])
+    torch.testing.assert_close(at[2][..., [0, 3]], at[0][..., [0, 3]])
+    assert bool((at[2][..., 1:3] != at[0][..., 1:3]).all())
+    inside = spikes.reshape(4, 100, 2)
+    counted = sum(int((np.roll(inside[k], 1, 0) > 0)[1:].sum()) for k in (1, 2))
+    assert half.scale == 2 * 200 + counted
+    assert whole.scale == plain.scale == 800
+
+
+def values_of(objective, values):
+    """The values of one restart for every window."""
+    return {n: v.detach().expand(*v.shape[:-1], objective.lanes.width) for n, v in values.items()}
+
+
+def test_only_a_grid_counts_steps_after_spikes_alone():
+    with pytest.raises(InputError, match="not the density `moments`"):
+        Forced(density="moments", after_spike=0.02)
+
+
 def test_an_unknown_density_is_refused_with_the_names_of_those_there_are():
     task, truth = task_of("lif")
     with pytest.raises(InputError, match="escape, moments, grid, particles"):

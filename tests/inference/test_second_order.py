@@ -317,9 +317,8 @@ class Overpromising:
 
 def test_a_step_that_gains_nearly_nothing_is_the_last_whatever_a_further_one_promises():
     problem = Overpromising()
-    ascent = Ascent(
-        problem, {"p": torch.zeros(1, 1, dtype=torch.float64)}, torch.full((1, 2), 1e-3)
-    )  # type: ignore[arg-type]
+    start = {"p": torch.zeros(1, 1, dtype=torch.float64)}
+    ascent = Ascent(problem, start, torch.full((1, 2), 1e-3))  # type: ignore[arg-type]
     ascent.step()
     gained = float(ascent.posterior.sum())
     assert 0 < gained < 0.01
