@@ -26,9 +26,6 @@ LEAST, MOST = 1e-6, 1e9
 # nats for each coordinate: a step that promises less is the last. Chance alone puts a maximum half a nat for each above
 # the truth, so a hundredth of that does not matter.
 ENOUGH = 0.005
-# ... and one that was taken and gained less than this is the last as well: on a likelihood with steps of its own, slopes
-# go on promising what is not there
-GAINED = 0.01
 STUCK = 1e6  # damping at which no step helps
 
 Z = Mapping[str, Tensor]
@@ -75,15 +72,11 @@ class Ascent:
 
     def step(self) -> None:
         """Take a step. `ended` says why it was the last, if it was."""
-        before = self.posterior.sum(1)
         apart = torch.ones(len(self.damping), dtype=torch.bool)
         if len(self.packing.common_places):
             apart = self._together()
         if bool(apart.any()):
             self._apart(apart)
-        gained = self.posterior.sum(1) - before
-        if not self.ended and bool(((gained > 0) & (gained < GAINED * self.packing.size)).all()):
-            self.ended = f"the last step gained less than {GAINED:g} nats for each unknown"
 
     def _together(self) -> Tensor:
         """Move all coordinates of every restart; return which restarts that made worse, so that they stayed.

@@ -289,38 +289,3 @@ def test_a_neuron_that_falls_does_not_stop_the_others_and_what_is_common():
     assert float(moved[2]) > 0.05
     own, others = ascent.damping[0, 1], ascent.damping[0, 0]
     assert float(own) > 1e-3 > float(others)
-
-
-class Overpromising:
-    """One coordinate along which the likelihood rises by a ten-thousandth of what its scores say."""
-
-    class objective:
-        scale = 1.0
-
-    class stage:
-        prior = False
-
-    def __init__(self):
-        self.packing = packing_of([0])
-        noise = torch.randn(1, 1, 50, generator=torch.Generator().manual_seed(0)).double()
-        self.by_window = 1.0 + noise - noise.mean()
-
-    def scores(self, z):
-        rise = 1e-4 * self.by_window.sum(2) * z["p"].T
-        likelihood = torch.cat([rise, torch.zeros_like(rise)], 1)
-        nothing = torch.zeros(1, 1, dtype=torch.float64)
-        return Scores(likelihood, self.by_window, torch.zeros(1, 1, 0, 50).double(), nothing, nothing)  # fmt: skip
-
-    def with_prior(self, likelihood, z):
-        return likelihood
-
-
-def test_a_step_that_gains_nearly_nothing_is_the_last_whatever_a_further_one_promises():
-    problem = Overpromising()
-    start = {"p": torch.zeros(1, 1, dtype=torch.float64)}
-    ascent = Ascent(problem, start, torch.full((1, 2), 1e-3))  # type: ignore[arg-type]
-    ascent.step()
-    gained = float(ascent.posterior.sum())
-    assert 0 < gained < 0.01
-    assert float(ascent.here.gradient.abs().sum()) > 10
-    assert ascent.ended == "the last step gained less than 0.01 nats for each unknown"
