@@ -8,21 +8,21 @@ partial likelihood), and the seconds of an evaluation.
 import argparse
 import math
 import time
-from pathlib import Path
 
 import numpy as np
 import torch
+from measure import table
+from sleep import EACH, MODELS, POPULATIONS, values_at
 
 import eqsnn
 from eqsnn.inference.likelihood import ForcedObjective
 from eqsnn.inference.objectives import prepare
 
-MODEL = Path(__file__).parents[1] / "models" / "sleep_izhikevich.eqs"
 CHANGES: tuple[dict[str, float], ...] = (
     {"rem.c": 0.9995}, {"rem.c": 1.0005}, {"rem.c": 0.9995, "rem.d": 1.05}, {"rem.d": 1.05}, {"rem.d": 0.95}, {"rem.a": 0.9},
 )  # fmt: skip
 AFTER = (math.inf, 0.08, 0.04, 0.02, 0.01)  # seconds
-REM = slice(4, 8)
+REM = slice(EACH * POPULATIONS.index("rem"), EACH * (POPULATIONS.index("rem") + 1))
 
 
 def main() -> None:
@@ -32,23 +32,15 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     a = parser.parse_args()
     torch.set_num_threads(1)
-    model = eqsnn.load(MODEL)
+    model = eqsnn.load(MODELS / "sleep_izhikevich.eqs")
     target = eqsnn.simulate(model, a.seconds, burn_in=1.0, seed=a.seed)
     known = {n: float(np.ravel(v)[0]) for n, v in target.parameters.items()}
     data = prepare(model.definition, target, torch.float64)
-    points = ({}, *({n: known[n] * f for n, f in change.items()} for change in CHANGES))
-    each = [model.with_values(point).parameters() for point in points]
-    values = {
-        n: torch.stack(
-            [torch.from_numpy(p[n].draw(np.random.default_rng(0))).double() for p in each], -1
-        )
-        for n in each[0]
-    }
-    needed = torch.zeros(len(target.dense()[0, 0]), dtype=torch.bool)
+    values = values_at(model, {}, *({n: known[n] * f for n, f in c.items()} for c in CHANGES))
+    needed = torch.zeros(EACH * len(POPULATIONS), dtype=torch.bool)
     needed[REM] = True
     names = [", ".join(f"{n.split('.')[1]} x {f:g}" for n, f in change.items()) for change in CHANGES]  # fmt: skip
-    print("| steps that count | truth | " + " | ".join(names) + " | seconds |")
-    print("|---" * (3 + len(names)) + "|")
+    rows = []
     for after in AFTER:
         stage = eqsnn.Forced(
             widths=(0.001,), density="grid", window=1.0, warm_up=1.0, after_spike=after
@@ -59,8 +51,10 @@ def main() -> None:
             found = -objective.by_neuron(values, 0.001, needed)[REM].sum(0).numpy()
         took = (time.perf_counter() - started) / len(found)
         told = "all" if after == math.inf else f"{1000 * after:g} ms after a spike"
-        cells = " | ".join(f"{x:.0f}" for x in [found[0], *(found[1:] - found[0])])
-        print(f"| {told} | {cells} | {took:.2f} |", flush=True)
+        rows.append(
+            [told, *(f"{x:.0f}" for x in [found[0], *(found[1:] - found[0])]), f"{took:.2f}"]
+        )
+    print(table(["steps that count", "truth", *names, "seconds"], rows))
 
 
 if __name__ == "__main__":

@@ -7,20 +7,17 @@ replaced by others. Nothing is approximated but by their number. Prints nats: at
 
 import argparse
 import time
-from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from sleep import EACH, MODELS, POPULATIONS, values_at
 
 import eqsnn
 from eqsnn.inference.likelihood import ForcedObjective
 from eqsnn.inference.objectives import prepare
 
 Array = NDArray[np.float64]
-MODEL = Path(__file__).parents[1] / "models" / "sleep_izhikevich.eqs"
-POPULATIONS = ("wake", "rem", "nrem")
-EACH = 4
 WARM_UP_S = 1.0
 CHANGES = (
     ("a", 0.9), ("a", 1.1), ("b", 0.995), ("b", 1.005), ("c", 0.9995), ("c", 1.0005), ("d", 0.9), ("d", 1.1),
@@ -70,7 +67,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     a = parser.parse_args()
     torch.set_num_threads(1)
-    model = eqsnn.load(MODEL)
+    model = eqsnn.load(MODELS / "sleep_izhikevich.eqs")
     target = eqsnn.simulate(model, a.seconds, burn_in=1.0, seed=a.seed)
     known = {n: float(np.ravel(v)[0]) for n, v in target.parameters.items()}
     data = prepare(model.definition, target, torch.float64)
@@ -82,15 +79,11 @@ def main() -> None:
         warm_up=WARM_UP_S,
     )
 
-    def values(changes: dict[str, float]) -> dict[str, torch.Tensor]:
-        given, rng = model.with_values(changes).parameters(), np.random.default_rng(0)
-        return {n: torch.from_numpy(p.draw(rng)).double().unsqueeze(-1) for n, p in given.items()}
-
-    objective = ForcedObjective(data, whole, 0, values({}))
+    objective = ForcedObjective(data, whole, 0, values_at(model, {}))
 
     def by_grid(changes: dict[str, float]) -> Array:
         with torch.no_grad():
-            found = objective.by_neuron(values(changes), 0.001)
+            found = objective.by_neuron(values_at(model, changes), 0.001)
         return -found.reshape(len(POPULATIONS), EACH).sum(1).numpy()
 
     spikes = target.dense()[0].astype(float)

@@ -6,21 +6,19 @@ than noise.
 """
 
 import argparse
-from pathlib import Path
 
 import numpy as np
 import torch
+from sleep import MODELS, POPULATIONS, values_at
 
 import eqsnn
 from eqsnn.inference.likelihood import ForcedObjective
 from eqsnn.inference.objectives import prepare
 
-MODELS = Path(__file__).parents[1] / "models"
 CHANGES = {
     "lif": (("tau_m", 1.03), ("tau_m", 1 / 1.03), ("v_rest", 1.03), ("k", 1.1), ("k", 1 / 1.1), ("tau_g", 1.1)),
     "izhikevich": (("a", 1.1), ("b", 1.02), ("b", 0.98), ("c", 1.1), ("d", 1.2)),
 }  # fmt: skip
-POPULATIONS = ("wake", "rem", "nrem")
 WIDTH = 0.001
 
 
@@ -40,16 +38,11 @@ def main() -> None:
         widths=(WIDTH,), density="grid", bins=arguments.bins, window=1.0, warm_up=warm_up
     )
 
-    def values(changes: dict[str, float]) -> dict[str, torch.Tensor]:
-        given = model.with_values(changes).parameters()
-        rng = np.random.default_rng(0)
-        return {n: torch.from_numpy(p.draw(rng)).double().unsqueeze(-1) for n, p in given.items()}
-
-    objective = ForcedObjective(data, stage, 0, values({}))
+    objective = ForcedObjective(data, stage, 0, values_at(model, {}))
 
     def score(changes: dict[str, float]) -> np.ndarray:
         with torch.no_grad():
-            found = -objective.by_neuron(values(changes), WIDTH)
+            found = -objective.by_neuron(values_at(model, changes), WIDTH)
         return found.reshape(3, 4).sum(1).numpy()
 
     truth = score({})

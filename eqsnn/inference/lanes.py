@@ -133,7 +133,7 @@ def windows(data: Data, step: Program, stage: Forced | Free, seed: int, copies: 
         # a loss may compare trials with each other, so windows are left out in all of them
         fewer = math.ceil(stage.seconds / (stage.window * trials) - 1e-9)
         fewer = min(len(starts), max(1, fewer))
-        starts = [starts[k] for k in torch.linspace(0, len(starts) - 1, fewer).round().int()]
+        starts = [starts[k] for k in spread_over(len(starts), fewer)]
     begins = [max(0, min(start - warm, total - length)) for start in starts]
     drives = {
         name: cut_windows(value, begins, length, trials).repeat(1, 1, copies)
@@ -161,8 +161,13 @@ def windows(data: Data, step: Program, stage: Forced | Free, seed: int, copies: 
     some = isinstance(stage, Forced) and math.isfinite(stage.seconds)
     wanted = math.ceil(stage.seconds / stage.window) if some else width
     if wanted < len(places):
-        places = places[torch.linspace(0, len(places) - 1, wanted).round().long()]
+        places = places[spread_over(len(places), wanted)]
     return lanes.part(places) if len(places) < width else lanes
+
+
+def spread_over(n: int, wanted: int) -> Tensor:
+    """Return so many of n places, spread evenly."""
+    return torch.linspace(0, n - 1, wanted).round().long()
 
 
 def cut_windows(value: Tensor, begins: list[int], length: int, trials: int) -> Tensor:

@@ -22,7 +22,15 @@ from eqsnn.compiler import (
 )
 from eqsnn.errors import InputError
 from eqsnn.inference.data import Data
-from eqsnn.inference.lanes import Lanes, Values, forcing, repeat, run_lanes, windows
+from eqsnn.inference.lanes import (
+    Lanes,
+    Values,
+    forcing,
+    repeat,
+    run_lanes,
+    spread_over,
+    windows,
+)
 from eqsnn.inference.scoring import Part
 from eqsnn.inference.stages import Forced
 from eqsnn.maths.by_synapse import BySynapse, split_by_synapse
@@ -125,17 +133,17 @@ class ForcedObjective:
                 self.lanes.drives[name] = self.lanes.cut(given, trials)
         neurons = sum(setup.sizes_of(data.model, name)[0] for name in self.populations)
         self.scale = float(self.lanes.weights.sum()) * (len(data.units) or neurons)
-        if data.masked:
-            counted = self.lanes.cut(data.counted(stage.warm_up), trials)
-            self.scale = float((self.lanes.weights * counted).sum())
-        if stage.after_spike < math.inf:
+        partial = stage.after_spike < math.inf
+        if partial:
             self._count_after_spikes()
+        if data.masked or partial:
+            self.scale = sum(float(self.counted(name).sum()) for name in self.populations)
 
     def _count_after_spikes(self) -> None:
         """Count the steps after spikes alone, but in as many windows as are to count as a whole."""
         stage, lanes = self.stage, self.lanes
         steps = max(1, round(stage.after_spike * 1e3 / self.data.model.dt))
-        self.scale = 0.0
+        whole = spread_over(lanes.width, min(lanes.width, round(stage.whole / stage.window)))
         for name in self.populations:
             spikes = lanes.drives[f"{name}.observed"]
             so_far = spikes.cumsum(0)
@@ -143,10 +151,10 @@ class ForcedObjective:
             after[1:] = so_far[:-1]
             after[steps + 1 :] -= so_far[: -steps - 1]
             after = (after > 0).to(spikes.dtype)
-            after[..., _spread_over(lanes.width, stage.whole / stage.window)] = 1
-            lanes.drives[f"{name}.counted"] = after * lanes.drives.get(f"{name}.counted", 1.0)
-            counts = self.counted(name).sum(0)
-            self.scale += float((counts * self.chosen(name, counts)).sum())
+            after[..., whole] = 1
+            chosen = self.data.chosen[self.neurons(name)].to(after.dtype)[:, None]
+            counted = lanes.drives.get(f"{name}.counted", 1.0)
+            lanes.drives[f"{name}.counted"] = after * chosen * counted
 
     def __call__(self, values: Values, width: float) -> Tensor:
         """Return the objective of each restart, (restart,)."""
@@ -341,11 +349,6 @@ class ForcedObjective:
                 torch.as_tensor(start[str(s)], dtype=torch.float64).expand(shape).contiguous()
                 for s in hidden.states
             )
-
-
-def _spread_over(n: int, share: float) -> Tensor:
-    """Return so many of n places, spread evenly."""
-    return torch.linspace(0, n - 1, min(n, round(share))).round().long()
 
 
 def _kernel(density: Grid | ParticleKernel) -> DensityKernel | ParticleKernel:

@@ -61,7 +61,7 @@ BURSTS_COARSE, BURSTS_COARSE_S = 0.4, 4.0  # of the generations, and what they s
 BURSTS_SEEN, BURSTS_AFTER = 96.0, 0.04  # seconds, and the seconds after a spike of them
 BURSTS_COST = 0.12  # of a second of which the time after spikes counts, in units of one that counts as a whole
 BURSTS_MORE = 32.0  # seconds that the first steps after it see
-BURSTS_SETTLED = 2.0  # nats between candidates, of so little data: gradients do the rest
+BURSTS_SETTLED = 2.0  # nats between candidates: gradients do the rest
 MOST_SEARCHED = 3e8  # neuron-steps: some minutes
 FEWEST_GENERATIONS = 5
 FEWEST_WINDOWS = 30  # of a stage
@@ -170,7 +170,7 @@ def _burst_search(
     recording: Recording,
     started: bool,
 ) -> tuple[GradientFree, ...]:
-    """Return a search by the likelihood of little data, nothing if too few generations of it are affordable."""
+    """Return a search by little data and by what comes after spikes of much, nothing if too few generations are affordable."""
     each = max(2, _unknown_of_a_neuron(model, parameters))
     population = FEWEST_CANDIDATES
     whole = recording.duration * recording.n_trials
