@@ -76,6 +76,14 @@ def test_an_experiment_of_the_poster_is_fitted_scored_and_not_done_again(monkeyp
     monkeypatch.setattr(table, "RUNS", tmp_path)
     rows = table.table("A", "lif")
     assert any(row.startswith("| F1, 1 ms, same input | at least 0.9 |") for row in rows)
+    monkeypatch.setattr(table, "KEPT", tmp_path / "kept.json")
+    page = tmp_path / "page.md"
+    page.write_text("# Experiments\n\n### A, lif\n\nold\n\n### D, lif\n\nnot run here\n")
+    table.main(["--out", str(page), "--keep"])
+    assert page.read_text().endswith("### D, lif\n\nnot run here\n")
+    assert "old" not in page.read_text()
+    monkeypatch.setattr(table, "RUNS", tmp_path / "nothing")
+    assert table.table("A", "lif") == rows
 
 
 def recorded_by_hand(path):

@@ -1,7 +1,8 @@
 """The table of experiments: what was wanted of each, what was found, and whether that is enough.
 
-Usage: python examples/poster/table.py [--out docs/poster.md]. Reads runs/poster/*/scores.json, as experiments.py left them;
-numbers are medians over the seeds that are there.
+Usage: python examples/poster/table.py [--out docs/poster/experiments.md] [--keep]. Reads runs/poster/*/scores.json, as
+experiments.py left them, and for seeds that were not run here what --keep has put into docs/poster/scores.json; numbers
+are medians over the seeds that are there. Experiments of which there are none keep the table that they have.
 """
 
 import argparse
@@ -13,6 +14,10 @@ from pathlib import Path
 import numpy as np
 from experiments import EXPERIMENTS, RUNS
 from protocol import KINDS, ROOT, family
+
+from eqsnn.files import write_text
+
+KEPT = ROOT / "docs" / "poster" / "scores.json"
 
 Scores = dict
 
@@ -124,6 +129,7 @@ STATES = (
     ("its ceiling, a second target", least("single_ceiling")),
 )
 STATES_LIMIT = 0.95
+HEADING = "### "  # of an experiment's table
 
 
 def rows_of(experiment: str, kind: str) -> Iterator[Row]:
@@ -190,22 +196,31 @@ def _statistics(kind: str) -> Iterator[Row]:
         yield Row("correlations of populations, largest error", correlation_off, 0.1)
 
 
+def runs() -> dict[str, Scores]:
+    """Return the scores of every run, by its name, which is that of its folder."""
+    kept = json.loads(KEPT.read_text()) if KEPT.exists() else {}
+    return kept | {p.parent.name: json.loads(p.read_text()) for p in RUNS.glob("*/scores.json")}
+
+
+def keep() -> None:
+    """Write the scores of all runs to where they are kept, a line each."""
+    lines = [f"{json.dumps(name)}: {json.dumps(s)}" for name, s in sorted(runs().items())]
+    write_text(KEPT, "{\n" + ",\n".join(lines) + "\n}\n")
+
+
 def results(experiment: str, kind: str) -> dict[int, Scores]:
     """Return the scores of every seed that was run."""
     found = {}
-    for folder in sorted(RUNS.glob(f"{experiment}_{kind}_[0-9]*")):
-        path = folder / "scores.json"
-        if path.exists():
-            scores = json.loads(path.read_text())
-            found[int(folder.name.rsplit("_", 1)[1])] = scores | {
-                "found": scores["fitted"]["statistics"]
-            }
-    return found
+    for name, scores in runs().items():
+        run, _, seed = name.rpartition("_")
+        if run == f"{experiment}_{kind}" and seed.isdecimal():
+            found[int(seed)] = scores | {"found": scores["fitted"]["statistics"]}
+    return dict(sorted(found.items()))
 
 
 def heading(title: str, said: str) -> list[str]:
     """Return the lines above the rows of a table of what was wanted and found."""
-    return [f"### {title}", "", said, "", "| | wanted | found | |", "|---|---|---|---|"]
+    return [f"{HEADING}{title}", "", said, "", "| | wanted | found | |", "|---|---|---|---|"]
 
 
 def table(experiment: str, kind: str) -> list[str]:
@@ -225,21 +240,34 @@ def table(experiment: str, kind: str) -> list[str]:
     return [*lines, ""]
 
 
+def written(path: Path) -> dict[str, list[str]]:
+    """Return the lines of every table that a file holds, by its title."""
+    found: dict[str, list[str]] = {}
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    for part in text.split(f"\n{HEADING}")[1:]:
+        title = part.split("\n", 1)[0]
+        found[title] = [*f"{HEADING}{part}".rstrip().split("\n"), ""]
+    return found
+
+
 def main(words: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "poster" / "experiments.md")
+    parser.add_argument("--keep", action="store_true", help="the scores, in docs/poster")
     arguments = parser.parse_args(words)
+    if arguments.keep:
+        keep()
     lines = [
         "# Experiments A to D",
         "",
         "Written by `make poster`; [poster.md](../poster.md) says what they are.",
         "",
     ]
+    before = written(arguments.out)
     for kind in KINDS:
         for experiment in EXPERIMENTS:
-            lines += table(experiment, kind)
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    arguments.out.write_text("\n".join(lines).rstrip() + "\n", encoding="utf-8")
+            lines += table(experiment, kind) or before.get(f"{experiment}, {kind}", [])
+    write_text(arguments.out, "\n".join(lines).rstrip() + "\n")
     print(f"written: {arguments.out}")
 
 
