@@ -145,7 +145,9 @@ class ForcedObjective:
         steps = max(1, round(stage.after_spike * 1e3 / self.data.model.dt))
         whole = spread_over(lanes.width, min(lanes.width, round(stage.whole / stage.window)))
         for name in self.populations:
-            spikes = lanes.drives[f"{name}.observed"]
+            # where nobody looked spikes are expected ones
+            seen = lanes.drives.get(f"{name}.seen", 1.0)
+            spikes = lanes.drives[f"{name}.observed"] * seen
             so_far = spikes.cumsum(0)
             after = torch.zeros_like(spikes)
             after[1:] = so_far[:-1]

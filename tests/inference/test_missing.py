@@ -252,6 +252,16 @@ def test_the_density_in_a_gap_is_the_same_in_c_and_in_torch_and_its_gradient_is_
         torch.testing.assert_close(one, two, rtol=1e-8, atol=1e-10)
 
 
+def test_steps_count_after_spikes_that_were_seen_but_not_after_those_expected_in_a_gap():
+    model, recording, values = noisy()
+    data = prepare(model.definition, recording, torch.float64)
+    stage = Forced(density="grid", window=10.0, warm_up=0.0, after_spike=5e-3)
+    objective = ForcedObjective(data, stage, 0, values)
+    spikes, seen = recording.dense()[0], recording.seen()[0]
+    after = [spikes[max(0, t - 5) : t].any(0) for t in range(len(spikes))]
+    assert objective.scale == (np.array(after) & seen).sum() > 0
+
+
 @pytest.mark.parametrize(
     "loss",
     ["van_rossum", "van_rossum(tau=2ms,12ms)", "rate", "psth", "energy", "autocorrelogram", "crosscorrelogram"],
