@@ -2,7 +2,8 @@
 
 Usage: python examples/poster/table.py [--out docs/poster/experiments.md] [--keep]. Reads runs/poster/*/scores.json, as
 experiments.py left them, and for seeds that were not run here what --keep has put into docs/poster/scores.json; numbers
-are medians over the seeds that are there. Experiments of which there are none keep the table that they have.
+are medians over the seeds that are there, in brackets the smallest and the largest. Experiments of which there are none
+keep the table that they have.
 """
 
 import argparse
@@ -236,7 +237,10 @@ def table(experiment: str, kind: str) -> list[str]:
         holds = sum(row.holds(v) for v in values)
         verdict = "met" if holds >= row.share * len(values) else "**missed**"
         count = f" in {holds} of {len(values)}" if len(values) > 1 else ""
-        lines.append(row.line(f"{np.median(values):.3g}", f"{verdict}{count}"))
+        found = f"{np.median(values):.3g}"
+        if len(values) > 1:
+            found += f" ({min(values):.3g} to {max(values):.3g})"
+        lines.append(row.line(found, f"{verdict}{count}"))
     return [*lines, ""]
 
 
