@@ -1,5 +1,6 @@
 """The walk of a fit: over stages, their levels and iterations, all restarts side by side as lanes."""
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -28,6 +29,7 @@ from eqsnn.inference.unknowns import Unknowns
 
 CROSSED_EVERY = 6  # iterations between two recombinations of restarts
 HANDED_DAMPING = 0.1  # of the first step on more data
+ENDING_SHARE = 0.15  # of the longest time of a fit, that is left to the stage that brings rates to those observed
 
 Objective = ForcedObjective | FreeObjective | RatesObjective
 RATES_RIGHT = "no rate differs by more than chance"
@@ -90,24 +92,57 @@ class Walk:
         return self.unknowns.packing(z, across)
 
     def run(self, progress: Progress) -> Status:
-        """Walk through what is left of the stages."""
+        """Walk through what is left of the stages. Out of time on all data, rates are matched all the same.
+
+        The checkpoint is that of where time ran out, so that a longer fit goes on from there.
+        """
+        status = None
         try:
             for number in range(progress.stage, len(self.settings.stages)):
-                if progress.stage != number:
-                    progress.stage, progress.level, progress.iteration = number, 0, 0
-                    progress.before, progress.level_start = dict(progress.z), dict(progress.z)
-                    progress.score = self.to_beat(progress)
-                self.walked = Walked()
-                status = self.run_stage(progress, self.settings.stages[number])
-                self.conclude(progress, status)
+                status = self.begin(progress, number)
                 if status is not None:
-                    return status
-            progress.stage = len(self.settings.stages)
+                    break
+            else:
+                progress.stage = len(self.settings.stages)
+            self.save(progress)
+            if status is Status.OUT_OF_TIME and self.has_ending(progress) and self.left() > 0:
+                self.write = None
+                self.begin(progress, len(self.settings.stages) - 1)
         except KeyboardInterrupt:
             self.conclude(progress, Status.INTERRUPTED)
-            return Status.INTERRUPTED
-        finally:
             self.save(progress)
+            return Status.INTERRUPTED
+        except BaseException:
+            self.save(progress)
+            raise
+        return self.settled(progress) if status is None else status
+
+    def begin(self, progress: Progress, number: int) -> Status | None:
+        """Run what is left of a stage, which may be the one at hand; None if it ended."""
+        if progress.stage != number:
+            progress.stage, progress.level, progress.iteration = number, 0, 0
+            progress.before, progress.level_start = dict(progress.z), dict(progress.z)
+            progress.score = self.to_beat(progress)
+        self.walked = Walked()
+        status = self.run_stage(progress, self.settings.stages[number])
+        self.conclude(progress, status)
+        return status
+
+    def has_ending(self, progress: Progress) -> bool:
+        """Return whether a stage that matches rates follows the one at hand, which has seen all data."""
+        stages = self.settings.stages
+        here = stages[min(progress.stage, len(stages) - 1)]
+        return (
+            isinstance(stages[-1], Rates) and isinstance(here, Forced) and math.isinf(here.seconds)
+        )
+
+    def left(self, progress: Progress | None = None) -> float:
+        """Return the seconds left, to the stage at hand if progress is given."""
+        share = ENDING_SHARE if progress is not None and self.has_ending(progress) else 0.0
+        return self.began + (1 - share) * self.settings.max_time - time.monotonic()
+
+    def settled(self, progress: Progress) -> Status:
+        """Return whether a fit that went through all stages has converged."""
         stages = self.settings.stages
         last = len(stages) - 1
         if isinstance(stages[last], Rates) and last:
@@ -167,7 +202,7 @@ class Walk:
                     self.match(progress, stage, objective, width)  # type: ignore[arg-type]
                 else:
                     self.descend(progress, stage, objective, width)  # type: ignore[arg-type]
-                if time.monotonic() - self.began > self.settings.max_time:
+                if self.left(progress) < 0:
                     return Status.OUT_OF_TIME
             last = level == len(stage.levels) - 1
             if not self.select(progress, stage, width, last=last):

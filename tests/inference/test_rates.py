@@ -1,15 +1,19 @@
 """After the likelihood, rates of the network left alone are brought to those observed, and no further than chance asks for."""
 
+import time
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
 import eqsnn
+from eqsnn.inference import walk
 from eqsnn.inference.data import prepare
 from eqsnn.inference.problem import problem_of
 from eqsnn.inference.rates import Matching, RatesObjective
+from eqsnn.inference.settings import Status
 
 TEXT = """
 neuron lif:
@@ -96,6 +100,38 @@ def test_a_stage_that_was_interrupted_goes_on_to_the_same_end(tmp_path):
     assert not np.array_equal(part.parameters["cells.v_rest"], whole.parameters["cells.v_rest"])
     for name in ("cells.v_rest", "cells.tau_m"):
         np.testing.assert_array_equal(resumed.parameters[name], whole.parameters[name])
+
+
+def test_a_fit_that_runs_out_of_time_on_all_data_still_matches_rates_and_goes_on_from_where_time_ran_out(
+    tmp_path, monkeypatch
+):
+    late = [0.0]
+    clock = SimpleNamespace(monotonic=lambda: time.monotonic() + late[0])
+    monkeypatch.setattr(walk, "time", clock)
+
+    def after_one_step(*_):
+        late[0] = 9e5
+
+    target = recorded(OWN, TRUTH, 240.0)
+    wrong = TRUTH | {"v_rest": TRUTH["v_rest"] - np.array([4.0, 0.0, -4.0])}
+    stages = (replace(GRID, iterations=4), eqsnn.Rates(GRID))
+    options = {"starts": 1, "start": wrong, "stages": stages, "seed": 0}
+    whole = eqsnn.fit(eqsnn.loads(OWN), target, **options)
+    kept = {"checkpoint": tmp_path / "checkpoint.npz"}
+    short = eqsnn.fit(
+        eqsnn.loads(OWN), target, **options, **kept, max_time=1e6, report=after_one_step
+    )
+    assert short.status is Status.OUT_OF_TIME
+    assert short.stages[0].iterations == 1
+    first, last = short.stages[1].first, short.stages[1].last
+    assert first > 1 > 0.1 > last
+    late[0] = 0.0
+    longer = eqsnn.fit(eqsnn.loads(OWN), target, **options, **kept, resume=True)
+    for name in ("cells.v_rest", "cells.tau_m"):
+        np.testing.assert_array_equal(longer.parameters[name], whole.parameters[name])
+    late[0] = 9e5
+    hopeless = eqsnn.fit(eqsnn.loads(OWN), target, **options, max_time=1e5)
+    assert len(hopeless.stages) == 1
 
 
 def test_rates_that_agree_leave_all_parameters_where_they_are():
