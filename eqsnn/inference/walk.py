@@ -99,7 +99,7 @@ class Walk:
         status = None
         try:
             for number in range(progress.stage, len(self.settings.stages)):
-                status = self.begin(progress, number)
+                status = self.go_through(progress, number)
                 if status is not None:
                     break
             else:
@@ -107,7 +107,7 @@ class Walk:
             self.save(progress)
             if status is Status.OUT_OF_TIME and self.has_ending(progress) and self.left() > 0:
                 self.write = None
-                self.begin(progress, len(self.settings.stages) - 1)
+                self.go_through(progress, len(self.settings.stages) - 1)
         except KeyboardInterrupt:
             self.conclude(progress, Status.INTERRUPTED)
             self.save(progress)
@@ -117,7 +117,7 @@ class Walk:
             raise
         return self.settled(progress) if status is None else status
 
-    def begin(self, progress: Progress, number: int) -> Status | None:
+    def go_through(self, progress: Progress, number: int) -> Status | None:
         """Run what is left of a stage, which may be the one at hand; None if it ended."""
         if progress.stage != number:
             progress.stage, progress.level, progress.iteration = number, 0, 0
