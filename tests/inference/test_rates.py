@@ -112,10 +112,10 @@ def test_a_fit_that_runs_out_of_time_on_all_data_still_matches_rates_and_goes_on
     def after_one_step(*_):
         late[0] = 9e5
 
-    target = recorded(OWN, TRUTH, 240.0)
+    target = recorded(OWN, TRUTH, 60.0)
     wrong = TRUTH | {"v_rest": TRUTH["v_rest"] - np.array([4.0, 0.0, -4.0])}
     stages = (replace(GRID, iterations=4), eqsnn.Rates(GRID))
-    options = {"starts": 1, "start": wrong, "stages": stages, "seed": 0}
+    options = {"starts": 1, "start": wrong, "stages": stages, "seed": 0, "uncertainty": False}
     whole = eqsnn.fit(eqsnn.loads(OWN), target, **options)
     kept = {"checkpoint": tmp_path / "checkpoint.npz"}
     short = eqsnn.fit(
