@@ -9,20 +9,18 @@ import argparse
 import math
 import time
 
-import numpy as np
 import torch
 from measure import table
-from sleep import EACH, MODELS, POPULATIONS, values_at
+from sleep import EACH, POPULATIONS, WIDTH, log_likelihoods, simulated, values_at
 
 import eqsnn
 from eqsnn.inference.likelihood import ForcedObjective
-from eqsnn.inference.objectives import prepare
 
 CHANGES: tuple[dict[str, float], ...] = (
     {"rem.c": 0.9995}, {"rem.c": 1.0005}, {"rem.c": 0.9995, "rem.d": 1.05}, {"rem.d": 1.05}, {"rem.d": 0.95}, {"rem.a": 0.9},
 )  # fmt: skip
 AFTER = (math.inf, 0.08, 0.04, 0.02, 0.01)  # seconds
-REM = slice(EACH * POPULATIONS.index("rem"), EACH * (POPULATIONS.index("rem") + 1))
+REM = POPULATIONS.index("rem")
 
 
 def main() -> None:
@@ -32,23 +30,18 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     a = parser.parse_args()
     torch.set_num_threads(1)
-    model = eqsnn.load(MODELS / "sleep_izhikevich.eqs")
-    target = eqsnn.simulate(model, a.seconds, burn_in=1.0, seed=a.seed)
-    known = {n: float(np.ravel(v)[0]) for n, v in target.parameters.items()}
-    data = prepare(model.definition, target, torch.float64)
+    model, _, data, known = simulated("izhikevich", a.seconds, a.seed)
     values = values_at(model, {}, *({n: known[n] * f for n, f in c.items()} for c in CHANGES))
-    needed = torch.zeros(EACH * len(POPULATIONS), dtype=torch.bool)
-    needed[REM] = True
+    needed = (torch.arange(len(POPULATIONS)) == REM).repeat_interleave(EACH)
     names = [", ".join(f"{n.split('.')[1]} x {f:g}" for n, f in change.items()) for change in CHANGES]  # fmt: skip
     rows = []
     for after in AFTER:
         stage = eqsnn.Forced(
-            widths=(0.001,), density="grid", window=1.0, warm_up=1.0, after_spike=after
+            widths=(WIDTH,), density="grid", window=1.0, warm_up=1.0, after_spike=after
         )
         objective = ForcedObjective(data, stage, 0, values)
         started = time.perf_counter()
-        with torch.no_grad():
-            found = -objective.by_neuron(values, 0.001, needed)[REM].sum(0).numpy()
+        found = log_likelihoods(objective, values, needed)[REM]
         took = (time.perf_counter() - started) / len(found)
         told = "all" if after == math.inf else f"{1000 * after:g} ms after a spike"
         rows.append(

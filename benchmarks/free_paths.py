@@ -11,11 +11,10 @@ import time
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sleep import EACH, MODELS, POPULATIONS, values_at
+from sleep import EACH, POPULATIONS, WIDTH, log_likelihoods, simulated, values_at
 
 import eqsnn
 from eqsnn.inference.likelihood import ForcedObjective
-from eqsnn.inference.objectives import prepare
 
 Array = NDArray[np.float64]
 WARM_UP_S = 1.0
@@ -67,12 +66,9 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     a = parser.parse_args()
     torch.set_num_threads(1)
-    model = eqsnn.load(MODELS / "sleep_izhikevich.eqs")
-    target = eqsnn.simulate(model, a.seconds, burn_in=1.0, seed=a.seed)
-    known = {n: float(np.ravel(v)[0]) for n, v in target.parameters.items()}
-    data = prepare(model.definition, target, torch.float64)
+    model, target, data, known = simulated("izhikevich", a.seconds, a.seed)
     whole = eqsnn.Forced(
-        widths=(0.001,),
+        widths=(WIDTH,),
         density="grid",
         bins=a.bins,
         window=a.seconds - WARM_UP_S,
@@ -80,11 +76,6 @@ def main() -> None:
     )
 
     objective = ForcedObjective(data, whole, 0, values_at(model, {}))
-
-    def by_grid(changes: dict[str, float]) -> Array:
-        with torch.no_grad():
-            found = objective.by_neuron(values_at(model, changes), 0.001)
-        return -found.reshape(len(POPULATIONS), EACH).sum(1).numpy()
 
     spikes = target.dense()[0].astype(float)
     chosen = [p for p in POPULATIONS if p in (a.populations or POPULATIONS)]
@@ -94,7 +85,7 @@ def main() -> None:
     started, truth = time.perf_counter(), {}
     for quantity, factor in ((None, 1.0), *CHANGES):
         changed = {f"{p}.{quantity}": known[f"{p}.{quantity}"] * factor for p in POPULATIONS} if quantity else {}  # fmt: skip
-        grid, cells = by_grid(changed), []
+        grid, cells = log_likelihoods(objective, values_at(model, changed))[:, 0], []
         for p in chosen:
             place = POPULATIONS.index(p)
             neuron = {q: (known | changed)[f"{p}.{q}"] for q in "abcd"}

@@ -9,17 +9,15 @@ import argparse
 
 import numpy as np
 import torch
-from sleep import MODELS, POPULATIONS, values_at
+from sleep import POPULATIONS, WIDTH, log_likelihoods, simulated, values_at
 
 import eqsnn
 from eqsnn.inference.likelihood import ForcedObjective
-from eqsnn.inference.objectives import prepare
 
 CHANGES = {
     "lif": (("tau_m", 1.03), ("tau_m", 1 / 1.03), ("v_rest", 1.03), ("k", 1.1), ("k", 1 / 1.1), ("tau_g", 1.1)),
     "izhikevich": (("a", 1.1), ("b", 1.02), ("b", 0.98), ("c", 1.1), ("d", 1.2)),
 }  # fmt: skip
-WIDTH = 0.001
 
 
 def main() -> None:
@@ -30,9 +28,7 @@ def main() -> None:
     parser.add_argument("--bins", type=int, default=64)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    model = eqsnn.load(MODELS / f"sleep_{arguments.kind}.eqs")
-    target = eqsnn.simulate(model, arguments.seconds, burn_in=1.0, seed=0)
-    data = prepare(model.definition, target, torch.float64)
+    model, _, data, known = simulated(arguments.kind, arguments.seconds, seed=0)
     warm_up = 0.1 if arguments.kind == "lif" else 0.5
     stage = eqsnn.Forced(
         widths=(WIDTH,), density="grid", bins=arguments.bins, window=1.0, warm_up=warm_up
@@ -41,18 +37,14 @@ def main() -> None:
     objective = ForcedObjective(data, stage, 0, values_at(model, {}))
 
     def score(changes: dict[str, float]) -> np.ndarray:
-        with torch.no_grad():
-            found = -objective.by_neuron(values_at(model, changes), WIDTH)
-        return found.reshape(3, 4).sum(1).numpy()
+        return log_likelihoods(objective, values_at(model, changes))[:, 0]
 
     truth = score({})
     print(
         f"truth: {truth.round(1)} nats, {100 * -truth.sum() / objective.scale:.4f} per 100 neuron-steps"
     )
     for name, factor in CHANGES[arguments.kind]:
-        changed = {
-            f"{p}.{name}": float(target.parameters[f"{p}.{name}"][0]) * factor for p in POPULATIONS
-        }
+        changed = {f"{p}.{name}": known[f"{p}.{name}"] * factor for p in POPULATIONS}
         print(f"{name} x {factor:.3f}: {(score(changed) - truth).round(1)}", flush=True)
 
 
