@@ -92,54 +92,41 @@ class Walk:
         return self.unknowns.packing(z, across)
 
     def run(self, progress: Progress) -> Status:
-        """Walk through what is left of the stages. Out of time on all data, rates are matched all the same.
-
-        The checkpoint is that of where time ran out, so that a longer fit goes on from there.
-        """
-        status = None
-        try:
-            for number in range(progress.stage, len(self.settings.stages)):
-                status = self.go_through(progress, number)
-                if status is not None:
-                    break
-            else:
-                progress.stage = len(self.settings.stages)
-            self.save(progress)
-            if status is Status.OUT_OF_TIME and self.has_ending(progress) and self.left() > 0:
-                self.write = None
-                self.go_through(progress, len(self.settings.stages) - 1)
-        except KeyboardInterrupt:
-            self.conclude(progress, Status.INTERRUPTED)
-            self.save(progress)
-            return Status.INTERRUPTED
-        except BaseException:
-            self.save(progress)
-            raise
+        """Walk through what is left of the stages. Out of time on all data, rates are matched all the same."""
+        stages = self.settings.stages
+        status = self.go_through(progress, range(progress.stage, len(stages)))
+        in_time = time.monotonic() - self.began < self.settings.max_time
+        if status is Status.OUT_OF_TIME and in_time and self.has_ending(progress):
+            self.write = None  # so that a longer fit goes on from where time ran out
+            status = self.go_through(progress, range(len(stages) - 1, len(stages))) or status
         return self.settled(progress) if status is None else status
 
-    def go_through(self, progress: Progress, number: int) -> Status | None:
-        """Run what is left of a stage, which may be the one at hand; None if it ended."""
-        if progress.stage != number:
-            progress.stage, progress.level, progress.iteration = number, 0, 0
-            progress.before, progress.level_start = dict(progress.z), dict(progress.z)
-            progress.score = self.to_beat(progress)
-        self.walked = Walked()
-        status = self.run_stage(progress, self.settings.stages[number])
-        self.conclude(progress, status)
-        return status
+    def go_through(self, progress: Progress, numbers: range) -> Status | None:
+        """Run these stages, or what is left of the one at hand; None if all ended."""
+        try:
+            for number in numbers:
+                if progress.stage != number:
+                    progress.stage, progress.level, progress.iteration = number, 0, 0
+                    progress.before, progress.level_start = dict(progress.z), dict(progress.z)
+                    progress.score = self.to_beat(progress)
+                self.walked = Walked()
+                status = self.run_stage(progress, self.settings.stages[number])
+                self.conclude(progress, status)
+                if status is not None:
+                    return status
+            progress.stage = len(self.settings.stages)
+        except KeyboardInterrupt:
+            self.conclude(progress, Status.INTERRUPTED)
+            return Status.INTERRUPTED
+        finally:
+            self.save(progress)
+        return None
 
     def has_ending(self, progress: Progress) -> bool:
-        """Return whether a stage that matches rates follows the one at hand, which has seen all data."""
-        stages = self.settings.stages
-        here = stages[min(progress.stage, len(stages) - 1)]
-        return (
-            isinstance(stages[-1], Rates) and isinstance(here, Forced) and math.isinf(here.seconds)
-        )
-
-    def left(self, progress: Progress | None = None) -> float:
-        """Return the seconds left, to the stage at hand if progress is given."""
-        share = ENDING_SHARE if progress is not None and self.has_ending(progress) else 0.0
-        return self.began + (1 - share) * self.settings.max_time - time.monotonic()
+        """Return whether a stage that matches rates follows the one at hand, which sees all data."""
+        *_, last = stages = self.settings.stages
+        here = stages[progress.stage]
+        return isinstance(last, Rates) and isinstance(here, Forced) and math.isinf(here.seconds)
 
     def settled(self, progress: Progress) -> Status:
         """Return whether a fit that went through all stages has converged."""
@@ -185,6 +172,7 @@ class Walk:
     def run_stage(self, progress: Progress, stage: Stage) -> Status | None:
         """Run what is left of one stage; None if it ended."""
         objective = self.objective(stage, "training", progress.z)
+        share = 1 - ENDING_SHARE if self.has_ending(progress) else 1.0
         for level in range(progress.level, len(stage.levels)):
             width = stage.levels[level]
             if progress.level != level:
@@ -202,7 +190,7 @@ class Walk:
                     self.match(progress, stage, objective, width)  # type: ignore[arg-type]
                 else:
                     self.descend(progress, stage, objective, width)  # type: ignore[arg-type]
-                if self.left(progress) < 0:
+                if time.monotonic() - self.began > share * self.settings.max_time:
                     return Status.OUT_OF_TIME
             last = level == len(stage.levels) - 1
             if not self.select(progress, stage, width, last=last):
