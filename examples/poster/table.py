@@ -197,10 +197,12 @@ def _statistics(kind: str) -> Iterator[Row]:
         yield Row("correlations of populations, largest error", correlation_off, 0.1)
 
 
-def runs() -> dict[str, Scores]:
-    """Return the scores of every run, by its name, which is that of its folder."""
+def runs(first: str = "") -> dict[str, Scores]:
+    """Return the scores of every run whose name, that of its folder, begins so."""
     kept = json.loads(KEPT.read_text()) if KEPT.exists() else {}
-    return kept | {p.parent.name: json.loads(p.read_text()) for p in RUNS.glob("*/scores.json")}
+    found = {name: s for name, s in kept.items() if name.startswith(first)}
+    here = RUNS.glob(f"{first}*/scores.json")
+    return found | {path.parent.name: json.loads(path.read_text()) for path in here}
 
 
 def keep() -> None:
@@ -211,12 +213,12 @@ def keep() -> None:
 
 def results(experiment: str, kind: str) -> dict[int, Scores]:
     """Return the scores of every seed that was run."""
-    found = {}
-    for name, scores in runs().items():
-        run, _, seed = name.rpartition("_")
-        if run == f"{experiment}_{kind}" and seed.isdecimal():
-            found[int(seed)] = scores | {"found": scores["fitted"]["statistics"]}
-    return dict(sorted(found.items()))
+    first = f"{experiment}_{kind}_"
+    seeds = {name.removeprefix(first): scores for name, scores in runs(first).items()}
+    return {
+        int(seed): seeds[seed] | {"found": seeds[seed]["fitted"]["statistics"]}
+        for seed in sorted(filter(str.isdecimal, seeds), key=int)
+    }
 
 
 def heading(title: str, said: str) -> list[str]:
