@@ -6,9 +6,10 @@ have shape (1, lane) in both populations and projections.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
+import torch
 from torch import Tensor
 
 from eqsnn.maths.program import Program
@@ -52,6 +53,22 @@ class Run:
     weights: Tensor | None = None
     noise: Noise | None = None
     sizes: Mapping[str, int] = field(default_factory=dict)
+
+    def to(self, device: torch.device | str) -> "Run":
+        """Return the run with its tensors on a device, for the `pytorch` backend; gradients reach those that were moved."""
+
+        def moved(values: Mapping) -> dict:
+            return {n: v.to(device) if isinstance(v, Tensor) else v for n, v in values.items()}
+
+        return replace(
+            self,
+            states=moved(self.states),
+            parameters=moved(self.parameters),
+            drives=moved(self.drives),
+            synapses=moved(self.synapses),
+            pending={n: tuple(v.to(device) for v in values) for n, values in self.pending.items()},
+            weights=None if self.weights is None else self.weights.to(device),
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,7 +59,7 @@ class NativeKernel:
         """Run the Program for `run.n_steps` steps (see Kernel)."""
         places = signature(self.step)
         dtype = next((v.dtype for v in run.states.values()), torch.get_default_dtype())
-        held = held_values(self.reference, run, places, dtype)
+        held = held_values(self.reference, run, places, {"dtype": dtype})
         pending = {
             name: torch.stack(
                 torch.broadcast_tensors(*pending_values(self.reference, run, name, d.steps))

@@ -40,7 +40,7 @@ def philox(
 
 def draw(noise: Noise, given: Input, n_elements: int, n_steps: int, dtype: torch.dtype) -> Tensor:
     """Return the values of a noise input, (time, element, lane); drawn in double precision, then rounded to `dtype`."""
-    lanes = torch.stack([noise.stream, noise.first], dim=1).numpy()
+    lanes = torch.stack([noise.stream, noise.first], dim=1).cpu().numpy()
     pairs, at = np.unique(lanes, axis=0, return_inverse=True)
     streams, begins = pairs.astype(np.uint64).T
     steps = np.arange(n_steps, dtype=np.uint64)[:, None, None] + begins

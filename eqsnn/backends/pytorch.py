@@ -16,7 +16,7 @@ from eqsnn.backends.kernel import Outcome, Run
 from eqsnn.backends.naming import identifiers
 from eqsnn.backends.signature import signature
 from eqsnn.backends.spelling import EXPENSIVE, spell
-from eqsnn.backends.unroll import unroll
+from eqsnn.backends.unroll import device_of, unroll
 from eqsnn.language.functions import SpikeSlope, symbol
 from eqsnn.maths.adjoint import adjoint, of_input, of_next, of_output, of_sent
 from eqsnn.maths.program import (
@@ -63,7 +63,7 @@ RUNTIME = {
 }
 
 
-RESERVED = {"torch", "dtype", "exists", "slope", "spike_from", "spike_above", *RUNTIME, *ARGUMENTS}
+RESERVED = {"torch", "real", "exists", "slope", "spike_from", "spike_above", *RUNTIME, *ARGUMENTS}
 
 
 def emit_step(
@@ -81,7 +81,7 @@ def emit_step(
     """
     names = identifiers(program.space_of(), RESERVED)
     constant = {given.symbol for given in program.of_kind(*CONSTANT)} if masked else set()
-    lines = [f"def {name}({', '.join(groups)}, exists, dtype):"]
+    lines = [f"def {name}({', '.join(groups)}, exists, real):"]
     for argument, symbols in groups.items():
         if symbols:
             lines.append(f"{INDENT}({', '.join(names[symbol(s)] for s in symbols)},) = {argument}")
@@ -103,16 +103,14 @@ def emit_statement(statement: Statement, names: Mapping[Symbol, str], constant: 
         # torch's functions take no plain numbers, and a later statement may apply one to this
         number = statement.expression.is_number
         return (
-            f"{target} = torch.full((1, 1), {value}, dtype=dtype)"
-            if number
-            else f"{target} = {value}"
+            f"{target} = torch.full((1, 1), {value}, **real)" if number else f"{target} = {value}"
         )
     if isinstance(statement, Total):
         return f"{target} = {names[statement.source]}.sum(0, keepdim=True)"
     exists = f"exists[{statement.projection!r}]"
     if isinstance(statement, Couple):
         if statement.weight is None:
-            weight = f"{exists}.to(dtype)"
+            weight = f"{exists}.to(**real)"
         elif statement.weight in constant:
             weight = names[statement.weight]
         else:
@@ -240,7 +238,7 @@ def _emit_backward(step: Program, backward: Program, differentiated: Sequence[st
         ),
     }
     names = identifiers(backward.space_of(), RESERVED)
-    unpack = [f"def step_vjp({', '.join(groups)}, exists, dtype):"]
+    unpack = [f"def step_vjp({', '.join(groups)}, exists, real):"]
     for argument, symbols in groups.items():
         picked = [
             f"{names[symbol(s)]} = {argument}[{n}]" for n, s in enumerate(symbols) if s in read
@@ -284,7 +282,8 @@ def compile_once(
     def outputs(
         parameters: Mapping[str, Any], synapses: Mapping[str, Any], dtype: torch.dtype
     ) -> dict[str, Any]:
-        given = [torch.as_tensor(parameters[name], dtype=dtype) for name in held]
-        return dict(zip(program.outputs, run(given, synapses, dtype), strict=True))
+        real = {"dtype": dtype, "device": device_of([*parameters.values(), *synapses.values()])}
+        given = [torch.as_tensor(parameters[name], **real) for name in held]
+        return dict(zip(program.outputs, run(given, synapses, real), strict=True))
 
     return outputs

@@ -157,8 +157,8 @@ def _where(node: Expr, speller: Speller) -> Spelled:
     asked = speller.spell(condition)
     if chosen.is_number and other.is_number:
         if (chosen, other) == (1, 0):
-            return Spelled(f"{asked.within(ATOM)}.to(dtype)", ATOM)
-        text = f"{asked.within(ATOM)}.to(dtype)*{speller.number(chosen - other).within(ATOM)}"
+            return Spelled(f"{asked.within(ATOM)}.to(**real)", ATOM)
+        text = f"{asked.within(ATOM)}.to(**real)*{speller.number(chosen - other).within(ATOM)}"
         return Spelled(
             text if other == 0 else f"{text} + {speller.number(other).within(ATOM)}", SUM
         )

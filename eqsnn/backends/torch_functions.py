@@ -109,7 +109,7 @@ def poisson_quantile(u: Tensor, rate: Tensor | float) -> Tensor:
 def couple(weight: Tensor, source: Tensor | float, transposed: bool) -> Tensor:
     """Weighted sum over one side of the synapses: weight (pre, post, lane), source (pre or post, lane), or a number."""
     if not isinstance(source, Tensor):
-        source = torch.full((weight.shape[1 if transposed else 0], 1), source, dtype=weight.dtype)
+        source = weight.new_full((weight.shape[1 if transposed else 0], 1), source)
     if weight.shape[2] == 1:
         matrix = weight[:, :, 0]
         return (matrix if transposed else matrix.t()) @ source.expand(

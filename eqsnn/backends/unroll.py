@@ -1,6 +1,6 @@
 """unroll: walk a compiled step forwards through time, and its vector-Jacobian product backwards."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple, Protocol
 
@@ -54,25 +54,24 @@ class _Walk(NamedTuple):
     places: Signature
     now: Sequence[Tensors]
     steps_of_delay: tuple[int, ...]
-    dtype: torch.dtype
+    real: Mapping[str, Any]  # the precision and the device of numbers
 
     def step(
         self, state: Tensors, arrived: Tensors, n: int, held: Sequence
     ) -> tuple[Tensors, Tensors, Tensors]:
         """Execute step n."""
-        return self.kernel.run_step(
-            state, arrived, self.now[n], held, self.run.synapses, self.dtype
-        )
+        return self.kernel.run_step(state, arrived, self.now[n], held, self.run.synapses, self.real)
 
 
 def unroll(kernel: Compiled, run: Run) -> Outcome:
     """Run a compiled Program for `run.n_steps` steps; differentiable in states, pending values and parameters."""
     places = signature(kernel.step)
-    dtype = next(iter(run.states.values())).dtype if run.states else torch.get_default_dtype()
-    held = list(held_values(kernel, run, places, dtype).values())
+    real = _real(run)
+    held = list(held_values(kernel, run, places, real).values())
     noisy = kernel.step.of_kind(Kind.NORMAL, Kind.UNIFORM)
     if run.noise is not None and noisy:
-        drives = drawn(run.noise, noisy, space_sizes(kernel.step, run), run.n_steps, dtype)
+        drives = drawn(run.noise, noisy, space_sizes(kernel.step, run), run.n_steps, real["dtype"])
+        drives = {name: value.to(real["device"]) for name, value in drives.items()}
         run = replace(run, drives={**run.drives, **drives})
     run = _tiled(run)
     delays = {delay.arrival.name: delay.steps for delay in kernel.step.delays}
@@ -80,7 +79,7 @@ def unroll(kernel: Compiled, run: Run) -> Outcome:
         tuple(zip(*(run.drives[name].unbind(0) for name in places.now), strict=True))
         or ((),) * run.n_steps
     )
-    walk = _Walk(kernel, run, places, now, tuple(delays[name] for name in places.arrivals), dtype)
+    walk = _Walk(kernel, run, places, now, tuple(delays[name] for name in places.arrivals), real)
     states = tuple(run.states[name] for name in places.states)
     pending = tuple(
         value
@@ -92,6 +91,18 @@ def unroll(kernel: Compiled, run: Run) -> Outcome:
     else:
         results = _Unroll.apply(walk, len(states), len(pending), *states, *pending, *held)
     return _outcome(walk, results)
+
+
+def _real(run: Run) -> dict[str, Any]:
+    """Return the precision of the states, torch's own without any, and the device of the run's tensors."""
+    dtype = next((v.dtype for v in run.states.values()), torch.get_default_dtype())
+    given = (run.states, run.drives, run.synapses, run.parameters)
+    return {"dtype": dtype, "device": device_of([v for values in given for v in values.values()])}
+
+
+def device_of(values: Iterable[Any]) -> torch.device | None:
+    """Return the device of the first tensor, torch's default without one."""
+    return next((value.device for value in values if isinstance(value, Tensor)), None)
 
 
 def lanes_of(run: Run) -> int:
@@ -136,17 +147,17 @@ def space_sizes(program: Program, run: Run) -> dict[str, int]:
 
 
 def held_values(
-    kernel: Compiled, run: Run, places: Signature, dtype: torch.dtype
+    kernel: Compiled, run: Run, places: Signature, real: Mapping[str, Any]
 ) -> dict[str, Tensor]:
     """Return the constant inputs of the step, those computed once included, in calling order."""
-    given = {name: torch.as_tensor(value, dtype=dtype) for name, value in run.parameters.items()}
+    given = {name: torch.as_tensor(value, **real) for name, value in run.parameters.items()}
     once = [given[name] for name in kernel.once_inputs]
-    computed = dict(zip(kernel.constants, kernel.run_once(once, run.synapses, dtype), strict=True))
+    computed = dict(zip(kernel.constants, kernel.run_once(once, run.synapses, real), strict=True))
     values = {name: computed[name] if name in computed else given[name] for name in places.held}
     spaces = {given.name: given.space for given in kernel.step.inputs}
     for name in kernel.masked:
         exists = run.synapses[spaces[name]]
-        values[name] = torch.where(exists, values[name], torch.zeros((), dtype=dtype))
+        values[name] = torch.where(exists, values[name], torch.zeros((), **real))
     return values
 
 
@@ -157,8 +168,7 @@ def pending_values(kernel: Compiled, run: Run, arrival: str, steps: int) -> Tens
     sent = next(delay.sent.name for delay in kernel.step.delays if delay.arrival.name == arrival)
     rest = run.states.get(sent)
     if rest is None:
-        example = next(iter(run.states.values()))
-        rest = torch.zeros((1, 1), dtype=example.dtype, device=example.device)
+        rest = next(iter(run.states.values())).new_zeros((1, 1))
     return (rest,) * steps
 
 
@@ -173,7 +183,7 @@ def _forward(
     run, places = walk.run, walk.places
     history = _histories(walk, pending)
     recorded: list[list[Tensor]] = [[] for _ in run.record]
-    totals: list[Tensor] = [torch.zeros((), dtype=walk.dtype)] * len(run.total)
+    totals: list[Tensor] = [torch.zeros((), **walk.real)] * len(run.total)
     recorded_at = [places.outputs.index(name) for name in run.record]
     totalled_at = [places.outputs.index(name) for name in run.total]
     weights = None if run.weights is None else run.weights.unbind(0)
@@ -251,7 +261,7 @@ def _backward(
 ) -> list[Tensor | None]:
     """Walk backwards. Returns cotangents of initial states, pending values and held values, in that order."""
     run, places, kernel = walk.run, walk.places, walk.kernel
-    zero = torch.zeros((1, 1), dtype=walk.dtype)  # (neuron, lane): a coupling needs the dimensions
+    zero = torch.zeros((1, 1), **walk.real)  # (neuron, lane): a coupling needs the dimensions
     left = iter(bars)
     bar_recorded = {name: next(left) for name in run.record}
     bar_total = {name: next(left) for name in run.total}
@@ -282,7 +292,7 @@ def _backward(
             bar_sent,
             bar_output,
             run.synapses,
-            walk.dtype,
+            walk.real,
         )
         bar_state = [_or(bar, zero) for bar in found]
         for values, bar in zip(arriving, delivered, strict=True):

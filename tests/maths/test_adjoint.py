@@ -71,11 +71,12 @@ network:
 """
 
 
-def gradients(kernel, model, outputs, *, dtype=torch.float64):
+def gradients(kernel, model, outputs, *, dtype=torch.float64, device="cpu"):
     generator = torch.Generator().manual_seed(0)
 
     def near(value, shape):
-        return (value + 0.01 * torch.rand(shape, generator=generator, dtype=dtype)).requires_grad_()
+        value = value + 0.01 * torch.rand(shape, generator=generator, dtype=dtype)
+        return value.to(device).requires_grad_()
 
     values = {}
     for name, parameter in parameters_of(model).items():
@@ -104,10 +105,11 @@ def gradients(kernel, model, outputs, *, dtype=torch.float64):
         record=tuple(outputs),
         noise=setup.noise_of(0, LANES),
     )
-    recorded = kernel.unroll(run).recorded
-    loss = torch.zeros((), dtype=dtype)
+    recorded = kernel.unroll(run.to(device)).recorded
+    loss = torch.zeros((), dtype=dtype, device=device)
     for value in recorded.values():
-        loss = loss + (value * torch.rand(value.shape, generator=generator, dtype=dtype)).sum()
+        share = torch.rand(value.shape, generator=generator, dtype=dtype).to(device)
+        loss = loss + (value * share).sum()
     found = torch.autograd.grad(loss, list(values.values()), allow_unused=True)
     return dict(zip(values, found, strict=True)), loss
 
