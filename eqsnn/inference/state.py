@@ -40,6 +40,8 @@ class StageReport:
         return not self.stopped.startswith(ALL_DONE)
 
     def __str__(self) -> str:
+        if not self.iterations:
+            return f"{self.stage}: no iteration; {self.stopped}"
         slope = "" if np.isnan(self.gradient) else f", gradient {self.gradient:.2g}"
         return (
             f"{self.stage}: {self.first:.5g} -> {self.last:.5g} in {self.iterations} iterations{slope}, "

@@ -30,6 +30,7 @@ from eqsnn.inference.unknowns import Unknowns
 CROSSED_EVERY = 6  # iterations between two recombinations of restarts
 HANDED_DAMPING = 0.1  # of the first step on more data
 ENDING_SHARE = 0.15  # of the longest time of a fit, that is left to the stage that brings rates to those observed
+LEAST_EVALUATIONS = 2.0  # that a second-order step is taken to cost before one was taken
 
 Objective = ForcedObjective | FreeObjective | RatesObjective
 RATES_RIGHT = "no rate differs by more than chance"
@@ -64,6 +65,7 @@ class Walk:
         self.searches: Searches | BlockSearches | None = None
         self.matching: Matching | None = None
         self.walked = Walked()
+        self.has_stepped = False  # so that a fit resumed time and again gets on
         self.total = sum(stage.iterations * len(stage.levels) for stage in settings.stages)
 
     def objective(self, stage: Stage, data_name: str, z: Mapping[str, Tensor]) -> Objective:
@@ -128,6 +130,11 @@ class Walk:
         here = stages[progress.stage]
         return isinstance(last, Rates) and isinstance(here, Forced) and math.isinf(here.seconds)
 
+    def has_time(self, progress: Progress, seconds: float) -> bool:
+        """Return whether something that takes so long ends in time, that of the ending left to it."""
+        share = 1 - ENDING_SHARE if self.has_ending(progress) else 1.0
+        return time.monotonic() + seconds - self.began <= share * self.settings.max_time
+
     def settled(self, progress: Progress) -> Status:
         """Return whether a fit that went through all stages has converged."""
         stages = self.settings.stages
@@ -172,7 +179,6 @@ class Walk:
     def run_stage(self, progress: Progress, stage: Stage) -> Status | None:
         """Run what is left of one stage; None if it ended."""
         objective = self.objective(stage, "training", progress.z)
-        share = 1 - ENDING_SHARE if self.has_ending(progress) else 1.0
         for level in range(progress.level, len(stage.levels)):
             width = stage.levels[level]
             if progress.level != level:
@@ -180,22 +186,38 @@ class Walk:
                 progress.level_start = dict(progress.z)
             if progress.iteration == 0 and isinstance(objective, ForcedObjective):
                 self.hand_down(progress, stage, level, objective)
-            ascent = self.ascent(progress, stage, objective, width)
-            while progress.iteration < stage.iterations:
-                if ascent is not None:
-                    self.climb(progress, stage, ascent)
-                elif isinstance(stage, GradientFree):
-                    self.explore(progress, stage, objective, width)  # type: ignore[arg-type]
-                elif isinstance(objective, RatesObjective):
-                    self.match(progress, stage, objective, width)  # type: ignore[arg-type]
-                else:
-                    self.descend(progress, stage, objective, width)  # type: ignore[arg-type]
-                if time.monotonic() - self.began > share * self.settings.max_time:
-                    return Status.OUT_OF_TIME
+            status = self.run_level(progress, stage, objective, width)
+            if status is not None:
+                return status
             last = level == len(stage.levels) - 1
             if not self.select(progress, stage, width, last=last):
                 self.walked.stopped = "a narrower threshold predicts the held-out spikes worse"
                 break
+        return None
+
+    def run_level(
+        self, progress: Progress, stage: Stage, objective: Objective, width: float
+    ) -> Status | None:
+        """Take what steps are left of a level; None if there is time for all. None is begun that would not end in time."""
+        began = time.monotonic()
+        ascent = self.ascent(progress, stage, objective, width)
+        longest = LEAST_EVALUATIONS * (time.monotonic() - began)
+        while progress.iteration < stage.iterations:
+            if self.has_stepped and not self.has_time(progress, longest):
+                return Status.OUT_OF_TIME
+            began = time.monotonic()
+            if ascent is not None:
+                self.climb(progress, stage, ascent)
+            elif isinstance(stage, GradientFree):
+                self.explore(progress, stage, objective, width)  # type: ignore[arg-type]
+            elif isinstance(objective, RatesObjective):
+                self.match(progress, stage, objective, width)  # type: ignore[arg-type]
+            else:
+                self.descend(progress, stage, objective, width)  # type: ignore[arg-type]
+            self.has_stepped = True
+            longest = max(longest, time.monotonic() - began)
+            if not self.has_time(progress, 0.0):
+                return Status.OUT_OF_TIME
         return None
 
     def hand_down(

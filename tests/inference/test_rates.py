@@ -134,6 +134,29 @@ def test_a_fit_that_runs_out_of_time_on_all_data_still_matches_rates_and_goes_on
     assert len(hopeless.stages) == 1
 
 
+def test_a_step_that_would_not_end_in_time_is_not_begun_but_one_is_always_taken(
+    tmp_path, monkeypatch
+):
+    late = [0.0]
+    monkeypatch.setattr(walk, "time", SimpleNamespace(monotonic=lambda: time.monotonic() + late[0]))
+
+    def after_a_slow_step(*_):
+        late[0] += 1e5
+
+    target = recorded(OWN, TRUTH, 20.0)
+    stages = (replace(GRID, density="moments", iterations=6),)
+    wrong = TRUTH | {"v_rest": TRUTH["v_rest"] - 4.0}
+    options = {"starts": 1, "start": wrong, "stages": stages, "seed": 0, "uncertainty": False}
+    options |= {"checkpoint": tmp_path / "checkpoint.npz", "report": after_a_slow_step}
+    found = eqsnn.fit(eqsnn.loads(OWN), target, **options, max_time=2.5e5)
+    assert found.status is Status.OUT_OF_TIME
+    assert found.stages[0].iterations == 2
+    late[0] = 0.0
+    found = eqsnn.fit(eqsnn.loads(OWN), target, **options, max_time=0.5e5, resume=True)
+    assert found.status is Status.OUT_OF_TIME
+    assert found.stages[-1].iterations == 1
+
+
 def test_rates_that_agree_leave_all_parameters_where_they_are():
     target = recorded(OWN, TRUTH, 30.0)
     found = fit(OWN, target, TRUTH)
