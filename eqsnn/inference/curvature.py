@@ -21,7 +21,7 @@ LONGEST_STEP = 1.0  # of any coordinate, in units of its prior's spread
 FAINT = 1e-3  # information added everywhere: that of a prior 30 times as wide as the file's
 CHANCE = 3.5  # standard deviations of a correlation of two independent scores
 FLAT = 1e-3  # least eigenvalue of a curvature with a diagonal of one
-LEAST_SHARE = 0.2  # of the curvature expected along a step that BFGS is told at least
+LEAST_SHARE = 0.6  # of the curvature expected along a step that BFGS is told at least: less leads to steps too long
 
 
 class LastStep(NamedTuple):

@@ -30,7 +30,7 @@ from eqsnn.inference.unknowns import Unknowns
 CROSSED_EVERY = 6  # iterations between two recombinations of restarts
 HANDED_DAMPING = 0.1  # of the first step on more data
 ENDING_SHARE = 0.15  # of the longest time of a fit, that is left to the stage that brings rates to those observed
-LEAST_EVALUATIONS = 2.0  # that a second-order step is taken to cost before one was taken
+LEAST_EVALUATIONS = 1.0  # that a second-order step is taken to cost before one was taken
 
 Objective = ForcedObjective | FreeObjective | RatesObjective
 RATES_RIGHT = "no rate differs by more than chance"
