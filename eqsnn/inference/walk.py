@@ -30,7 +30,6 @@ from eqsnn.inference.unknowns import Unknowns
 CROSSED_EVERY = 6  # iterations between two recombinations of restarts
 HANDED_DAMPING = 0.1  # of the first step on more data
 ENDING_SHARE = 0.15  # of the longest time of a fit, that is left to the stage that brings rates to those observed
-LEAST_EVALUATIONS = 1.0  # that a second-order step is taken to cost before one was taken
 
 Objective = ForcedObjective | FreeObjective | RatesObjective
 RATES_RIGHT = "no rate differs by more than chance"
@@ -201,7 +200,8 @@ class Walk:
         """Take what steps are left of a level; None if there is time for all. None is begun that would not end in time."""
         began = time.monotonic()
         ascent = self.ascent(progress, stage, objective, width)
-        longest = LEAST_EVALUATIONS * (time.monotonic() - began)
+        # a second-order step takes at least one evaluation more
+        longest = time.monotonic() - began
         while progress.iteration < stage.iterations:
             if self.has_stepped and not self.has_time(progress, longest):
                 return Status.OUT_OF_TIME
