@@ -25,12 +25,12 @@ EVERYDAY = {
 STEPS, LANES = 40, 2
 
 
-def every_model(without=()):
-    """Run a test on every file of models/, those that teach nothing new in the slow run."""
+def every_model(without=(), everyday=EVERYDAY):
+    """Run a test on every file of models/, all but the everyday ones in the slow run."""
     return pytest.mark.parametrize(
         "path",
         [
-            pytest.param(path, id=path.stem, marks=[pytest.mark.slow] * (path.stem not in EVERYDAY))
+            pytest.param(path, id=path.stem, marks=[pytest.mark.slow] * (path.stem not in everyday))
             for path in MODELS
             if path.stem not in without
         ],
