@@ -17,6 +17,22 @@ COUNTING = {
 # of the others the smallest that between them make every kind of constant
 EVERYDAY = {"gap_junction", "gif", "lif_alpha", "tsodyks_markram"}
 
+COUNTED_SYNAPSES = """
+neuron cell:
+    dv/dt = (n*mV - v)/tau : mV
+    n : 1
+    threshold: v > 1*mV
+    reset: v = 0*mV
+    initial: v = 0.5*mV
+    tau : ms = 10*ms
+synapse counted:
+    n_post = 2 : 1 (summed)
+network:
+    dt = 1*ms
+    a : cell[3]
+    a -> a : counted if i != j
+"""
+
 
 def compiled(model):
     program = free_program(model)
@@ -33,9 +49,11 @@ def test_every_model_runs_and_is_differentiated_on_another_device(path):
     assert any(gradient is not None for gradient in found.values())
 
 
-def test_delays_junctions_and_synaptic_states_stay_on_the_device_of_the_run():
-    kernel, outputs = compiled(model_from_text(DELAYED))
-    _, loss = gradients(kernel, model_from_text(DELAYED), outputs, device=WITHOUT_STORAGE)
+@pytest.mark.parametrize("text", [DELAYED, COUNTED_SYNAPSES], ids=["delayed", "counted"])
+def test_delays_junctions_synaptic_states_and_sums_of_numbers_stay_on_the_device_of_the_run(text):
+    model = model_from_text(text)
+    kernel, outputs = compiled(model)
+    _, loss = gradients(kernel, model, outputs, device=WITHOUT_STORAGE)
     assert loss.device.type == WITHOUT_STORAGE
 
 
