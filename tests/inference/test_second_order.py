@@ -10,7 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import eqsnn
-from eqsnn.inference.curvature import LastStep, curvature_of, no_step, told_by, unflatten
+from eqsnn.inference.curvature import (
+    LEAST_SHARE,
+    LastStep,
+    curvature_of,
+    no_step,
+    told_by,
+    unflatten,
+)
 from eqsnn.inference.problem import problem_of
 from eqsnn.inference.scoring import Packing, Scores
 from eqsnn.inference.second_order import Ascent
@@ -108,13 +115,18 @@ def test_a_bent_curvature_explains_the_last_change_of_the_gradient_and_stays_pos
     here = scores(torch.randn(1, 6, 40, dtype=torch.float64, generator=noise), packing)
     start = curvature_of(here, packing)
     moved = torch.randn(1, 6, dtype=torch.float64, generator=noise)
-    seen = [
-        (matrix @ part[:, :, None]).squeeze(2) * (0.5 + torch.rand(1, generator=noise))
+    expected = [
+        (matrix @ part[:, :, None]).squeeze(2)
         for matrix, part in zip(start.groups, parts_of(packing, moved), strict=True)
     ]
+    shares = 0.1 + 1.4 * torch.rand(2, generator=noise)
+    seen = [share * change for share, change in zip(shares, expected, strict=True)]
     bent = curvature_of(here, packing, LastStep(moved, torch.cat(seen, 1)))
-    for matrix, part, change in zip(bent.groups, parts_of(packing, moved), seen, strict=True):
-        torch.testing.assert_close((matrix @ part[:, :, None]).squeeze(2), change)
+    believed = shares.clamp(min=LEAST_SHARE)  # a curvature that fell further is not believed
+    for matrix, part, change, share in zip(
+        bent.groups, parts_of(packing, moved), expected, believed, strict=True
+    ):
+        torch.testing.assert_close((matrix @ part[:, :, None]).squeeze(2), share * change)
         torch.testing.assert_close(matrix, matrix.transpose(1, 2))
         assert float(torch.linalg.eigvalsh(matrix)[0, 0]) > -1e-9
 
