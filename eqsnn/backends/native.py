@@ -21,7 +21,7 @@ from eqsnn.backends.native_run import Call, Library
 from eqsnn.backends.pytorch import TorchKernel, compile_once
 from eqsnn.backends.signature import signature
 from eqsnn.backends.threads import Arenas, Assistants
-from eqsnn.backends.unroll import held_values, pending_values
+from eqsnn.backends.unroll import held_values, pending_values, real_of
 from eqsnn.maths.program import Program
 
 
@@ -58,8 +58,8 @@ class NativeKernel:
     def unroll(self, run: Run) -> Outcome:
         """Run the Program for `run.n_steps` steps (see Kernel)."""
         places = signature(self.step)
-        dtype = next((v.dtype for v in run.states.values()), torch.get_default_dtype())
-        held = held_values(self.reference, run, places, {"dtype": dtype})
+        real = real_of(run)
+        dtype, held = real["dtype"], held_values(self.reference, run, places, real)
         pending = {
             name: torch.stack(
                 torch.broadcast_tensors(*pending_values(self.reference, run, name, d.steps))

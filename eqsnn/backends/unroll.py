@@ -66,7 +66,7 @@ class _Walk(NamedTuple):
 def unroll(kernel: Compiled, run: Run) -> Outcome:
     """Run a compiled Program for `run.n_steps` steps; differentiable in states, pending values and parameters."""
     places = signature(kernel.step)
-    real = _real(run)
+    real = real_of(run)
     held = list(held_values(kernel, run, places, real).values())
     noisy = kernel.step.of_kind(Kind.NORMAL, Kind.UNIFORM)
     if run.noise is not None and noisy:
@@ -93,7 +93,7 @@ def unroll(kernel: Compiled, run: Run) -> Outcome:
     return _outcome(walk, results)
 
 
-def _real(run: Run) -> dict[str, Any]:
+def real_of(run: Run) -> dict[str, Any]:
     """Return the precision of the states, torch's own without any, and the device of the run's tensors."""
     dtype = next((v.dtype for v in run.states.values()), torch.get_default_dtype())
     given = (run.states, run.drives, run.synapses, run.parameters)

@@ -102,13 +102,18 @@ def test_a_stage_that_was_interrupted_goes_on_to_the_same_end(tmp_path):
         np.testing.assert_array_equal(resumed.parameters[name], whole.parameters[name])
 
 
-def test_a_fit_that_runs_out_of_time_on_all_data_still_matches_rates_and_goes_on_from_where_time_ran_out(
-    tmp_path, monkeypatch
-):
-    late = [0.0]
-    clock = SimpleNamespace(monotonic=lambda: time.monotonic() + late[0])
+@pytest.fixture
+def late(monkeypatch):
+    """How many seconds the clock of a fit is ahead."""
+    ahead = [0.0]
+    clock = SimpleNamespace(monotonic=lambda: time.monotonic() + ahead[0])
     monkeypatch.setattr(walk, "time", clock)
+    return ahead
 
+
+def test_a_fit_that_runs_out_of_time_on_all_data_still_matches_rates_and_goes_on_from_where_time_ran_out(
+    tmp_path, late
+):
     def after_one_step(*_):
         late[0] = 9e5
 
@@ -134,12 +139,7 @@ def test_a_fit_that_runs_out_of_time_on_all_data_still_matches_rates_and_goes_on
     assert len(hopeless.stages) == 1
 
 
-def test_a_step_that_would_not_end_in_time_is_not_begun_but_one_is_always_taken(
-    tmp_path, monkeypatch
-):
-    late = [0.0]
-    monkeypatch.setattr(walk, "time", SimpleNamespace(monotonic=lambda: time.monotonic() + late[0]))
-
+def test_a_step_that_would_not_end_in_time_is_not_begun_but_one_is_always_taken(tmp_path, late):
     def after_a_slow_step(*_):
         late[0] += 1e5
 
