@@ -126,6 +126,7 @@ def fit(
     recorded: Sequence[int] = (),
     notes: Sequence[str] = (),
     uncertainty: bool = True,
+    last_step: bool = True,
 ) -> Fit:
     """Fit every unknown (`~`) parameter of `model` to recorded spike trains.
 
@@ -137,7 +138,9 @@ def fit(
     with `resume`, to go on from; backend as in `simulate`. units: explain the spikes of these only, all others still
     drive synapses (docs/missing.md); recorded: the places of the targets' units among the neurons of a larger network,
     the rest of which was never recorded. uncertainty: whether to look for standard errors
-    afterwards. Same seed, same result. Ctrl-C keeps what was reached. Raises InputError for data that cannot be used.
+    afterwards. last_step: after second-order steps up the model's own likelihood the held-out part has done its work, and
+    one step follows on all data (docs/inference.md); the scores are those of before it. Same seed, same result. Ctrl-C
+    keeps what was reached. Raises InputError for data that cannot be used.
     """
     if starts < 1:
         raise InputError(f"{starts} starts; at least 1 is expected")
@@ -162,6 +165,7 @@ def fit(
         checkpoint_every,
         backend,
         tuple(sorted({int(unit) for unit in units})),
+        last_step,
     )
     found = search(
         sized.definition,
@@ -175,6 +179,8 @@ def fit(
     )
     fitted = make_fit(sized, found, {}, seed, command)
     scores = _scores(sized, fitted, found, settings, tau)
+    share = 1 - validation if found.whole is None else 1.0
+    found = found.on_everything()
     extra = _warnings(sized, found, targets, chosen)
     told = (*found.warnings, *planned.warnings, *extra, *_running_freely(scores, found))
     found = replace(found, warnings=told)
@@ -182,7 +188,7 @@ def fit(
     if uncertainty and found.status is not Status.INTERRUPTED:
         doubt = assess(
             sized, found.values, found.known, targets, chosen,
-            share=1 - validation, seed=seed, backend=backend, units=settings.units,
+            share=share, seed=seed, backend=backend, units=settings.units,
         )  # fmt: skip
     done = make_fit(sized, found, scores, seed, command, targets, doubt, (*planned.reasons, *notes))
     used = replace(done.provenance, recorded=tuple(recorded), units=settings.units)

@@ -121,6 +121,11 @@ def add_fit(commands) -> None:
     command.add_argument(
         "--validation", type=float, default=0.2, help="share held out to choose and score by"
     )
+    command.add_argument(
+        "--no-last-step",
+        action="store_true",
+        help="estimate from the rest alone; else, where noise is integrated out, one last step is on all data",
+    )
     command.add_argument("--resume", action="store_true", help="go on from the checkpoint in --out")
     command.add_argument("--checkpoint-every", default="20s", help="time between two checkpoints")
     command.add_argument("--quiet", action="store_true")
@@ -160,6 +165,7 @@ def run_fit(arguments: argparse.Namespace) -> int:
             notes=notes,
             start=_near(model, targets, arguments),
             validation=arguments.validation,
+            last_step=not arguments.no_last_step,
             max_time=float("inf") if arguments.max_time is None else seconds(arguments.max_time),
             checkpoint=arguments.out / "checkpoint.npz",
             checkpoint_every=seconds(arguments.checkpoint_every),

@@ -7,7 +7,7 @@ import hashlib
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -36,6 +36,7 @@ class Found:
     """What a fit found, in coherent units: values of the surviving restarts, best first, and how it got there.
 
     held: which values nothing could be learned about, so that they are where they started, bool of parameter shape.
+    whole: values of the best restart after a last step on all data, the validation part included; None without one.
     """
 
     values: dict[str, NDArray[np.float64]]  # parameter shape, then restart
@@ -49,6 +50,17 @@ class Found:
     seconds: float = 0.0
     held: dict[str, NDArray[np.bool_]] = field(default_factory=dict)
     reports: tuple[StageReport, ...] = ()
+    whole: dict[str, NDArray[np.float64]] | None = None
+
+    def on_everything(self) -> "Found":
+        """Return the same with the values after the last step, if there was one, in place of those before it."""
+        if self.whole is None:
+            return self
+        values = {
+            n: np.concatenate([self.whole[n][..., None], v[..., 1:]], -1)
+            for n, v in self.values.items()
+        }
+        return replace(self, values=values)
 
 
 def split(recording: Recording, share: float) -> tuple[Recording, Recording]:
@@ -130,7 +142,8 @@ def search(
         walk.warnings.append(note)
     with _one_torch_thread():
         status = walk.run(progress)
-    order, objective = walk.rank(progress)
+        order, objective = walk.rank(progress)
+        whole, status = _last_step(walk, progress, int(order[0]), status)
     values = unknowns.values(progress.z)
     return Found(
         values={name: value.detach().numpy()[..., order] for name, value in values.items()},
@@ -144,7 +157,24 @@ def search(
         seconds=time.monotonic() - began,
         reports=tuple(progress.reports),
         held={name: entries.numpy() for name, entries in (held or {}).items()},
+        whole=whole,
     )
+
+
+def _last_step(
+    walk: Walk, progress: Progress, best: int, status: Status
+) -> tuple[dict[str, NDArray[np.float64]] | None, Status]:
+    """Return the values that the last step leads the best restart to, None without one, and how the fit ended."""
+    if not walk.settings.last_step or status is Status.INTERRUPTED:
+        return None, status
+    try:
+        found = walk.end_on_everything(progress, best)
+    except KeyboardInterrupt:
+        return None, Status.INTERRUPTED
+    if found is None:
+        return None, status
+    values = walk.unknowns.values(found)
+    return {name: v.detach().numpy()[..., 0] for name, v in values.items()}, status
 
 
 @contextmanager

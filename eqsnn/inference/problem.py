@@ -154,13 +154,18 @@ class Problem:
         ]
         return torch.cat(parts)
 
-    def posterior(self, z: Mapping[str, Tensor]) -> Tensor:
-        """Return the log-likelihood of every block, with its log-prior if that counts: (point, block + 1)."""
+    def likelihood(self, z: Mapping[str, Tensor]) -> Tensor:
+        """Return the log-likelihood of every block, (point, block + 1), the last 0."""
         points = next(iter(z.values())).shape[-1]
         lanes = {n: v.detach().repeat_interleave(self.windows, -1) for n, v in z.items()}
         with torch.no_grad():
             found = self.objective.by_window(self.values(lanes), points, self.width).sum(2)
-            return self.with_prior(by_block(found, self.packing, self.packing.blocks), z)
+            return by_block(found, self.packing, self.packing.blocks)
+
+    def posterior(self, z: Mapping[str, Tensor]) -> Tensor:
+        """Return the log-likelihood of every block, with its log-prior if that counts: (point, block + 1)."""
+        with torch.no_grad():
+            return self.with_prior(self.likelihood(z), z)
 
     def with_prior(self, likelihood: Tensor, z: Mapping[str, Tensor]) -> Tensor:
         """Add to the log-likelihood of every block its log-prior, if that counts."""

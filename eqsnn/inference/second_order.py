@@ -70,6 +70,13 @@ class Ascent:
         empty = {n: torch.zeros_like(v) for n, v in self.z.items()}
         return self.packing.add(empty, self.here.gradient.T)
 
+    def scores_at(self, z: Z) -> Scores | None:
+        """Return the scores of the restart that stands at these coordinates of one lane, None if none does."""
+        for k in range(len(self.damping)):
+            if all(torch.equal(v[..., k : k + 1], z[n]) for n, v in self.z.items()):
+                return Scores(*(part[k : k + 1] for part in self.here))
+        return None
+
     def step(self) -> None:
         """Take a step. `ended` says why it was the last, if it was."""
         apart = torch.ones(len(self.damping), dtype=torch.bool)

@@ -26,7 +26,8 @@ class Status(Enum):
 class Settings:
     """How to fit. `validation`: share of trials (or of the time of a single trial) held out to choose by.
 
-    units: the neurons whose spikes are to be explained; () for all.
+    units: the neurons whose spikes are to be explained; () for all. last_step: whether one step on all data, the held-out
+    part included, follows second-order steps up the model's own likelihood.
     """
 
     stages: tuple[Stage, ...]
@@ -38,3 +39,4 @@ class Settings:
     checkpoint_every: float = 20.0  # seconds
     backend: str = "auto"
     units: tuple[int, ...] = ()
+    last_step: bool = True

@@ -23,7 +23,8 @@ class StageReport:
     """How a stage went, and why it ended.
 
     first, last: the best objective at its first and last iteration; gradient: root mean square of the gradient at the
-    last (unit-scaled coordinates; nan without gradients); kept: restarts.
+    last (unit-scaled coordinates; nan without gradients); kept: restarts; undone: restarts that went back to where it
+    began, being worse on held-out data.
     """
 
     stage: str
@@ -33,6 +34,7 @@ class StageReport:
     gradient: float
     kept: int
     stopped: str
+    undone: int = 0
 
     @property
     def is_exhausted(self) -> bool:

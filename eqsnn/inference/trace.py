@@ -19,6 +19,7 @@ class Walked:
     last: float = float("nan")
     gradient: float = float("nan")
     stopped: str = ALL_DONE
+    undone: int = 0
 
     def note(self, losses: Tensor, gradient: Mapping[str, Tensor]) -> None:
         """Keep the best objective of an iteration and the size of its gradient."""

@@ -16,6 +16,7 @@ from eqsnn.inference.data import Data
 from eqsnn.inference.gradient_free import Searches, explore
 from eqsnn.inference.likelihood import ForcedObjective
 from eqsnn.inference.objectives import FreeObjective
+from eqsnn.inference.one_step import one_step
 from eqsnn.inference.optimisers import adam_step
 from eqsnn.inference.problem import Problem
 from eqsnn.inference.rates import Matching, RatesObjective
@@ -32,6 +33,7 @@ HANDED_DAMPING = 0.1  # of the first step on more data
 ENDING_SHARE = 0.15  # of the longest time of a fit, that is left to the stage that brings rates to those observed
 
 Objective = ForcedObjective | FreeObjective | RatesObjective
+Z = Mapping[str, Tensor]
 RATES_RIGHT = "no rate differs by more than chance"
 RATES_AGREE = "all rates agree within chance"
 RATES_STUCK = "no step brings the rates closer"
@@ -63,6 +65,7 @@ class Walk:
         self.objectives: dict[tuple[Stage, str], Objective] = {}
         self.searches: Searches | BlockSearches | None = None
         self.matching: Matching | None = None
+        self.climbed: Ascent | None = None  # the last one
         self.walked = Walked()
         self.has_stepped = False  # so that a fit resumed time and again gets on
         self.total = sum(stage.iterations * len(stage.levels) for stage in settings.stages)
@@ -167,7 +170,16 @@ class Walk:
         kept = len(progress.alive)
         why = walked.stopped if status is None else status.value
         progress.reports.append(
-            StageReport(name, walked.count, walked.first, walked.last, walked.gradient, kept, why)
+            StageReport(
+                name,
+                walked.count,
+                walked.first,
+                walked.last,
+                walked.gradient,
+                kept,
+                why,
+                walked.undone,
+            )
         )
         if status is None and walked.gradient == 0:
             self.warnings.append(
@@ -200,6 +212,7 @@ class Walk:
         """Take what steps are left of a level; None if there is time for all. None is begun that would not end in time."""
         began = time.monotonic()
         ascent = self.ascent(progress, stage, objective, width)
+        self.climbed = ascent or self.climbed
         # a second-order step takes at least one evaluation more
         longest = time.monotonic() - began
         while progress.iteration < stage.iterations:
@@ -439,7 +452,8 @@ class Walk:
                 }
                 losses = torch.where(worse, before, losses)
                 if bool(worse.any()):
-                    self.walked.stopped += f"; undone for {int(worse.sum())} of {len(worse)} restarts, worse on held-out data"
+                    self.walked.undone = int(worse.sum())
+                    self.walked.stopped += f"; undone for {self.walked.undone} of {len(worse)} restarts, worse on held-out data"
         ranking = np.argsort(
             np.where(np.isfinite(losses.numpy()), losses.numpy(), np.inf), kind="stable"
         )
@@ -465,8 +479,48 @@ class Walk:
         level = int(np.argmin([losses.min() for losses in finite]))
         return np.argsort(finite[level], kind="stable"), by_level[level]
 
+    def end_on_everything(self, progress: Progress, place: int) -> Z | None:
+        """Return where one step on training and held-out data leads a surviving restart, and report it; None if nowhere.
+
+        It is a step up the model's own likelihood, so it is taken only from where such steps ended, with all training
+        data: not after steps that held-out data undid, nor after a stage that sought something else, unless that left the
+        parameters as they were.
+        """
+        number, report = min(progress.stage, len(self.settings.stages) - 1), progress.reports[-1]
+        if (
+            number
+            and isinstance(self.settings.stages[number], Rates)
+            and _same(progress.z, progress.before)
+        ):
+            number, report = number - 1, progress.reports[-2]
+        stage = self.settings.stages[number]
+        if not isinstance(stage, Forced) or stage.optimiser != "scoring" or report.undone:
+            return None
+        if self.climbed is not None:  # time may have run out before the last stage
+            stage = self.climbed.problem.stage
+        if self.settings.validation == 0 or math.isfinite(stage.seconds):
+            return None
+        parts = [self.objective(stage, part, progress.z) for part in ("training", "held_out")]
+        training, held_out = (
+            Problem.at_level(self.unknowns, part, stage.levels[-1], progress.z)  # type: ignore[arg-type]
+            for part in parts
+        )
+        if not training.exact:
+            return None
+        z = {n: v[..., place : place + 1] for n, v in progress.z.items()}
+        found = one_step(training, held_out, z, self.climbed and self.climbed.scores_at(z))
+        if found is None:
+            return None
+        there, report = found
+        progress.reports.append(report)
+        return there
+
     def save(self, progress: Progress) -> None:
         """Write the checkpoint."""
         if self.write is not None:
             self.write(progress)
         self.saved = time.monotonic()
+
+
+def _same(here: Z, there: Z) -> bool:
+    return all(torch.equal(value, there[name]) for name, value in here.items())
