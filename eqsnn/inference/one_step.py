@@ -22,17 +22,22 @@ LOSS = 1.0
 
 
 def one_step(
-    training: Problem, held_out: Problem, z: Mapping[str, Tensor], here: Scores | None = None
+    training: Problem,
+    held_out: Problem,
+    z: Mapping[str, Tensor],
+    here: Scores | None = None,
+    damping: Tensor | None = None,
 ) -> tuple[dict[str, Tensor], StageReport] | None:
     """Return where a step up the log-likelihood of both parts leads, with the log-prior if that counts; None if not up.
 
     A neuron that it would take too far stays where it is, but for what it has in common with others.
-    z: coordinates of one lane; here: the scores of the training part there, if they are known. The report is of minus
-    the log-likelihood for each neuron and step.
+    z: coordinates of one lane; here: the scores of the training part there, if they are known; damping: (1, block + 1) that
+    steps before needed there, none if they converged. The report is of minus the log-likelihood for each neuron and step.
     """
     packing = training.packing
     scores = _joined(training.scores(z) if here is None else here, held_out.scores(z))
-    curvature, damping = curvature_of(scores, packing), torch.zeros(1, packing.n_blocks + 1)
+    curvature = curvature_of(scores, packing)
+    damping = torch.zeros(1, packing.n_blocks + 1) if damping is None else damping
     before = training.with_prior(scores.likelihood, z)
     lost = torch.zeros_like(before, dtype=torch.bool)
     for _ in range(ATTEMPTS):
@@ -41,7 +46,7 @@ def one_step(
         there = packing.add(z, curvature.joint_step(gradient, damping).T)
         likelihood = training.likelihood(there) + held_out.likelihood(there)
         gained = training.with_prior(likelihood, there) - before
-        worse = gained[:, :-1] < -LOSS
+        worse = ~(gained[:, :-1] >= -LOSS)  # or not a number
         if float(gained.sum()) > 0 and not bool(worse.any()):
             size = training.objective.scale + held_out.objective.scale
             first, last = (-float(v.sum()) / size for v in (scores.likelihood, likelihood))

@@ -508,7 +508,9 @@ class Walk:
         if not training.exact:
             return None
         z = {n: v[..., place : place + 1] for n, v in progress.z.items()}
-        found = one_step(training, held_out, z, self.climbed and self.climbed.scores_at(z))
+        damping = progress.damping[place : place + 1] if len(progress.damping) else None
+        here = self.climbed and self.climbed.scores_at(z)
+        found = one_step(training, held_out, z, here, damping)
         if found is None:
             return None
         there, report = found

@@ -169,6 +169,20 @@ def test_scores_of_the_training_part_need_not_be_computed_again(target):
         torch.testing.assert_close(again[name], value)
 
 
+def test_the_last_step_is_damped_as_those_before_it_had_to_be(target):
+    training, held_out, z = problems(target)
+    size = training.packing.n_blocks + 1
+    steps = [
+        one_step(training, held_out, z, damping=torch.full((1, size), damping))
+        for damping in (0.0, 10.0)
+    ]
+    whole, damped = (
+        float((training.packing.vector(found[0]) - training.packing.vector(z)).norm())  # type: ignore[index]
+        for found in steps
+    )
+    assert 0 < damped < whole / 2
+
+
 def test_the_command_line_leaves_the_last_step_out_if_asked_to(target, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "net.eqs").write_text(NETWORK)
