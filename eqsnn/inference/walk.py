@@ -434,10 +434,10 @@ class Walk:
 
         Noisy spikes are best predicted by a threshold of finite width: a level that predicts the held-out spikes worse
         than the one before is undone, and annealing ends. Any other stage is undone for each restart that it made worse.
+        What is worse `judged` says.
         """
-        objective = self.objective(stage, "held_out", progress.z)
         with torch.no_grad():
-            losses = objective(self.unknowns.everything(progress.z), width)
+            losses = self.judged(stage, progress.z, width)
             if isinstance(stage, Forced) and stage.density == "escape":
                 best = float(torch.where(torch.isfinite(losses), losses, torch.inf).min())
                 if best > progress.score:
@@ -445,7 +445,7 @@ class Walk:
                     return False
                 progress.score = best
             elif last:
-                before = objective(self.unknowns.everything(progress.before), width)
+                before = self.judged(stage, progress.before, width)
                 worse = ~(losses <= before)
                 progress.z = {
                     n: torch.where(worse, progress.before[n], z) for n, z in progress.z.items()
@@ -467,6 +467,15 @@ class Walk:
         progress.keep(np.sort(ranking[:kept]))
         return True
 
+    def judged(self, stage: Stage, z: Z, width: float) -> Tensor:
+        """Return what a stage is judged by: its objective on held-out data, (restart,).
+
+        Rates are judged by all data. They are few numbers that hardly adapt to data, and of a short part chance.
+        """
+        parts = ("training", "held_out") if isinstance(stage, Rates) else ("held_out",)
+        values = self.unknowns.everything(z)
+        return torch.stack([self.objective(stage, part, z)(values, width) for part in parts]).sum(0)
+
     def rank(self, progress: Progress) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """Return the surviving restarts, best on the held-out part first, and what they were ranked by."""
         stage = self.settings.stages[min(progress.stage, len(self.settings.stages) - 1)]
@@ -484,7 +493,7 @@ class Walk:
 
         It is a step up the model's own likelihood, so it is taken only from where such steps ended, with all training
         data: not after steps that held-out data undid, nor after a stage that sought something else, unless that left the
-        parameters as they were.
+        parameters as they were; nor once time is up.
         """
         number, report = min(progress.stage, len(self.settings.stages) - 1), progress.reports[-1]
         if (
@@ -498,7 +507,8 @@ class Walk:
             return None
         if self.climbed is not None:  # time may have run out before the last stage
             stage = self.climbed.problem.stage
-        if self.settings.validation == 0 or math.isfinite(stage.seconds):
+        in_time = time.monotonic() - self.began < self.settings.max_time
+        if self.settings.validation == 0 or math.isfinite(stage.seconds) or not in_time:
             return None
         parts = [self.objective(stage, part, progress.z) for part in ("training", "held_out")]
         training, held_out = (

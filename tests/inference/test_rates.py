@@ -45,8 +45,10 @@ GRID = eqsnn.Forced(
 )
 
 
-def recorded(text, truth, seconds, seed=1):
-    found = eqsnn.simulate(eqsnn.loads(text), seconds, parameters=truth, burn_in=1.0, seed=seed)
+def recorded(text, truth, seconds, seed=1, trials=1):
+    found = eqsnn.simulate(
+        eqsnn.loads(text), seconds, parameters=truth, burn_in=1.0, seed=seed, trials=trials
+    )
     return replace(found, parameters={})
 
 
@@ -84,6 +86,20 @@ def test_rates_that_differ_by_more_than_chance_are_brought_to_those_observed():
     chance = 1 / np.sqrt(240.0 * target.rates())
     assert (np.abs(after / target.rates() - 1) < 4 * chance).all()
     assert "within chance" in str(found.stages[0])
+
+
+def test_what_most_data_say_of_rates_is_not_undone_by_chance_in_a_short_part_held_out():
+    right = recorded(OWN, TRUTH, 20.0, trials=10)
+    wrong = TRUTH | {"v_rest": TRUTH["v_rest"] - np.array([1.5, 0.0, -1.5])}
+    other = recorded(OWN, wrong, 20.0, seed=2, trials=10)
+    kept, chance = right.trial_ids < 9, other.trial_ids == 9
+    mixed = {
+        name: np.concatenate([getattr(right, name)[kept], getattr(other, name)[chance]])
+        for name in ("spike_times", "unit_ids", "trial_ids")
+    }
+    found = fit(OWN, replace(right, **mixed), wrong, validation=0.1)
+    assert not found.stages[0].undone
+    assert (np.abs(found.parameters["cells.v_rest"] - wrong["v_rest"]) > 0.1).any()
 
 
 def test_a_stage_that_was_interrupted_goes_on_to_the_same_end(tmp_path):
