@@ -5,14 +5,12 @@ the maximum of that likelihood (Le Cam's one-step estimator: van der Vaart, Asym
 scores of the held-out part and a likelihood or two, where a step of the fit costs all scores.
 """
 
-from collections.abc import Mapping
-
 import torch
 from torch import Tensor
 
 from eqsnn.inference.curvature import curvature_of
 from eqsnn.inference.problem import Problem
-from eqsnn.inference.scoring import Scores
+from eqsnn.inference.scoring import Scores, Z
 from eqsnn.inference.state import StageReport
 
 NAME = "one step"
@@ -24,7 +22,7 @@ LOSS = 1.0
 def one_step(
     training: Problem,
     held_out: Problem,
-    z: Mapping[str, Tensor],
+    z: Z,
     here: Scores | None = None,
     damping: Tensor | None = None,
 ) -> tuple[dict[str, Tensor], StageReport] | None:

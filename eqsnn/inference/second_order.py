@@ -1,6 +1,5 @@
 """Second-order steps of all restarts at one level of a teacher-forced stage, and what makes a fit stop taking them."""
 
-from collections.abc import Mapping
 
 import torch
 from torch import Tensor
@@ -15,7 +14,7 @@ from eqsnn.inference.curvature import (
     unflatten,
 )
 from eqsnn.inference.problem import Problem
-from eqsnn.inference.scoring import Scores, by_block
+from eqsnn.inference.scoring import Scores, Z, by_block
 
 FIRST_DAMPING = 1.0
 EASIER, HARDER = 0.3, 6.0  # factors of the damping after a success, and after a failure
@@ -27,8 +26,6 @@ LEAST, MOST = 1e-6, 1e9
 # the truth, so a hundredth of that does not matter.
 ENOUGH = 0.005
 STUCK = 1e6  # damping at which no step helps
-
-Z = Mapping[str, Tensor]
 
 
 class Ascent:

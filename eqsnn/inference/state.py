@@ -24,7 +24,7 @@ class StageReport:
 
     first, last: the best objective at its first and last iteration; gradient: root mean square of the gradient at the
     last (unit-scaled coordinates; nan without gradients); kept: restarts; undone: restarts that went back to where it
-    began, being worse on held-out data.
+    began, being worse on what it is judged by.
     """
 
     stage: str

@@ -20,7 +20,7 @@ from eqsnn.inference.one_step import one_step
 from eqsnn.inference.optimisers import adam_step
 from eqsnn.inference.problem import Problem
 from eqsnn.inference.rates import Matching, RatesObjective
-from eqsnn.inference.scoring import Packing
+from eqsnn.inference.scoring import Packing, Z
 from eqsnn.inference.second_order import Ascent
 from eqsnn.inference.settings import Report, Settings, Status
 from eqsnn.inference.stages import Forced, Free, GradientFree, Rates, Stage
@@ -33,7 +33,6 @@ HANDED_DAMPING = 0.1  # of the first step on more data
 ENDING_SHARE = 0.15  # of the longest time of a fit, that is left to the stage that brings rates to those observed
 
 Objective = ForcedObjective | FreeObjective | RatesObjective
-Z = Mapping[str, Tensor]
 RATES_RIGHT = "no rate differs by more than chance"
 RATES_AGREE = "all rates agree within chance"
 RATES_STUCK = "no step brings the rates closer"
@@ -65,7 +64,7 @@ class Walk:
         self.objectives: dict[tuple[Stage, str], Objective] = {}
         self.searches: Searches | BlockSearches | None = None
         self.matching: Matching | None = None
-        self.climbed: Ascent | None = None  # the last one
+        self.climbed: Ascent | None = None  # the last second-order steps
         self.walked = Walked()
         self.has_stepped = False  # so that a fit resumed time and again gets on
         self.total = sum(stage.iterations * len(stage.levels) for stage in settings.stages)
@@ -99,8 +98,7 @@ class Walk:
         """Walk through what is left of the stages. Out of time on all data, rates are matched all the same."""
         stages = self.settings.stages
         status = self.go_through(progress, range(progress.stage, len(stages)))
-        in_time = time.monotonic() - self.began < self.settings.max_time
-        if status is Status.OUT_OF_TIME and in_time and self.has_ending(progress):
+        if status is Status.OUT_OF_TIME and self.is_in_time and self.has_ending(progress):
             self.write = None  # so that a longer fit goes on from where time ran out
             status = self.go_through(progress, range(len(stages) - 1, len(stages))) or status
         return self.settled(progress) if status is None else status
@@ -131,6 +129,11 @@ class Walk:
         *_, last = stages = self.settings.stages
         here = stages[progress.stage]
         return isinstance(last, Rates) and isinstance(here, Forced) and math.isinf(here.seconds)
+
+    @property
+    def is_in_time(self) -> bool:
+        """Whether the longest time of the fit has not passed."""
+        return time.monotonic() - self.began < self.settings.max_time
 
     def has_time(self, progress: Progress, seconds: float) -> bool:
         """Return whether something that takes so long ends in time, that of the ending left to it."""
@@ -444,7 +447,7 @@ class Walk:
                     progress.z = dict(progress.level_start)
                     return False
                 progress.score = best
-            elif last:
+            elif last and not _same(progress.z, progress.before):
                 before = self.judged(stage, progress.before, width)
                 worse = ~(losses <= before)
                 progress.z = {
@@ -453,7 +456,8 @@ class Walk:
                 losses = torch.where(worse, before, losses)
                 if bool(worse.any()):
                     self.walked.undone = int(worse.sum())
-                    self.walked.stopped += f"; undone for {self.walked.undone} of {len(worse)} restarts, worse on held-out data"
+                    where = "all" if isinstance(stage, Rates) else "held-out"
+                    self.walked.stopped += f"; undone for {self.walked.undone} of {len(worse)} restarts, worse on {where} data"
         ranking = np.argsort(
             np.where(np.isfinite(losses.numpy()), losses.numpy(), np.inf), kind="stable"
         )
@@ -507,16 +511,16 @@ class Walk:
             return None
         if self.climbed is not None:  # time may have run out before the last stage
             stage = self.climbed.problem.stage
-        in_time = time.monotonic() - self.began < self.settings.max_time
-        if self.settings.validation == 0 or math.isfinite(stage.seconds) or not in_time:
+        if self.settings.validation == 0 or math.isfinite(stage.seconds) or not self.is_in_time:
             return None
-        parts = [self.objective(stage, part, progress.z) for part in ("training", "held_out")]
-        training, held_out = (
-            Problem.at_level(self.unknowns, part, stage.levels[-1], progress.z)  # type: ignore[arg-type]
-            for part in parts
-        )
+        if self.climbed is None:
+            objective = self.objective(stage, "training", progress.z)
+            training = Problem.at_level(self.unknowns, objective, stage.levels[-1], progress.z)  # type: ignore[arg-type]
+        else:
+            training = self.climbed.problem
         if not training.exact:
             return None
+        held_out = replace(training, objective=self.objective(stage, "held_out", progress.z))  # type: ignore[arg-type]
         z = {n: v[..., place : place + 1] for n, v in progress.z.items()}
         damping = progress.damping[place : place + 1] if len(progress.damping) else None
         here = self.climbed and self.climbed.scores_at(z)
