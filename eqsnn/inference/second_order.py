@@ -1,6 +1,5 @@
 """Second-order steps of all restarts at one level of a teacher-forced stage, and what makes a fit stop taking them."""
 
-
 import torch
 from torch import Tensor
 
