@@ -7,6 +7,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from scipy.stats import gaussian_kde
 
 from eqsnn.analysis.nmf import EnsembleMatch
@@ -19,6 +20,7 @@ from eqsnn.simulation.recording import Recording
 BLUE, ORANGE, YELLOW, GREY = "#0072B2", "#D55E00", "#E69F00", "#666666"
 RASTER_S = 4.0  # seconds shown of a trial
 PANELS = 6  # parameters in the grid of densities
+TICKS = 4  # intervals on an axis of a narrow panel
 
 STYLE: dict = {
     "font.size": 9,
@@ -56,6 +58,7 @@ def plot_rasters(recordings: Sequence[Recording], labels: Sequence[str]) -> Figu
             )
             ax.set(ylabel="neuron", title=f"{label}: {recording.rates().mean():.1f} Hz")
             ax.set_ylim(-0.5, recording.n_units - 0.5)
+            ax.yaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes[-1].set_xlabel("time (s)")
         figure.tight_layout()
     return figure
@@ -195,6 +198,9 @@ def plot_recovery(fit: Fit) -> Figure:
             ax.plot([low - pad, high + pad], [low - pad, high + pad], color=GREY, linewidth=0.7)
             ax.plot(truth, fitted, "o", color=BLUE, markersize=3)
             ax.set(title=name, xlabel="truth", ylabel="fitted")
+            # as many as fit beside one another below so narrow a panel
+            ax.xaxis.set_major_locator(MaxNLocator(TICKS))
+            ax.yaxis.set_major_locator(MaxNLocator(TICKS))
         for ax in axes[len(names) :]:
             ax.set_axis_off()
         figure.tight_layout()
