@@ -10,6 +10,7 @@ doi:10.1007/BFb0067703).
 """
 
 import math
+from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 import torch
@@ -25,10 +26,10 @@ LEAST_SHARE = 0.6  # of the curvature expected along a step that BFGS is told at
 
 
 class LastStep(NamedTuple):
-    """The last step, and what it changed, of every restart: 0 where nothing is told.
+    """The last step of every group, and what it changed, of every restart: 0 where nothing is told.
 
-    moved: (restart, coordinate); changed: minus the change of every group's gradient by its own coordinates and by what
-    is common, one group after the other, (restart, entry). Steps before it were taken elsewhere, and mislead.
+    moved: of its own coordinates and of what is common, one group after the other, (restart, entry); changed: minus the
+    change of its gradient by them. Steps before it were taken elsewhere, and mislead.
     """
 
     moved: Tensor
@@ -47,15 +48,26 @@ class LastStep(NamedTuple):
 
 def no_step(scores: Scores, packing: Packing) -> LastStep:
     """Return that no step was taken yet."""
-    restarts = len(scores.by_window)
-    entries = sum(len(places) + len(packing.common_places) for places in packing.own_of_groups)
-    empty = scores.by_window.new_zeros
-    return LastStep(empty(restarts, packing.size), empty(restarts, entries))
+    nothing = by_group(scores.by_window.new_zeros(len(scores.by_window), packing.size), packing)
+    return LastStep(nothing, nothing)
 
 
-def unflatten(flat: Tensor, packing: Packing) -> LastStep:
+def unflatten(flat: Tensor) -> LastStep:
     """Return the step whose `flat` this is."""
-    return LastStep(flat[:, : packing.size], flat[:, packing.size :])
+    return LastStep(*flat.chunk(2, 1))
+
+
+def by_group(step: Tensor, packing: Packing) -> Tensor:
+    """Return a step (restart, coordinate) as that of every group, one after the other, (restart, entry)."""
+    common = step[:, packing.common_places]
+    return torch.cat([torch.cat([step[:, p], common], 1) for p in packing.own_of_groups], 1)
+
+
+def entries_of(groups: Tensor, packing: Packing) -> Tensor:
+    """Return for each entry what is said of its group; groups: (..., group)."""
+    common = len(packing.common_places)
+    sizes = torch.tensor([len(places) + common for places in packing.own_of_groups])
+    return groups.repeat_interleave(sizes, -1)
 
 
 def gradients(scores: Scores, packing: Packing) -> Tensor:
@@ -65,23 +77,26 @@ def gradients(scores: Scores, packing: Packing) -> Tensor:
 
 
 class Curvature(NamedTuple):
-    """Minus the second derivatives of the log-likelihood of each group, (restart, own + common, own + common).
+    """Minus the second derivatives of the log-likelihood of groups, (restart, own + common, own + common).
 
     prior: those of the log-prior, (restart, coordinate).
     """
 
     packing: Packing
-    groups: tuple[Tensor, ...]
+    groups: Mapping[int, Tensor]
     prior: Tensor
 
     def along(self, step: Tensor) -> Tensor:
-        """Return step^T C step of every group, without the prior, (restart, group); step: (restart, coordinate)."""
-        common = self.packing.common_places
-        found = []
-        for places, matrix in zip(self.packing.own_of_groups, self.groups, strict=True):
-            part = torch.cat([step[:, places], step[:, common]], 1)
-            found.append((part * (matrix @ part[:, :, None]).squeeze(2)).sum(1))
-        return torch.stack(found, 1)
+        """Return step^T C step of every group, without the prior, (restart, group); step: (restart, coordinate).
+
+        0 for groups whose curvature was not asked for.
+        """
+        own, common = self.packing.own_of_groups, self.packing.common_places
+        found = step.new_zeros(len(step), len(own))
+        for g, matrix in self.groups.items():
+            part = torch.cat([step[:, own[g]], step[:, common]], 1)
+            found[:, g] = (part * (matrix @ part[:, :, None]).squeeze(2)).sum(1)
+        return found
 
     def own_step(self, gradient: Tensor, damping: Tensor) -> Tensor:
         """Return a step of every block with what is common held, (restart, coordinate).
@@ -91,9 +106,13 @@ class Curvature(NamedTuple):
         return self.within_reach(self.solve_own(gradient, damping))
 
     def solve_own(self, gradient: Tensor, damping: Tensor) -> Tensor:
-        """Return the inverse of every block's own curvature times a gradient, 0 for what is common; see `own_step`."""
-        step = torch.zeros_like(gradient)
-        for g, places in enumerate(self.packing.own_of_groups):
+        """Return the inverse of every block's own curvature times a gradient, see `own_step`.
+
+        0 for what is common, and for groups whose curvature was not asked for.
+        """
+        step, own = torch.zeros_like(gradient), self.packing.own_of_groups
+        for g in self.groups:
+            places = own[g]
             if len(places):
                 solved = _solve(self._own(g, places, damping), gradient[:, places, None])
                 step[:, places] = solved.squeeze(2)
@@ -105,12 +124,12 @@ class Curvature(NamedTuple):
         The matrix has the shape of an arrow: groups are eliminated one by one (Schur complement).
         """
         packing = self.packing
-        common = packing.common_places
+        own, common = packing.own_of_groups, packing.common_places
         step = torch.zeros_like(gradient)
         rest = torch.diag_embed(self.prior[:, common] + FAINT)
-        rest = rest + sum(_common(m, p) for m, p in zip(self.groups, packing.own_of_groups, strict=True))  # fmt: skip
+        rest = rest + sum(_common(matrix, own[g]) for g, matrix in self.groups.items())
         rest, aim, kept = _damped(rest, damping[:, -1:]), gradient[:, common], []
-        for g, places in enumerate(packing.own_of_groups):
+        for g, places in enumerate(own):
             across = self.groups[g][:, : len(places), len(places) :]
             sides = torch.cat([gradient[:, places, None], across], dim=2)
             both = _solve(self._own(g, places, damping), sides)
@@ -146,36 +165,48 @@ class Curvature(NamedTuple):
         return _damped(part, damping[:, self.packing.owners[places]])
 
 
-def curvature_of(scores: Scores, packing: Packing, last: LastStep | None = None) -> Curvature:
-    """Return the outer product of scores about their mean, bent by what the last step told."""
-    found, first, common = [], 0, packing.common_places
-    for g, places in enumerate(packing.own_of_groups):
-        matrix = _outer(scores.of_group(g, places), packing.owners[places])
-        size = len(matrix[0])
+def curvature_of(
+    scores: Scores,
+    packing: Packing,
+    last: LastStep | None = None,
+    groups: Collection[int] | None = None,
+) -> Curvature:
+    """Return the outer product of scores about their mean, bent by what the last step told; of all groups by default."""
+    found, first, own = {}, 0, packing.own_of_groups
+    for g, places in enumerate(own):
+        entries = slice(first, first + len(places) + len(packing.common_places))
+        first = entries.stop
+        if groups is not None and g not in groups:
+            continue
+        found[g] = _outer(scores.of_group(g, places), packing.owners[places])
         if last is not None:
-            moved = torch.cat([last.moved[:, places], last.moved[:, common]], 1)
-            matrix = _bfgs(matrix, moved, last.changed[:, first : first + size])
-        found.append(matrix)
-        first += size
-    return Curvature(packing, tuple(found), scores.curvature)
+            found[g] = _bfgs(found[g], last.moved[:, entries], last.changed[:, entries])
+    return Curvature(packing, found, scores.curvature)
 
 
-def told_by(curvature: Curvature, moved: Tensor, changed: Tensor, better: Tensor) -> Tensor:
-    """Return what a step tells, (restart, entry): 0 for groups of which it says nothing.
+def told_by(curvature: Curvature, step: Tensor, changed: Tensor, better: Tensor) -> LastStep:
+    """Return what a step (restart, coordinate) tells of groups whose curvature was known, 0 where it says nothing.
 
-    better: whether the step made a group better, (restart, group). One that did not was too long, so it can only tell
-    of more curvature than was thought.
+    changed: see LastStep; better: whether the step made a group better, (restart, group). One that did not was too long,
+    so it can only tell of more curvature than was thought.
     """
-    packing, told, first = curvature.packing, torch.zeros_like(changed), 0
-    expected = curvature.along(moved)
-    for g, places in enumerate(packing.own_of_groups):
-        part = torch.cat([moved[:, places], moved[:, packing.common_places]], 1)
-        entries = slice(first, first + part.shape[1])
-        seen = (part * changed[:, entries]).sum(1)
-        sound = (better[:, g] | (seen > expected[:, g]))[:, None]
-        told[:, entries] = torch.where(sound, changed[:, entries], 0.0)
-        first += part.shape[1]
-    return told
+    packing, moved = curvature.packing, by_group(step, curvature.packing)
+    places = entries_of(torch.arange(better.shape[1]), packing)
+    seen = torch.zeros_like(better, dtype=moved.dtype).index_add(1, places, moved * changed)
+    sound = better | (seen > curvature.along(step))
+    sound[:, [g for g in range(better.shape[1]) if g not in curvature.groups]] = False
+    return LastStep(moved, torch.where(sound[:, places], changed, 0.0))
+
+
+def promises(scores: Scores, packing: Packing, damping: Tensor) -> Tensor:
+    """Return what each block may gain by itself to second order, (restart, block), by the outer product of scores alone."""
+    found = scores.likelihood.new_zeros(scores.likelihood[:, :-1].shape)
+    for b, places in enumerate(packing.own_places):
+        part, slope = centred(scores.by_window[:, places]), scores.gradient[:, places]
+        matrix = part @ part.transpose(1, 2) + torch.diag_embed(scores.curvature[:, places] + FAINT)
+        step = _solve(_damped(matrix, damping[:, b, None]), slope[:, :, None]).squeeze(2)
+        found[:, b] = 0.5 * (slope * step).sum(1)
+    return found
 
 
 def _outer(scores: Tensor, owners: Tensor) -> Tensor:

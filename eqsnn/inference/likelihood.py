@@ -192,14 +192,19 @@ class ForcedObjective:
         return self.of_neurons(found, restarts)
 
     def parts(
-        self, values: Values, restarts: int, width: float, split: Split | None = None
+        self,
+        values: Values,
+        restarts: int,
+        width: float,
+        split: Split | None = None,
+        needed: Tensor | None = None,
     ) -> tuple[Tensor, list[Part]]:
         """Return the same, without a graph, and what it depends on the values through.
 
         split: the known part to use instead, whose perturbations are among the values.
         """
         outcome = self.known_part(values, restarts, width, split)
-        at = At(values, outcome.recorded, restarts, self.settings(width))
+        at = At(values, outcome.recorded, restarts, self.settings(width), needed)
         found, parts = self.summed(outcome), []
         for population, total in found.items():
             parts.append(Part(total, self.chosen(population, total), self.neurons(population)))

@@ -24,6 +24,7 @@ def maximise(
     ascent.damping = torch.full_like(ascent.damping, FIRST_DAMPING)
     for _ in range(steps):
         ascent.step()
+        ascent.catch_up()
         if ascent.ended:
             break
     return ascent.z, ascent.posterior.sum(1)

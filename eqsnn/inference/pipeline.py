@@ -308,7 +308,7 @@ def _growing(
         return (_cut(replace(stage, keep=1), whole),)
     last = replace(stage, name="all data", keep=1, widths=stage.widths[-1:])
     between = replace(
-        last, name="more data", iterations=8, bins=COARSE_BINS, seconds=LONGER * enough
+        last, name="more data", iterations=4, bins=COARSE_BINS, seconds=LONGER * enough
     )
     ending: tuple[Forced, ...] = (last,)
     if _neuron_steps(model, whole) >= FINE_UP_TO and stage.density == "grid":

@@ -78,6 +78,11 @@ class Problem:
         return all(_is_noisy(data.model, data.known, n) for n in self.objective.populations)
 
     @property
+    def spares(self) -> bool:
+        """Whether scores of few neurons cost little (`scores`)."""
+        return bool(self.objective.kernel.grids)
+
+    @property
     def unknown(self) -> Mapping[str, Parameter]:
         """The unknown parameters."""
         return self.unknowns.parameters
@@ -115,8 +120,11 @@ class Problem:
         """Return all parameters in coherent units; 0 for synapses that do not exist."""
         return self.unknowns.everything(z)
 
-    def scores(self, z: Mapping[str, Tensor]) -> Scores:
-        """Return log-likelihoods and window scores of every point, (point, ...)."""
+    def scores(self, z: Mapping[str, Tensor], needed: Tensor | None = None) -> Scores:
+        """Return log-likelihoods and window scores of every point, (point, ...).
+
+        needed: bool (neuron,), whose they have to be. Those of others may be 0, which saves what they cost.
+        """
 
         def parts(
             lanes: Mapping[str, Tensor], perturbed: Mapping[str, Tensor], points: int
@@ -127,7 +135,7 @@ class Problem:
                     perturbed, self.slopes_of_values(lanes, self.paths.parameters)
                 )
                 split = self.paths.split
-            return self.objective.parts(values, points, self.width, split)
+            return self.objective.parts(values, points, self.width, split, needed)
 
         prior = self.unknowns.log_prior if self.stage.prior else None
         return scores_of(parts, prior, z, self.packing, self.windows, self.paths)

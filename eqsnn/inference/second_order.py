@@ -1,5 +1,7 @@
 """Second-order steps of all restarts at one level of a teacher-forced stage, and what makes a fit stop taking them."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -7,8 +9,10 @@ from eqsnn.inference.curvature import (
     Curvature,
     LastStep,
     curvature_of,
+    entries_of,
     gradients,
     no_step,
+    promises,
     told_by,
     unflatten,
 )
@@ -24,6 +28,10 @@ LEAST, MOST = 1e-6, 1e9
 # nats for each coordinate: a step that promises less is the last. Chance alone puts a maximum half a nat for each above
 # the truth, so a hundredth of that does not matter.
 ENOUGH = 0.005
+# blocks that hold most of what all promise by themselves are behind, if they have few of the neurons, as shares of all
+MOST_OF, FEW = 2 / 3, 0.34
+# what steps of theirs may cost after one of all, and what scores of no neuron cost, as shares of scores of all
+LONGEST, OVERHEAD = 2.0, 0.05
 STUCK = 1e6  # damping at which no step helps
 
 
@@ -31,7 +39,8 @@ class Ascent:
     """Damped steps up the log-likelihood of a problem, or its log-posterior where the prior counts.
 
     In a step all coordinates of a restart move together. If that made it worse, every block moves by itself, what is
-    common to several held, and keeps its step if that made it better. Without anything common blocks always do.
+    common to several held, and keeps its step if that made it better. Without anything common blocks always do. Blocks
+    far behind catch up.
     damping: (restart, block + 1), the last of what is common. last: `LastStep.flat`, to go on from.
     """
 
@@ -48,7 +57,7 @@ class Ascent:
         if damping is not None and tuple(damping.shape) == shape:
             self.damping = damping
             if last is not None and last.shape == self.last.flat.shape:
-                self.last = unflatten(last, self.packing)
+                self.last = unflatten(last)
 
     @property
     def posterior(self) -> Tensor:
@@ -79,7 +88,22 @@ class Ascent:
         if len(self.packing.common_places):
             apart = self._together()
         if bool(apart.any()):
-            self._apart(apart)
+            self._apart(apart[:, None].expand(-1, self.packing.n_blocks))
+
+    def catch_up(self, has_time: Callable[[float], bool] = lambda _: True) -> None:
+        """Move blocks on by themselves that are far behind the others, what is common held; none if `has_time` says no.
+
+        Where a fit stands some spikes are next to impossible for a few neurons, which need many steps from there. Scores of
+        few neurons cost little. has_time: whether there is time for this share of what scores of all take.
+        """
+        spent, everybody = 0.0, len(self.packing.blocks)
+        while self.problem.spares and self._told_apart and not self.ended:
+            behind = self._behind()
+            share = OVERHEAD + int(behind[self.packing.blocks].sum()) / everybody
+            spent += share
+            if not bool(behind.any()) or spent > LONGEST or not has_time(share):
+                return
+            self._apart(behind.expand(len(self.damping), -1))
 
     def _together(self) -> Tensor:
         """Move all coordinates of every restart; return which restarts that made worse, so that they stayed.
@@ -105,7 +129,7 @@ class Ascent:
         hoped = (step * gradient).sum(1) - 0.5 * self._bend(curvature, step)
         total = gained.sum(1)
         risen, better = total > 0, gained[:, :-1] > 0
-        self._learn(curvature, step, there, better)
+        self._learn(curvature, step, there, better, torch.ones_like(better))
         # a step that was not taken says nothing of the blocks that it would have made better
         own = torch.where(better & ~lost[:, :-1], torch.where(risen[:, None], EASIER, 1.0), HARDER)
         common = torch.where(total > GOOD * hoped, EASIER, torch.where(total < POOR * hoped, COMMON_HARDER, 1.0))  # fmt: skip
@@ -117,33 +141,52 @@ class Ascent:
         return ~risen
 
     def _apart(self, chosen: Tensor) -> None:
-        """Move every block by itself in some restarts, (restart,)."""
-        curvature = curvature_of(self.here, self.packing, self.last)
+        """Move blocks by themselves, what is common held; chosen: bool (restart, block)."""
+        packing = self.packing
+        asked = chosen.any(0)
+        everybody = bool(asked.all())
+        groups = None if everybody else packing.groups[asked].unique().tolist()
+        curvature = curvature_of(self.here, packing, self.last, groups)
         step = curvature.own_step(self.here.gradient, self.damping)
-        step = torch.where(chosen[:, None], step, 0.0)
-        z, there, after = self._try(step)
-        better = (after > self.posterior) & chosen[:, None]
-        better[:, -1] = False
-        self._learn(curvature, step, there, better[:, :-1])
+        chosen = torch.cat([chosen, torch.zeros_like(chosen[:, :1])], 1)
+        step = torch.where(chosen[:, self.place], step, 0.0)
+        z, there, after = self._try(step, None if everybody else asked[packing.blocks])
+        better = (after > self.posterior) & chosen
+        self._learn(curvature, step, there, better[:, :-1], chosen[:, :-1])
         promise = self._by_block(0.5 * step * self.here.gradient)[:, :-1]
-        taken = better[:, self.place] & (self.packing.owners >= 0)
-        whole = bool(better[chosen][:, :-1].all())
+        taken = better[:, self.place]
+        whole = bool((better | ~chosen)[chosen.any(1)][:, :-1].all()) and everybody
         if whole:
-            self.z = {n: torch.where(chosen, v, self.z[n]) for n, v in z.items()}
+            self.z = {n: torch.where(chosen.any(1), v, self.z[n]) for n, v in z.items()}
         else:
-            self.z = self.packing.add(self.z, torch.where(taken, step, torch.zeros_like(step)).T)
-        if whole or len(self.packing.own_of_groups) == self.packing.n_blocks:
+            self.z = packing.add(self.z, torch.where(taken, step, torch.zeros_like(step)).T)
+        if whole or self._told_apart:
             self.here = self._of_blocks(there, better, taken)
         else:  # what is common to blocks of which some went and some stayed was seen at neither place
             self.here = self.problem.scores(self.z)
-        own = torch.where(better[:, :-1], EASIER, HARDER)
-        own = torch.where(chosen[:, None], own, 1.0)
-        own = torch.cat([own, torch.ones_like(own[:, :1])], 1)
+        own = torch.where(chosen, torch.where(better, EASIER, HARDER), 1.0)
         self.damping = (self.damping * own).clamp(LEAST, MOST)
-        if not len(self.packing.common_places):
+        if not len(packing.common_places) and everybody:
             sound = better[:, :-1] | (self.damping[:, :-1] < 1)
-            sizes = torch.tensor([len(places) for places in self.packing.own_places])
+            sizes = torch.tensor([len(places) for places in packing.own_places])
             self._end(((promise <= ENOUGH * sizes) & sound).all(1))
+
+    @property
+    def _told_apart(self) -> bool:
+        """Whether every block is a group of its own."""
+        return len(self.packing.own_of_groups) == self.packing.n_blocks
+
+    def _behind(self) -> Tensor:
+        """Return which blocks have most of what all have to gain by themselves; none if they are many, bool (block,)."""
+        packing = self.packing
+        promise = promises(self.here, packing, self.damping).sum(0)
+        order = promise.argsort(descending=True)
+        most = promise[order].cumsum(0) >= MOST_OF * promise.sum()
+        behind = torch.zeros_like(promise, dtype=torch.bool)
+        behind[order[: int(most.double().argmax()) + 1]] = True
+        few = int(behind[packing.blocks].sum()) <= FEW * len(packing.blocks)
+        much = float(promise.sum()) > ENOUGH * packing.size * len(self.damping)
+        return behind & few & much
 
     def _of_blocks(self, there: Scores, blocks: Tensor, coordinates: Tensor) -> Scores:
         """Return the scores there for these blocks and coordinates, (restart, ...), those here for the rest."""
@@ -158,19 +201,30 @@ class Ascent:
         likelihood = torch.where(blocks, there.likelihood, here.likelihood)
         return Scores(likelihood, by_window, shared, prior, curvature)
 
-    def _try(self, step: Tensor) -> tuple[dict[str, Tensor], Scores, Tensor]:
-        """Return the place a step leads to, the scores there, and the log-posterior of each block."""
+    def _try(
+        self, step: Tensor, needed: Tensor | None = None
+    ) -> tuple[dict[str, Tensor], Scores, Tensor]:
+        """Return the place a step leads to, the scores there, and the log-posterior of each block.
+
+        needed: bool (neuron,), those of which they have to be, None: all.
+        """
         z = self.packing.add(self.z, step.T)
-        there = self.problem.scores(z)
+        there = self.problem.scores(z) if needed is None else self.problem.scores(z, needed)
         return z, there, self.problem.with_prior(there.likelihood, z)
 
-    def _learn(self, curvature: Curvature, step: Tensor, there: Scores, better: Tensor) -> None:
-        """Remember how the gradient changed along a step; better: (restart, block)."""
+    def _learn(
+        self, curvature: Curvature, step: Tensor, there: Scores, better: Tensor, moved: Tensor
+    ) -> None:
+        """Remember how the gradient of blocks that were moved changed along a step; better, moved: (restart, block)."""
         change = gradients(self.here, self.packing) - gradients(there, self.packing)
-        groups = self.packing.groups
-        each = [better[:, groups == g].all(1) for g in range(len(curvature.groups))]
-        told = told_by(curvature, step, change, torch.stack(each, 1))
-        self.last = LastStep(step, told)
+        groups, n = self.packing.groups, len(self.packing.own_of_groups)
+        whole = torch.stack([better[:, groups == g].all(1) for g in range(n)], 1)
+        asked = torch.stack([moved[:, groups == g].any(1) for g in range(n)], 1)
+        told = told_by(curvature, step, change, whole)
+        asked = entries_of(asked, self.packing)
+        self.last = LastStep(
+            *(torch.where(asked, new, old) for new, old in zip(told, self.last, strict=True))
+        )
 
     def _bend(self, curvature: Curvature, step: Tensor) -> Tensor:
         """Return step^T C step of each restart."""

@@ -232,6 +232,8 @@ class Walk:
                 self.descend(progress, stage, objective, width)  # type: ignore[arg-type]
             self.has_stepped = True
             longest = max(longest, time.monotonic() - began)
+            if ascent is not None:
+                self.catch_up(progress, ascent, longest)
             if not self.has_time(progress, 0.0):
                 return Status.OUT_OF_TIME
         return None
@@ -274,9 +276,13 @@ class Walk:
             self.walked.stopped = ascent.ended
         elif progress.iteration < stage.iterations and progress.iteration % CROSSED_EVERY == 0:
             ascent.cross()
-        progress.z, progress.damping = ascent.z, ascent.damping
-        progress.last_step = ascent.last.flat
+        _take_over(progress, ascent)
         self.tell(progress, stage, float(ascent.losses.min()))
+
+    def catch_up(self, progress: Progress, ascent: Ascent, seconds: float) -> None:
+        """Second-order steps of blocks far behind, those that end in time; seconds: what a step of all takes."""
+        ascent.catch_up(lambda share: self.has_time(progress, share * seconds))
+        _take_over(progress, ascent)
 
     def explore(
         self,
@@ -536,6 +542,12 @@ class Walk:
         if self.write is not None:
             self.write(progress)
         self.saved = time.monotonic()
+
+
+def _take_over(progress: Progress, ascent: Ascent) -> None:
+    """Let a fit stand where its second-order steps do."""
+    progress.z, progress.damping = ascent.z, ascent.damping
+    progress.last_step = ascent.last.flat
 
 
 def _same(here: Z, there: Z) -> bool:

@@ -13,6 +13,7 @@ import eqsnn
 from eqsnn.inference.curvature import (
     LEAST_SHARE,
     LastStep,
+    by_group,
     curvature_of,
     no_step,
     told_by,
@@ -20,7 +21,7 @@ from eqsnn.inference.curvature import (
 )
 from eqsnn.inference.problem import problem_of
 from eqsnn.inference.scoring import Packing, Scores
-from eqsnn.inference.second_order import Ascent
+from eqsnn.inference.second_order import OVERHEAD, Ascent
 
 NETWORK = """
 neuron lif:
@@ -73,12 +74,26 @@ def scores(by_window: torch.Tensor, packing: Packing) -> Scores:
     return Scores(likelihood, by_window, shared, nothing, nothing)
 
 
+@pytest.fixture(scope="module", params=["moments", "grid"])
+def problem(request):
+    return problem_with(request.param)
+
+
 @pytest.fixture(scope="module")
-def problem():
+def on_grid():
+    return problem_with("grid")
+
+
+@pytest.fixture(scope="module")
+def by_moments():
+    return problem_with("moments")
+
+
+def problem_with(density):
     model = eqsnn.loads(NETWORK)
     target = eqsnn.simulate(model, 4.0, parameters=TRUTH, burn_in=0.5, seed=1)
     stage = eqsnn.Forced(
-        widths=(0.001,), density="moments", optimiser="scoring", window=0.2, warm_up=0.1
+        widths=(0.001,), density=density, bins=32, optimiser="scoring", window=0.2, warm_up=0.1
     )
     units = {n: p.unit.scale for n, p in model.parameters().items()}
     truth = {n: v * units[n] for n, v in TRUTH.items()}
@@ -95,6 +110,11 @@ def start_of(problem, truth, restarts=2, far=0.6, seed=0):
         n: (z + far * torch.randn(*z.shape[:-1], restarts, dtype=z.dtype, generator=noise))
         for n, z in problem.at(truth).items()
     }
+
+
+def climb(ascent):
+    ascent.step()
+    ascent.catch_up()
 
 
 def parts_of(packing: Packing, vectors: torch.Tensor) -> list[torch.Tensor]:
@@ -117,14 +137,14 @@ def test_a_bent_curvature_explains_the_last_change_of_the_gradient_and_stays_pos
     moved = torch.randn(1, 6, dtype=torch.float64, generator=noise)
     expected = [
         (matrix @ part[:, :, None]).squeeze(2)
-        for matrix, part in zip(start.groups, parts_of(packing, moved), strict=True)
+        for matrix, part in zip(start.groups.values(), parts_of(packing, moved), strict=True)
     ]
     shares = 0.1 + 1.4 * torch.rand(2, generator=noise)
     seen = [share * change for share, change in zip(shares, expected, strict=True)]
-    bent = curvature_of(here, packing, LastStep(moved, torch.cat(seen, 1)))
+    bent = curvature_of(here, packing, LastStep(by_group(moved, packing), torch.cat(seen, 1)))
     believed = shares.clamp(min=LEAST_SHARE)  # a curvature that fell further is not believed
     for matrix, part, change, share in zip(
-        bent.groups, parts_of(packing, moved), expected, believed, strict=True
+        bent.groups.values(), parts_of(packing, moved), expected, believed, strict=True
     ):
         torch.testing.assert_close((matrix @ part[:, :, None]).squeeze(2), share * change)
         torch.testing.assert_close(matrix, matrix.transpose(1, 2))
@@ -138,21 +158,22 @@ def test_a_step_that_made_a_group_worse_can_only_tell_of_more_curvature():
     expected = torch.cat(
         [
             (matrix @ part[:, :, None]).squeeze(2)
-            for matrix, part in zip(start.groups, parts_of(packing, moved), strict=True)
+            for matrix, part in zip(start.groups.values(), parts_of(packing, moved), strict=True)
         ],
         1,
     )
     worse = torch.zeros(1, 2, dtype=torch.bool)
-    assert not told_by(start, moved, 0.5 * expected, worse).any()
-    torch.testing.assert_close(told_by(start, moved, 2 * expected, worse), 2 * expected)
-    torch.testing.assert_close(told_by(start, moved, 0.5 * expected, ~worse), 0.5 * expected)
+    assert not told_by(start, moved, 0.5 * expected, worse).changed.any()
+    for factor, better in ((2, worse), (0.5, ~worse)):
+        told = told_by(start, moved, factor * expected, better)
+        torch.testing.assert_close(told.changed, factor * expected)
 
 
 def test_what_is_saved_of_the_last_step_gives_it_back():
     packing = packing_of([0, 1, 0, 1, 1, -1])
     here = scores(torch.randn(3, 6, 30, dtype=torch.float64), packing)
     step = LastStep(*(torch.randn_like(part) for part in no_step(here, packing)))
-    again = unflatten(step.flat, packing)
+    again = unflatten(step.flat)
     assert all(torch.equal(a, b) for a, b in zip(step, again, strict=True))
 
 
@@ -176,8 +197,8 @@ def test_a_joint_step_of_a_quadratic_with_independent_scores_is_that_of_newton()
     torch.testing.assert_close(step[0], expected, rtol=1e-6, atol=1e-9)
 
 
-def test_what_groups_of_neurons_add_to_common_scores_is_their_gradient(problem):
-    problem, truth = problem
+def test_what_groups_of_neurons_add_to_common_scores_is_their_gradient(by_moments):
+    problem, truth = by_moments
     z = start_of(problem, truth, restarts=2)
     found, packing = problem.scores(z), problem.packing
     common = packing.common_places
@@ -196,7 +217,7 @@ def test_no_step_makes_any_restart_worse_and_together_they_come_near_the_truth(p
     ascent = Ascent(problem, start_of(problem, truth))
     reached = [ascent.posterior.sum(1)]
     for _ in range(30):
-        ascent.step()
+        climb(ascent)
         reached.append(ascent.posterior.sum(1))
         torch.testing.assert_close(ascent.posterior, problem.posterior(ascent.z))
         if ascent.ended:
@@ -211,15 +232,73 @@ def test_steps_go_on_from_what_was_saved_as_if_they_had_not_been_interrupted(pro
     z = start_of(problem, truth, restarts=1)
     whole = Ascent(problem, z)
     for _ in range(5):
-        whole.step()
+        climb(whole)
     first = Ascent(problem, z)
     for _ in range(2):
-        first.step()
+        climb(first)
     second = Ascent(problem, first.z, first.damping, first.last.flat)
     for _ in range(2, 5):
-        second.step()
+        climb(second)
     for name in z:
         torch.testing.assert_close(whole.z[name], second.z[name])
+
+
+def test_scores_of_some_neurons_are_those_of_all_and_the_others_have_none(on_grid):
+    problem, truth = on_grid
+    z, packing = start_of(problem, truth, restarts=2, far=0.2), problem.packing
+    needed = torch.tensor([True, False, True])
+    some, everybody = problem.scores(z, needed), problem.scores(z)
+    for b, places in enumerate(packing.own_places):
+        for found, of in zip(some, everybody, strict=True):
+            part = slice(b, b + 1) if found.shape[1] != packing.size else places
+            expected = of[:, part] if needed[b] or found is some.prior else 0 * of[:, part]
+            torch.testing.assert_close(found[:, part], expected)
+
+
+class Recorded:
+    """A problem that remembers of which neurons scores were asked for, None for all."""
+
+    def __init__(self, problem, spares=True):
+        self.problem, self.spares, self.asked = problem, spares, []
+
+    def __getattr__(self, name):
+        return getattr(self.problem, name)
+
+    def scores(self, z, needed=None):
+        self.asked.append(None if needed is None else needed.tolist())
+        return self.problem.scores(z, needed)
+
+
+def test_a_neuron_far_behind_takes_more_steps_than_the_others_and_nothing_is_asked_of_them(on_grid):
+    problem, truth = on_grid
+    start = {n: v.clone() for n, v in problem.at(truth).items()}
+    start["cells->cells.w"][:, 1] -= 1.5
+    start["cells.v_rest"][1] -= 1.0
+    found = []
+    for spares in (True, False):
+        recorded = Recorded(problem, spares)
+        ascent = Ascent(recorded, start)  # type: ignore[arg-type]
+        climb(ascent)
+        found.append((float(ascent.posterior[0, 1]), [each for each in recorded.asked if each]))
+        torch.testing.assert_close(ascent.posterior, problem.posterior(ascent.z))
+        torch.testing.assert_close(ascent.here.gradient, problem.scores(ascent.z).gradient)
+    (further, some), (less, nobody) = found
+    assert not nobody
+    assert some
+    assert all(each == [False, True, False] for each in some)
+    assert further > less + 1
+
+
+def test_nobody_catches_up_when_there_is_no_time_for_it(on_grid):
+    problem, truth = on_grid
+    start = {n: v.clone() for n, v in problem.at(truth).items()}
+    start["cells->cells.w"][:, 1] -= 1.5
+    ascent = Ascent(problem, start)
+    before = {n: v.clone() for n, v in ascent.z.items()}
+    shares = []
+    ascent.catch_up(lambda share: bool(shares.append(share)))
+    assert shares == [pytest.approx(OVERHEAD + 1 / 3)]
+    assert all(torch.equal(ascent.z[n], v) for n, v in before.items())
 
 
 def test_crossing_puts_the_best_neurons_of_all_restarts_together(problem):
@@ -257,6 +336,8 @@ class OverACliff:
 
     class stage:
         prior = False
+
+    spares = False
 
     def __init__(self):
         self.packing = packing_of([0, 1, -1])
