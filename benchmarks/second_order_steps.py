@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
 import unknown_input_network as network  # pyright: ignore[reportMissingImports]
 
 WEIGHTS = "cells->cells.w"
-DAMPING = 0.1  # as a fit hands it down
+DAMPING = 0.1
 
 
 class Counted:

@@ -29,7 +29,7 @@ from eqsnn.inference.trace import Walked, has_settled, record
 from eqsnn.inference.unknowns import Unknowns
 
 CROSSED_EVERY = 6  # iterations between two recombinations of restarts
-HANDED_DAMPING = 0.1  # of the first step on more data
+HANDED_DAMPING = 0.01  # of the first step on more data
 ENDING_SHARE = 0.15  # of the longest time of a fit, that is left to the stage that brings rates to those observed
 
 Objective = ForcedObjective | FreeObjective | RatesObjective
@@ -247,7 +247,8 @@ class Walk:
         if isinstance(there, ForcedObjective) and there.stage.density == objective.stage.density:
             progress.last_step = progress.last_step[:, :0]
             own = torch.full_like(progress.damping[:, :-1], HANDED_DAMPING)
-            progress.damping = torch.cat([own, progress.damping[:, -1:]], 1)
+            common = progress.damping[:, -1:].clamp(max=HANDED_DAMPING)
+            progress.damping = torch.cat([own, common], 1)
         else:
             progress.damping = progress.last_step = torch.ones(0)
 
