@@ -65,9 +65,7 @@ def by_group(step: Tensor, packing: Packing) -> Tensor:
 
 def entries_of(groups: Tensor, packing: Packing) -> Tensor:
     """Return for each entry what is said of its group; groups: (..., group)."""
-    common = len(packing.common_places)
-    sizes = torch.tensor([len(places) + common for places in packing.own_of_groups])
-    return groups.repeat_interleave(sizes, -1)
+    return groups.repeat_interleave(torch.tensor(_sizes(packing)), -1)
 
 
 def gradients(scores: Scores, packing: Packing) -> Tensor:
@@ -91,11 +89,10 @@ class Curvature(NamedTuple):
 
         0 for groups whose curvature was not asked for.
         """
-        own, common = self.packing.own_of_groups, self.packing.common_places
-        found = step.new_zeros(len(step), len(own))
+        parts = by_group(step, self.packing).split(_sizes(self.packing), 1)
+        found = step.new_zeros(len(step), len(parts))
         for g, matrix in self.groups.items():
-            part = torch.cat([step[:, own[g]], step[:, common]], 1)
-            found[:, g] = (part * (matrix @ part[:, :, None]).squeeze(2)).sum(1)
+            found[:, g] = (parts[g] * (matrix @ parts[g][:, :, None]).squeeze(2)).sum(1)
         return found
 
     def own_step(self, gradient: Tensor, damping: Tensor) -> Tensor:
@@ -172,20 +169,17 @@ def curvature_of(
     groups: Collection[int] | None = None,
 ) -> Curvature:
     """Return the outer product of scores about their mean, bent by what the last step told; of all groups by default."""
-    found, first, own = {}, 0, packing.own_of_groups
-    for g, places in enumerate(own):
-        entries = slice(first, first + len(places) + len(packing.common_places))
-        first = entries.stop
-        if groups is not None and g not in groups:
-            continue
-        found[g] = _outer(scores.of_group(g, places), packing.owners[places])
-        if last is not None:
-            found[g] = _bfgs(found[g], last.moved[:, entries], last.changed[:, entries])
+    own = packing.own_of_groups
+    asked = range(len(own)) if groups is None else groups
+    found = {g: _outer(scores.of_group(g, own[g]), packing.owners[own[g]]) for g in asked}
+    if last is not None:
+        moved, changed = (part.split(_sizes(packing), 1) for part in last)
+        found = {g: _bfgs(matrix, moved[g], changed[g]) for g, matrix in found.items()}
     return Curvature(packing, found, scores.curvature)
 
 
 def told_by(curvature: Curvature, step: Tensor, changed: Tensor, better: Tensor) -> LastStep:
-    """Return what a step (restart, coordinate) tells of groups whose curvature was known, 0 where it says nothing.
+    """Return what a step (restart, coordinate) tells of every group, 0 where it says nothing.
 
     changed: see LastStep; better: whether the step made a group better, (restart, group). One that did not was too long,
     so it can only tell of more curvature than was thought.
@@ -194,15 +188,14 @@ def told_by(curvature: Curvature, step: Tensor, changed: Tensor, better: Tensor)
     places = entries_of(torch.arange(better.shape[1]), packing)
     seen = torch.zeros_like(better, dtype=moved.dtype).index_add(1, places, moved * changed)
     sound = better | (seen > curvature.along(step))
-    sound[:, [g for g in range(better.shape[1]) if g not in curvature.groups]] = False
     return LastStep(moved, torch.where(sound[:, places], changed, 0.0))
 
 
 def promises(scores: Scores, packing: Packing, damping: Tensor) -> Tensor:
     """Return what each block may gain by itself to second order, (restart, block), by the outer product of scores alone."""
-    found = scores.likelihood.new_zeros(scores.likelihood[:, :-1].shape)
+    gradient, found = scores.gradient, torch.zeros_like(scores.likelihood[:, :-1])
     for b, places in enumerate(packing.own_places):
-        part, slope = centred(scores.by_window[:, places]), scores.gradient[:, places]
+        part, slope = centred(scores.by_window[:, places]), gradient[:, places]
         matrix = part @ part.transpose(1, 2) + torch.diag_embed(scores.curvature[:, places] + FAINT)
         step = _solve(_damped(matrix, damping[:, b, None]), slope[:, :, None]).squeeze(2)
         found[:, b] = 0.5 * (slope * step).sum(1)
@@ -225,6 +218,11 @@ def _outer(scores: Tensor, owners: Tensor) -> Tensor:
     own = owners[:, None] == owners[None, :]
     common = (owners[:, None] < 0) != (owners[None, :] < 0)
     return found * (own | (common & (found.abs() > chance)))
+
+
+def _sizes(packing: Packing) -> list[int]:
+    """Return the number of entries of each group: of its own coordinates, and of what is common."""
+    return [len(places) + len(packing.common_places) for places in packing.own_of_groups]
 
 
 def _common(matrix: Tensor, places: Tensor) -> Tensor:

@@ -201,7 +201,7 @@ class ForcedObjective:
     ) -> tuple[Tensor, list[Part]]:
         """Return the same, without a graph, and what it depends on the values through.
 
-        split: the known part to use instead, whose perturbations are among the values.
+        split: the known part to use instead, whose perturbations are among the values. needed: as in `by_neuron`.
         """
         outcome = self.known_part(values, restarts, width, split)
         at = At(values, outcome.recorded, restarts, self.settings(width), needed)

@@ -96,10 +96,10 @@ class Ascent:
         Where a fit stands some spikes are next to impossible for a few neurons, which need many steps from there. Scores of
         few neurons cost little. has_time: whether there is time for this share of what scores of all take.
         """
-        spent, everybody = 0.0, len(self.packing.blocks)
+        spent = 0.0
         while self.problem.spares and self._told_apart and not self.ended:
             behind = self._behind()
-            share = OVERHEAD + int(behind[self.packing.blocks].sum()) / everybody
+            share = cost_of(behind[self.packing.blocks])
             spent += share
             if not bool(behind.any()) or spent > LONGEST or not has_time(share):
                 return
@@ -142,25 +142,20 @@ class Ascent:
 
     def _apart(self, chosen: Tensor) -> None:
         """Move blocks by themselves, what is common held; chosen: bool (restart, block)."""
-        packing = self.packing
+        packing, gradient = self.packing, self.here.gradient
         asked = chosen.any(0)
         everybody = bool(asked.all())
         groups = None if everybody else packing.groups[asked].unique().tolist()
         curvature = curvature_of(self.here, packing, self.last, groups)
-        step = curvature.own_step(self.here.gradient, self.damping)
+        step = curvature.own_step(gradient, self.damping)
         chosen = torch.cat([chosen, torch.zeros_like(chosen[:, :1])], 1)
         step = torch.where(chosen[:, self.place], step, 0.0)
-        z, there, after = self._try(step, None if everybody else asked[packing.blocks])
+        _, there, after = self._try(step, None if everybody else asked[packing.blocks])
         better = (after > self.posterior) & chosen
         self._learn(curvature, step, there, better[:, :-1], chosen[:, :-1])
-        promise = self._by_block(0.5 * step * self.here.gradient)[:, :-1]
         taken = better[:, self.place]
-        whole = bool((better | ~chosen)[chosen.any(1)][:, :-1].all()) and everybody
-        if whole:
-            self.z = {n: torch.where(chosen.any(1), v, self.z[n]) for n, v in z.items()}
-        else:
-            self.z = packing.add(self.z, torch.where(taken, step, torch.zeros_like(step)).T)
-        if whole or self._told_apart:
+        self.z = packing.add(self.z, torch.where(taken, step, 0.0).T)
+        if self._told_apart or bool((better | ~chosen).all()):
             self.here = self._of_blocks(there, better, taken)
         else:  # what is common to blocks of which some went and some stayed was seen at neither place
             self.here = self.problem.scores(self.z)
@@ -168,6 +163,7 @@ class Ascent:
         self.damping = (self.damping * own).clamp(LEAST, MOST)
         if not len(packing.common_places) and everybody:
             sound = better[:, :-1] | (self.damping[:, :-1] < 1)
+            promise = self._by_block(0.5 * step * gradient)[:, :-1]
             sizes = torch.tensor([len(places) for places in packing.own_places])
             self._end(((promise <= ENOUGH * sizes) & sound).all(1))
 
@@ -209,7 +205,7 @@ class Ascent:
         needed: bool (neuron,), those of which they have to be, None: all.
         """
         z = self.packing.add(self.z, step.T)
-        there = self.problem.scores(z) if needed is None else self.problem.scores(z, needed)
+        there = self.problem.scores(z, needed)
         return z, there, self.problem.with_prior(there.likelihood, z)
 
     def _learn(
@@ -267,6 +263,11 @@ class Ascent:
         self.last = self.last.without(worst)
         self.z, self.here = moved, self.problem.scores(moved)
         return True
+
+
+def cost_of(needed: Tensor) -> float:
+    """Return what scores of some neurons cost, as a share of those of all; needed: bool (neuron,)."""
+    return OVERHEAD + float(needed.double().mean())
 
 
 def _of_restarts(here: Scores, there: Scores, chosen: Tensor) -> Scores:

@@ -74,9 +74,9 @@ def scores(by_window: torch.Tensor, packing: Packing) -> Scores:
     return Scores(likelihood, by_window, shared, nothing, nothing)
 
 
-@pytest.fixture(scope="module", params=["moments", "grid"])
+@pytest.fixture(scope="module", params=["by_moments", "on_grid"])
 def problem(request):
-    return problem_with(request.param)
+    return request.getfixturevalue(request.param)
 
 
 @pytest.fixture(scope="module")
@@ -351,7 +351,7 @@ class OverACliff:
         second = x[1] - torch.where(away > 0.05, 1000.0, 0.0) - (x[2] - 0.4) ** 2
         return torch.stack([first, second, torch.zeros_like(first)])
 
-    def scores(self, z):
+    def scores(self, z, needed=None):
         x = z["p"].detach().requires_grad_()
         found = self.likelihood(x)
         each = [torch.autograd.grad(part.sum(), x, retain_graph=True)[0] for part in found[:2]]
