@@ -20,7 +20,10 @@ from eqsnn.simulation.recording import Recording
 BLUE, ORANGE, YELLOW, GREY = "#0072B2", "#D55E00", "#E69F00", "#666666"
 RASTER_S = 4.0  # seconds shown of a trial
 PANELS = 6  # parameters in the grid of densities
-TICKS = 4  # intervals on an axis of a narrow panel
+TICKS, SLANT = (
+    4,
+    45,
+)  # intervals on an axis of a narrow panel, and degrees by which its labels are turned
 
 STYLE: dict = {
     "font.size": 9,
@@ -198,9 +201,11 @@ def plot_recovery(fit: Fit) -> Figure:
             ax.plot([low - pad, high + pad], [low - pad, high + pad], color=GREY, linewidth=0.7)
             ax.plot(truth, fitted, "o", color=BLUE, markersize=3)
             ax.set(title=name, xlabel="truth", ylabel="fitted")
-            # as many as fit beside one another below so narrow a panel
-            ax.xaxis.set_major_locator(MaxNLocator(TICKS))
-            ax.yaxis.set_major_locator(MaxNLocator(TICKS))
+            for axis in (ax.xaxis, ax.yaxis):
+                axis.set_major_locator(MaxNLocator(TICKS))
+            # labels have many digits where truth and fit are close, and an offset would stand in the title
+            ax.ticklabel_format(useOffset=False)
+            ax.tick_params(axis="x", rotation=SLANT)
         for ax in axes[len(names) :]:
             ax.set_axis_off()
         figure.tight_layout()
