@@ -84,11 +84,11 @@ class Ascent:
 
     def step(self) -> None:
         """Take a step. `ended` says why it was the last, if it was."""
-        apart = torch.ones(len(self.damping), dtype=torch.bool)
+        apart = torch.ones_like(self.damping[:, :-1], dtype=torch.bool)
         if len(self.packing.common_places):
             apart = self._together()
         if bool(apart.any()):
-            self._apart(apart[:, None].expand(-1, self.packing.n_blocks))
+            self._apart(apart)
 
     def catch_up(self, has_time: Callable[[float], bool] = lambda _: True) -> None:
         """Move blocks on by themselves that are far behind the others, what is common held; none if `has_time` says no.
@@ -106,10 +106,11 @@ class Ascent:
             self._apart(behind.expand(len(self.damping), -1))
 
     def _together(self) -> Tensor:
-        """Move all coordinates of every restart; return which restarts that made worse, so that they stayed.
+        """Move all coordinates of every restart; return which blocks have yet to move, those of restarts that got worse.
 
         In a large network some neuron nearly always steps too far, and loses more than all others gain. So there is a
-        second attempt, in which those that lost follow what is common to all, but take no step of their own.
+        second attempt, in which those that lost follow what is common to all, but take no step of their own. If what others
+        gained would not be worth it, there is none, and those that lost alone have yet to move.
         """
         curvature = curvature_of(self.here, self.packing, self.last)
         gradient = self.here.gradient
@@ -117,9 +118,12 @@ class Ascent:
         promise = 0.5 * (step * gradient).sum(1)
         z, there, after = self._try(step)
         gained = after - self.posterior
-        lost = gained <= 0
+        lost = ~(gained > 0)
         lost[:, -1] = False
-        again = (gained.sum(1) <= 0) & ~lost[:, :-1].all(1)
+        failed = ~(gained.sum(1) > 0)
+        worth = gained.clamp(min=0).sum(1) > ENOUGH * self.packing.size
+        again = failed & worth & ~lost[:, :-1].all(1)
+        yet = torch.where(worth[:, None], True, lost[:, :-1])
         lost = lost & again[:, None]
         if bool(again.any()):
             gradient = torch.where(lost[:, self.place], 0.0, gradient)
@@ -138,7 +142,7 @@ class Ascent:
         self.here = _of_restarts(self.here, there, risen)
         sound = risen | (self.damping[:, -1] < 1)
         self._end((promise < ENOUGH * self.packing.size) & sound)
-        return ~risen
+        return yet & ~risen[:, None]
 
     def _apart(self, chosen: Tensor) -> None:
         """Move blocks by themselves, what is common held; chosen: bool (restart, block)."""

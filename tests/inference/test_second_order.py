@@ -382,3 +382,18 @@ def test_a_neuron_that_falls_does_not_stop_the_others_and_what_is_common():
     assert float(moved[2]) > 0.05
     own, others = ascent.damping[0, 1], ascent.damping[0, 0]
     assert float(own) > 1e-3 > float(others)
+
+
+def test_where_the_others_have_nothing_to_gain_a_neuron_that_falls_tries_again_alone():
+    problem = OverACliff()
+    start = {"p": torch.tensor([[0.62], [0.08], [0.4]], dtype=torch.float64)}
+    ascent = Ascent(problem, start, torch.full((1, 3), 1e-3))  # type: ignore[arg-type]
+    before = float(ascent.posterior.sum())
+    ascent.step()
+    # here, all together, and the second neuron alone
+    assert len(problem.tried) == 3
+    assert float(problem.likelihood(problem.tried[1]).sum()) < before - 900
+    moved = problem.tried[2] - start["p"]
+    assert float(moved[1]) != 0
+    assert moved[[0, 2]].tolist() == [[0], [0]]
+    assert float(ascent.posterior.sum()) >= before
