@@ -159,7 +159,7 @@ class Ascent:
         self._learn(curvature, step, there, better[:, :-1], chosen[:, :-1])
         taken = better[:, self.place]
         self.z = packing.add(self.z, torch.where(taken, step, 0.0).T)
-        if self._told_apart or bool((better | ~chosen).all()):
+        if self._told_apart or bool((better[:, :-1] == better[:, :1]).all()):
             self.here = self._of_blocks(there, better, taken)
         else:  # what is common to blocks of which some went and some stayed was seen at neither place
             self.here = self.problem.scores(self.z)

@@ -20,10 +20,8 @@ from eqsnn.simulation.recording import Recording
 BLUE, ORANGE, YELLOW, GREY = "#0072B2", "#D55E00", "#E69F00", "#666666"
 RASTER_S = 4.0  # seconds shown of a trial
 PANELS = 6  # parameters in the grid of densities
-TICKS, SLANT = (
-    4,
-    45,
-)  # intervals on an axis of a narrow panel, and degrees by which its labels are turned
+TICKS = 4  # intervals on an axis of a narrow panel
+SLANT = 45  # degrees by which its labels are turned
 
 STYLE: dict = {
     "font.size": 9,

@@ -397,3 +397,32 @@ def test_where_the_others_have_nothing_to_gain_a_neuron_that_falls_tries_again_a
     assert float(moved[1]) != 0
     assert moved[[0, 2]].tolist() == [[0], [0]]
     assert float(ascent.posterior.sum()) >= before
+
+
+class FallingOnce(Recorded):
+    """A problem in which the third neuron falls off a cliff the first time that a step is tried."""
+
+    def scores(self, z, needed=None):
+        found = super().scores(z, needed)
+        fell = torch.zeros_like(found.likelihood)
+        fell[:, 2] = 1000.0 if len(self.asked) == 2 else 0.0
+        return found._replace(likelihood=found.likelihood - fell)
+
+
+@pytest.mark.parametrize("groups", [2, 3])
+def test_scores_stay_those_of_where_it_stands_when_one_neuron_moves_alone(on_grid, groups):
+    problem, truth = on_grid
+    problem = replace(problem, packing=replace(problem.packing, most_groups=groups))
+    start = problem.at(truth)
+    start["cells.v_rest"][2] += 0.3
+    falling = FallingOnce(problem)
+    # all but the third neuron move so little that they gain next to nothing
+    hardly = torch.tensor([[1e4, 1e4, 1e-3, 1e6]])
+    ascent = Ascent(falling, start, hardly)  # type: ignore[arg-type]
+    ascent.step()
+    # here, all together, and the third neuron alone
+    assert falling.asked[:3] == [None, None, [False, False, True]]
+    assert not all(torch.equal(ascent.z[n], start[n]) for n in start)
+    expected = problem.scores(ascent.z)
+    torch.testing.assert_close(ascent.here.gradient, expected.gradient)
+    torch.testing.assert_close(ascent.here.shared, expected.shared)
