@@ -35,6 +35,7 @@ ROUNDING, ROUNDING_SINGLE = 1e-12, 1e-5  # share of a mean square below which a 
 # of the nodes is enough for a neuron with an upstroke, so many ms after its last spike
 CALM, CALM_AFTER, FEWEST_CALM = 0.5, 20.0, 8
 SKIPPED = 1e-7  # probability that is not worth pushing
+ENOUGH_NODES = 64  # from which on derivatives along the paths of a neuron without an upstroke are those of the density
 LOST = 1e-9  # probability of no spike below which a regenerative neuron is taken to have fired
 FAINT = 0.1  # share of the variance of a state below which that at one node says little of how the density widens
 FLOOR = 1e-20  # probability left to the impossible
@@ -70,6 +71,11 @@ def calm_nodes(hidden: Hidden, n_bins: int) -> int:
     A reset leaves a point, which whole counts make a few atoms and an upstroke drives apart; at rest the density is smooth.
     """
     return max(min(FEWEST_CALM, n_bins), round(CALM * n_bins)) if hidden.regenerative else n_bins
+
+
+def paths_part(hidden: Hidden, n_bins: int) -> bool:
+    """Return whether derivatives by places are slopes between nodes, because those along paths may explode."""
+    return hidden.regenerative or n_bins < ENOUGH_NODES
 
 
 class _Emitter:
@@ -184,6 +190,7 @@ class _Emitter:
             "FLOOR": repr(FLOOR),
             "POINT": repr(POINT if self.double else POINT_SINGLE),
             "ROUNDING": repr(ROUNDING if self.double else ROUNDING_SINGLE),
+            "PARTING": str(int(paths_part(self.hidden, self.n_bins))),
             "LOST": repr(LOST if self.hidden.regenerative else 0.0),
             "BINS": str(self.n_bins),
             "CALM": str(calm_nodes(self.hidden, self.n_bins)),

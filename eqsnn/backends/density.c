@@ -31,10 +31,11 @@
 /* A neuron that drives itself runs away where it has surely crossed and no spike was seen: less probable than this, it
    is reset as if it had been. */
 #define LOST R(@LOST@)
-/* Neighbouring paths of such a neuron part by orders of magnitude at every spike, and derivatives along them, each exact,
-   say nothing of the density. So its derivative by a place is the slope of the likelihood between the two atoms around
-   it, as far as those stand a grid's spacing apart; the frame and what follows from it count as constants. */
-#define PARTING (LOST > 0)
+/* Neighbouring paths of such a neuron part by orders of magnitude at every spike, those over few nodes may where spikes are
+   rare, and derivatives along them, each exact, say nothing of the density. So its derivative by a place is the slope of
+   the likelihood between the two atoms around it, as far as those stand a grid's spacing apart; the frame and what follows
+   from it count as constants. */
+#define PARTING @PARTING@
 #define FAINT R(@FAINT@)
 #define ROUNDING R(@ROUNDING@)
 

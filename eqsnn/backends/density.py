@@ -21,6 +21,7 @@ from eqsnn.backends.c_density import (
     SKIPPED,
     calm_nodes,
     emit_density,
+    paths_part,
 )
 from eqsnn.backends.compile_c import Compiler, load_library
 from eqsnn.backends.pairs import evaluate, load_pairs, modulo, run_pairs
@@ -169,7 +170,7 @@ class DensityKernel:
             above = torch.where(crossed, out["margin"], 0.0)
             potential = torch.where(mass > 0, moved[0] - above, grid.mean)
             flat = [v.reshape(n * k, neurons, lanes) for v in (mass, potential, *moved[1:])]
-            grid = _Grid.around(*flat[:2], point, n, used[t], self.hidden.regenerative)
+            grid = _Grid.around(*flat[:2], point, n, used[t], paths_part(self.hidden, n))
             whole, off, others = _gathered(grid, flat[0], flat[1], flat[2:])
             total = total + counted[t] * torch.log(whole.sum(0))
             density = whole / whole.sum(0)

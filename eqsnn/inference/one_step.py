@@ -28,7 +28,8 @@ def one_step(
 ) -> tuple[dict[str, Tensor], StageReport] | None:
     """Return where a step up the log-likelihood of both parts leads, with the log-prior if that counts; None if not up.
 
-    A neuron that it would take too far stays where it is, but for what it has in common with others.
+    A neuron that it would take too far stays where it is, but for what it has in common with others. What that costs some
+    is accepted in the end if others gain more.
     z: coordinates of one lane; here: the scores of the training part there, if they are known; damping: (1, block + 1) that
     steps before needed there, none if they converged. The report is of minus the log-likelihood for each neuron and step.
     """
@@ -38,14 +39,14 @@ def one_step(
     damping = torch.zeros(1, packing.n_blocks + 1) if damping is None else damping
     before = training.with_prior(scores.likelihood, z)
     lost = torch.zeros_like(before, dtype=torch.bool)
-    for _ in range(ATTEMPTS):
+    for attempt in range(1, ATTEMPTS + 1):
         # those that lost go along with what is common, and no further
         gradient = torch.where(lost[:, packing.block_places], 0.0, scores.gradient)
         there = packing.add(z, curvature.joint_step(gradient, damping).T)
         likelihood = training.likelihood(there) + held_out.likelihood(there)
         gained = training.with_prior(likelihood, there) - before
         worse = ~(gained[:, :-1] >= -LOSS)  # or not a number
-        if float(gained.sum()) > 0 and not bool(worse.any()):
+        if float(gained.sum()) > 0 and (attempt == ATTEMPTS or not bool(worse.any())):
             size = training.objective.scale + held_out.objective.scale
             first, last = (-float(v.sum()) / size for v in (scores.likelihood, likelihood))
             slope = float(scores.gradient.square().mean().sqrt())

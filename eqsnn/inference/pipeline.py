@@ -25,6 +25,7 @@ SHORTEST = 12.0  # seconds of it, at least
 LONGER = 4.0  # times as much data in the stage between, and in second-order steps by moments
 DESCENT_LONGER = 2.0  # times as much in the descent by moments, which costs so little
 LONG_ENOUGH = 6.0  # ... up to a sixth of all data, from which few steps on all of them are left
+WORTH_ALL = 1.5  # times what it saw so far, that the approach then sees all data
 COARSE_BINS = 32
 WINDOWS = 300  # of the data of a stage, for the outer product of their scores
 LONGEST_WINDOW = 4.0  # seconds
@@ -47,6 +48,8 @@ DESCENT = Forced(
     keep=10**6, name="descent",
 )  # fmt: skip
 APPROACH = replace(MARGINAL, density="moments", iterations=14, keep=1, name="approach")
+# ... of all data: for the price of a grid's part of them, and closer than that leads, because chance decides less
+APPROACH_ALL = replace(APPROACH, iterations=8, name="approach with all data")
 UPSTROKE = replace(
     MARGINAL, diffusion=True, density="grid", widths=(0.01, 0.003), window=0.5, warm_up=0.3
 )
@@ -333,12 +336,11 @@ def _approaching(stages: tuple[Forced, ...], recording: Recording) -> tuple[Forc
     few = stages[0].seconds
     more = min(LONGER * few, max(DESCENT_LONGER * few, whole / LONG_ENOUGH))
     descent = replace(DESCENT, seconds=DESCENT_LONGER * few)
-    approach = replace(APPROACH, seconds=more)
-    following = [
-        replace(s, seconds=more, window=approach.window) if math.isfinite(s.seconds) else s
-        for s in stages[1:] or stages
-    ]
-    return descent, *(_cut(stage, whole) for stage in (approach, *following))
+    approach = [replace(APPROACH, seconds=more)]
+    if whole > WORTH_ALL * more:
+        approach.append(APPROACH_ALL)
+    on_everything = [s for s in stages if math.isinf(s.seconds)]
+    return descent, *(_cut(stage, whole) for stage in (*approach, *on_everything))
 
 
 __all__ = ["DENSITIES", "Plan", "plan"]

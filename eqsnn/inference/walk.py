@@ -30,6 +30,7 @@ from eqsnn.inference.unknowns import Unknowns
 
 CROSSED_EVERY = 6  # iterations between two recombinations of restarts
 HANDED_DAMPING = 0.01  # of the first step on more data
+NEAR_DAMPING = 0.1  # of the first step from the maximum by another density
 ENDING_SHARE = 0.15  # of the longest time of a fit, that is left to the stage that brings rates to those observed
 
 Objective = ForcedObjective | FreeObjective | RatesObjective
@@ -241,7 +242,7 @@ class Walk:
     def hand_down(
         self, progress: Progress, stage: Stage, level: int, objective: ForcedObjective
     ) -> None:
-        """Give second-order steps the damping of those before, if they are up the likelihood of the same density."""
+        """Give second-order steps a damping that those before make right, if they integrated the noise out, too."""
         before = stage if level else self.settings.stages[max(progress.stage - 1, 0)]
         there = self.objective(before, "training", progress.z) if len(progress.damping) else None
         if isinstance(there, ForcedObjective) and there.stage.density == objective.stage.density:
@@ -249,6 +250,12 @@ class Walk:
             own = torch.full_like(progress.damping[:, :-1], HANDED_DAMPING)
             common = progress.damping[:, -1:].clamp(max=HANDED_DAMPING)
             progress.damping = torch.cat([own, common], 1)
+        elif isinstance(there, ForcedObjective) and "escape" not in (
+            there.stage.density,
+            objective.stage.density,
+        ):
+            progress.last_step = progress.last_step[:, :0]
+            progress.damping = torch.full_like(progress.damping, NEAR_DAMPING)
         else:
             progress.damping = progress.last_step = torch.ones(0)
 

@@ -79,6 +79,20 @@ network:
     dt = 1*ms
     cells : sleep_lif
 """
+SHOT_NOISE = """
+neuron lif:
+    dv/dt = (v_rest - v + 55*mV*x)/tau_m : mV
+    x = poisson(250*Hz * dt) : 1 (constant over dt)
+    threshold: v >= -45*mV
+    reset: v = v_rest
+    initial: v = v_rest
+    method: euler
+    v_rest : mV ~ uniform(-80*mV, -50*mV)
+    tau_m : ms ~ uniform(4*ms, 60*ms)
+network:
+    dt = 1*ms
+    cells : lif
+"""
 IZHIKEVICH = """
 neuron izhikevich:
     v : mV
@@ -466,6 +480,20 @@ def test_the_gradient_is_that_of_finite_differences(name, density):
             ends.append(float(-objective(moved, 0.05).detach().sum() * objective.scale))
         slope = (ends[0] - ends[1]) / (2e-4 * value)
         assert slopes[f"cells.{parameter}"] == pytest.approx(slope, rel=tolerance, abs=2e-3)
+
+
+def test_derivatives_over_few_nodes_do_not_explode_where_spikes_are_rare():
+    """Along paths over the grid itself they are millions here: small moves of a place part and part again until a spike."""
+    task = Task(SHOT_NOISE, simulated(SHOT_NOISE, 8000, n=1, seed=1, v_rest=-72.0, tau_m=19.0))
+    values = task.values(v_rest=-60.0, tau_m=45.0)
+    windows = {"window": 1.0, "warm_up": 0.15}
+    (few, found), (many, expected) = (
+        with_gradient(task.objective("grid", values, bins=bins, **windows), values, 0.001)
+        for bins in (32, 400)
+    )
+    assert few == pytest.approx(many, rel=0.02)
+    for name in ("cells.v_rest", "cells.tau_m"):
+        assert found[name] == pytest.approx(expected[name], rel=0.3)
 
 
 @pytest.mark.parametrize("name", ["lif", "izhikevich"])

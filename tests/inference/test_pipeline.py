@@ -1,6 +1,7 @@
 """The stages of a fit follow from what the data give; every stage says how it went and why it ended."""
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,7 +9,9 @@ import numpy as np
 import pytest
 
 import eqsnn
+from eqsnn.inference import walk
 from eqsnn.inference.pipeline import SHORTEST, Plan
+from eqsnn.inference.second_order import Ascent
 from eqsnn.inference.stages import GradientFree
 
 NOISY = """
@@ -140,13 +143,36 @@ def test_long_recordings_are_first_looked_at_in_part(noisy):
     assert chosen.stages[-1].keep == 1
 
 
-def test_moments_take_the_place_of_the_coarse_grid_and_see_more(noisy):
-    long = replace(unseen(noisy), duration=200.0)
+def test_moments_take_the_place_of_grids_on_part_of_the_data():
+    long = unseen(eqsnn.simulate(eqsnn.loads(NOISY), 150.0, parameters=TRUTH, seed=2))
     drawn = likelihoods(eqsnn.plan(eqsnn.loads(NOISY), long))
     given = likelihoods(eqsnn.plan(eqsnn.loads(NOISY), long, started=True))
-    assert [stage.name for stage in drawn[:2]] == ["descent", "approach"]
-    assert given[0].name == "coarse" and drawn[2:] == given[1:]
-    assert drawn[1].seconds > given[0].seconds
+    assert [stage.name for stage in drawn[:3]] == ["descent", "approach", "approach with all data"]
+    assert [stage.density for stage in drawn[:3]] == ["moments"] * 3
+    assert given[0].name == "coarse" and drawn[1].seconds > given[0].seconds
+    assert math.isinf(drawn[2].seconds)
+    assert drawn[3:] == [stage for stage in given if math.isinf(stage.seconds)]
+
+
+def test_steps_on_a_grid_from_the_maximum_by_moments_are_hardly_damped(noisy, monkeypatch):
+    begun = []
+
+    class Noted(Ascent):
+        def __init__(self, problem, z, damping=None, last=None):
+            begun.append((problem.stage.density, damping.clone()))
+            super().__init__(problem, z, damping, last)
+
+    monkeypatch.setattr(walk, "Ascent", Noted)
+    stages = (replace(QUICK, density="moments", iterations=2), replace(QUICK, iterations=1))
+    eqsnn.fit(eqsnn.loads(NOISY), unseen(noisy), starts=2, stages=stages)
+    (first, none), (second, handed) = begun
+    assert (first, second) == ("moments", "grid")
+    assert len(none) == 0 and bool((handed == walk.NEAR_DAMPING).all())
+
+
+def test_moments_see_little_data_once(noisy):
+    drawn = likelihoods(eqsnn.plan(eqsnn.loads(NOISY), unseen(noisy)))
+    assert [stage.name for stage in drawn].count("approach with all data") == 0
 
 
 def test_noise_integrated_out_recovers_what_one_draw_of_it_does_not(noisy):

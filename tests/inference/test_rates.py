@@ -41,7 +41,7 @@ OWN, SHARED = TEXT.replace(" SHARED", ""), TEXT.replace(" SHARED", " (shared)")
 TRUTH = {"v_rest": np.array([-58.0, -60.0, -62.0]), "tau_m": np.array([8.0, 12.0, 16.0])}
 SHARED_TRUTH = {"v_rest": np.array(-60.0), "tau_m": np.array(12.0)}
 GRID = eqsnn.Forced(
-    widths=(0.001,), density="grid", bins=32, optimiser="scoring", window=0.5, warm_up=0.2
+    widths=(0.001,), density="grid", bins=64, optimiser="scoring", window=0.5, warm_up=0.2
 )
 
 
