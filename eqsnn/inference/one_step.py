@@ -28,8 +28,8 @@ def one_step(
 ) -> tuple[dict[str, Tensor], StageReport] | None:
     """Return where a step up the log-likelihood of both parts leads, with the log-prior if that counts; None if not up.
 
-    A neuron that it would take too far stays where it is, but for what it has in common with others. What that costs some
-    is accepted in the end if others gain more.
+    A neuron that it would take too far stays where it is, but for what it has in common with others. If some lose all the
+    same, it is the attempt that most is gained by in all.
     z: coordinates of one lane; here: the scores of the training part there, if they are known; damping: (1, block + 1) that
     steps before needed there, none if they converged. The report is of minus the log-likelihood for each neuron and step.
     """
@@ -39,21 +39,27 @@ def one_step(
     damping = torch.zeros(1, packing.n_blocks + 1) if damping is None else damping
     before = training.with_prior(scores.likelihood, z)
     lost = torch.zeros_like(before, dtype=torch.bool)
-    for attempt in range(1, ATTEMPTS + 1):
+    most, best = 0.0, None
+    for _ in range(ATTEMPTS):
         # those that lost go along with what is common, and no further
         gradient = torch.where(lost[:, packing.block_places], 0.0, scores.gradient)
         there = packing.add(z, curvature.joint_step(gradient, damping).T)
         likelihood = training.likelihood(there) + held_out.likelihood(there)
         gained = training.with_prior(likelihood, there) - before
         worse = ~(gained[:, :-1] >= -LOSS)  # or not a number
-        if float(gained.sum()) > 0 and (attempt == ATTEMPTS or not bool(worse.any())):
-            size = training.objective.scale + held_out.objective.scale
-            first, last = (-float(v.sum()) / size for v in (scores.likelihood, likelihood))
-            slope = float(scores.gradient.square().mean().sqrt())
-            why = "what was held out counts, too"
-            return there, StageReport(NAME, 1, first, last, slope, 1, why)
+        total = float(gained.sum())
+        if total > 0 and (total > most or not bool(worse.any())):
+            most, best = total, (there, likelihood)
+        if total > 0 and not bool(worse.any()):
+            break
         lost[:, :-1] |= worse if bool(worse.any()) else gained[:, :-1] <= 0
-    return None
+    if best is None:
+        return None
+    there, likelihood = best
+    size = training.objective.scale + held_out.objective.scale
+    first, last = (-float(v.sum()) / size for v in (scores.likelihood, likelihood))
+    slope = float(scores.gradient.square().mean().sqrt())
+    return there, StageReport(NAME, 1, first, last, slope, 1, "what was held out counts, too")
 
 
 def _joined(one: Scores, other: Scores) -> Scores:

@@ -159,6 +159,17 @@ def test_a_step_from_anywhere_makes_all_data_more_likely_or_is_not_taken(target,
         assert report.first - report.last == pytest.approx(sum(likelier) / scale)
 
 
+def test_a_step_that_some_neurons_always_lose_by_is_the_one_that_all_gain_most_by(
+    target, monkeypatch
+):
+    training, held_out, z = problems(target)
+    whole, _ = one_step(training, held_out, z)  # type: ignore[misc]
+    monkeypatch.setattr("eqsnn.inference.one_step.LOSS", -1e9)  # nobody gains as much
+    there, _ = one_step(training, held_out, z)  # type: ignore[misc]
+    for name, value in whole.items():
+        torch.testing.assert_close(there[name], value)
+
+
 def test_scores_of_the_training_part_need_not_be_computed_again(target):
     training, held_out, z = problems(target)
     there, _ = one_step(training, held_out, z)  # type: ignore[misc]
