@@ -486,7 +486,7 @@ def test_derivatives_over_few_nodes_do_not_explode_where_spikes_are_rare():
     """Along paths over the grid itself they are millions here: small moves of a place part and part again until a spike."""
     task = Task(SHOT_NOISE, simulated(SHOT_NOISE, 8000, n=1, seed=1, v_rest=-72.0, tau_m=19.0))
     values = task.values(v_rest=-60.0, tau_m=45.0)
-    windows = {"window": 1.0, "warm_up": 0.15}
+    windows: dict[str, Any] = {"window": 1.0, "warm_up": 0.15}
     (few, found), (many, expected) = (
         with_gradient(task.objective("grid", values, bins=bins, **windows), values, 0.001)
         for bins in (32, 400)

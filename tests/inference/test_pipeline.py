@@ -159,7 +159,7 @@ def test_steps_on_a_grid_from_the_maximum_by_moments_are_hardly_damped(noisy, mo
 
     class Noted(Ascent):
         def __init__(self, problem, z, damping=None, last=None):
-            begun.append((problem.stage.density, damping.clone()))
+            begun.append((problem.stage.density, damping))
             super().__init__(problem, z, damping, last)
 
     monkeypatch.setattr(walk, "Ascent", Noted)
