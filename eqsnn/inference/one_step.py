@@ -47,12 +47,13 @@ def one_step(
         likelihood = training.likelihood(there) + held_out.likelihood(there)
         gained = training.with_prior(likelihood, there) - before
         worse = ~(gained[:, :-1] >= -LOSS)  # or not a number
-        total = float(gained.sum())
-        if total > 0 and (total > most or not bool(worse.any())):
-            most, best = total, (there, likelihood)
-        if total > 0 and not bool(worse.any()):
+        total, nobody_lost = float(gained.sum()), not bool(worse.any())
+        if total > 0 and nobody_lost:
+            best = there, likelihood
             break
-        lost[:, :-1] |= worse if bool(worse.any()) else gained[:, :-1] <= 0
+        if total > most:
+            most, best = total, (there, likelihood)
+        lost[:, :-1] |= gained[:, :-1] <= 0 if nobody_lost else worse
     if best is None:
         return None
     there, likelihood = best

@@ -25,7 +25,7 @@ SHORTEST = 12.0  # seconds of it, at least
 LONGER = 4.0  # times as much data in the stage between, and in second-order steps by moments
 DESCENT_LONGER = 2.0  # times as much in the descent by moments, which costs so little
 LONG_ENOUGH = 6.0  # ... up to a sixth of all data, from which few steps on all of them are left
-WORTH_ALL = 1.5  # times what it saw so far, that the approach then sees all data
+WORTH_MORE = 1.5  # times what a stage sees, from which on another sees more
 COARSE_BINS = 32
 WINDOWS = 300  # of the data of a stage, for the outer product of their scores
 LONGEST_WINDOW = 4.0  # seconds
@@ -307,7 +307,7 @@ def _growing(
     )
     whole = recording.duration * recording.n_trials
     first = replace(stage, name="coarse", bins=COARSE_BINS, seconds=enough, widths=stage.widths[:1])
-    if whole <= 1.5 * enough:
+    if whole <= WORTH_MORE * enough:
         return (_cut(replace(stage, keep=1), whole),)
     last = replace(stage, name="all data", keep=1, widths=stage.widths[-1:])
     between = replace(
@@ -317,7 +317,7 @@ def _growing(
     if _neuron_steps(model, whole) >= FINE_UP_TO and stage.density == "grid":
         fine = replace(last, name="fine grid", iterations=LAST_STEPS)
         ending = replace(last, bins=COARSE_BINS), fine
-    if whole <= 1.5 * LONGER * enough:
+    if whole <= WORTH_MORE * LONGER * enough:
         return tuple(_cut(s, whole) for s in (first, *ending))
     # of all data each step costs much, and few are left to take
     ending = (replace(ending[0], iterations=12), *ending[1:])
@@ -337,7 +337,7 @@ def _approaching(stages: tuple[Forced, ...], recording: Recording) -> tuple[Forc
     more = min(LONGER * few, max(DESCENT_LONGER * few, whole / LONG_ENOUGH))
     descent = replace(DESCENT, seconds=DESCENT_LONGER * few)
     approach = [replace(APPROACH, seconds=more)]
-    if whole > WORTH_ALL * more:
+    if whole > WORTH_MORE * more:
         approach.append(APPROACH_ALL)
     on_everything = [s for s in stages if math.isinf(s.seconds)]
     return descent, *(_cut(stage, whole) for stage in (*approach, *on_everything))
