@@ -11,7 +11,7 @@ from torch import Tensor
 from eqsnn.inference.maximise import maximise
 from eqsnn.inference.open_directions import Direction, open_directions
 from eqsnn.inference.problem import Problem
-from eqsnn.inference.scoring import Packing, Scores, information
+from eqsnn.inference.scoring import Packing, information
 from eqsnn.inference.stages import Forced
 
 NINETY = 1.6448536269514722  # standard deviations in half of a 90 % interval
@@ -25,7 +25,7 @@ FEWER_WINDOWS = 2  # where second derivatives would take minutes: to a third or 
 MOST_KEPT = 500  # unknowns up to which their whole covariance is kept
 MOST_SHOWN = 6  # open directions in a summary
 NEAR = 2.0  # nats
-FAR = 3.0  # standard errors between the estimate and the maximum, from which on a user should know
+FAR = 3.0  # standard errors between the estimate and the maximum, from which on they count it and a user should know
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +85,7 @@ class Laplace:
 
     covariance: Tensor
     data: Tensor  # minus the second derivatives of the log-likelihood alone
-    off: float  # largest distance to the maximum, in standard errors
+    off: float  # largest distance to the maximum, in standard errors of an estimate that is there
     source: str
     note: str
 
@@ -96,7 +96,8 @@ def laplace(problem: Problem, z: Mapping[str, Tensor], share: float = 1.0) -> La
     share: of the data that the estimate was made from. The information is the observed one, -d2 log L, which describes
     these data better than its expectation (Efron & Hinkley, Biometrika 65 (1978) 457), by central differences of the
     gradient; for large blocks with many windows the outer product of scores (Berndt et al. 1974), corrected for its
-    bias. Where the objective is no likelihood of the model, the sandwich.
+    bias. Where the objective is no likelihood of the model, the sandwich. An estimate far from the maximum is off by that
+    distance, too, as far as a Newton step tells it.
     """
     scores, packing = problem.scores(z), problem.packing
     outer = information(scores, packing, independent=problem.exact)[0]
@@ -122,7 +123,10 @@ def laplace(problem: Problem, z: Mapping[str, Tensor], share: float = 1.0) -> La
             moved.square().clamp(max=1.0)
         )
         how = "with how far the maximum moves when the width doubles"
-    off = _distance(covariance, scores)
+    step = covariance @ scores.gradient[0]
+    off = float((step.abs() / torch.diagonal(covariance).clamp(min=1e-300).sqrt()).max())
+    if off > FAR:
+        covariance = covariance + torch.diag(step.square().clamp(max=1.0))
     return Laplace(covariance, bent, off, "likelihood" if problem.exact else "sandwich", how)
 
 
@@ -161,8 +165,8 @@ def estimate(problem: Problem, z: Mapping[str, Tensor], share: float = 1.0) -> U
     note = found.note
     if found.off > FAR:
         note += (
-            f"; the estimate lies {found.off:.1f} standard errors from the maximum of the likelihood, so these are the "
-            "errors of a better one: give the forced stage more iterations, or leave out the free-running one"
+            f"; the estimate lies {found.off:.1f} standard errors from the maximum of the likelihood, and the distance is "
+            "counted as an error: give the forced stage more iterations, or leave out the free-running one"
         )
     directions = open_directions(found.data, packing)
     kept = found.covariance.numpy() if packing.size <= MOST_KEPT else None
@@ -253,8 +257,3 @@ def _sandwich(bent: Tensor, outer: Tensor) -> Tensor:
     inverse = torch.linalg.inv(sharp)
     values, vectors = torch.linalg.eigh(inverse @ (outer + open_part) @ inverse)
     return (vectors * values.clamp(0.0, 1.0)) @ vectors.T
-
-
-def _distance(covariance: Tensor, scores: Scores) -> float:
-    step = covariance @ scores.gradient[0]
-    return float((step.abs() / torch.diagonal(covariance).clamp(min=1e-300).sqrt()).max())

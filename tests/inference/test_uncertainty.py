@@ -11,6 +11,7 @@ from scipy.optimize import minimize
 
 import eqsnn
 from eqsnn.cli import main
+from eqsnn.inference.maximise import maximise
 from eqsnn.inference.open_directions import open_directions, varimax
 from eqsnn.inference.problem import Problem, problem_of
 from eqsnn.inference.profile import crossings
@@ -126,6 +127,30 @@ def test_an_estimate_from_a_share_of_the_data_has_wider_errors():
     whole, part = (estimate(likelihood, z, share).std["cells.v_rest"] for share in (1.0, 0.5))
     assert (part > whole).all()
     assert (part < math.sqrt(2) * whole).all()
+
+
+ONE_UNKNOWN = (
+    NOISY.replace("cells : lif[3]", "cells : lif[1]")
+    .replace("cells -> cells : exponential if i != j", "")
+    .replace("tau_g  : ms ~ lognormal(6*ms, 0.3) in [2*ms, 20*ms]", "tau_g : ms = 6*ms")
+    .replace("tau_m  : ms ~ lognormal(12*ms, 0.25) in [5*ms, 40*ms]", "tau_m : ms = 12*ms")
+)
+
+
+@pytest.mark.parametrize("errors", [-4.0, 4.0])
+def test_an_estimate_far_from_the_maximum_counts_the_distance_as_an_error(errors: float):
+    likelihood, z = problem(ONE_UNKNOWN, 10.0)
+    top, _ = maximise(likelihood, z)
+    spread = laplace(likelihood, top).covariance.sqrt()
+    away = likelihood.packing.add(top, errors * spread)
+    far = laplace(likelihood, away)
+    assert far.off == pytest.approx(abs(errors), rel=0.1)
+    assert float(far.covariance.sqrt() / spread) == pytest.approx(math.hypot(1, errors), rel=0.15)
+    said = estimate(likelihood, away)
+    best = likelihood.coordinates["cells.v_rest"].to_value(top["cells.v_rest"]).item()
+    assert said.low["cells.v_rest"][0] < best < said.high["cells.v_rest"][0]
+    assert "standard errors from the maximum" in said.note
+    assert "standard errors from the maximum" not in estimate(likelihood, top).note
 
 
 def sleep_neurons(learned: tuple[str, ...]):
