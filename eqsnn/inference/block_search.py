@@ -5,7 +5,8 @@ candidate holds a candidate of every block, so dividing the network costs nothin
 far fewer candidates than one over all.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import chain
 
 import numpy as np
 import torch
@@ -41,7 +42,8 @@ class BlockSearches:
     """The searches of all blocks of all surviving restarts in a stage; `Searches` has the same face.
 
     Each restart has an incumbent, the best of every block so far, which is simulated anew in every generation, because
-    its loss changes with what is common to several blocks. Every CROSSED_EVERY generations the incumbent of the worst
+    its loss changes with what is common to several blocks. What is common needs all blocks simulated, those whose
+    searches have ended, too, and has so few candidates that this costs little. Every CROSSED_EVERY generations the incumbent of the worst
     restart becomes the best of every block of all; its searches go on where they are. Losses that `tell` takes are
     (restart, candidate, block), the incumbent first. settled: bool (restart, block + 1), whose searches have ended; that of
     what is common, the last, once it makes no difference to blocks that have settled.
@@ -83,9 +85,14 @@ class BlockSearches:
     @property
     def together(self) -> bool:
         """Whether this generation searches what is common to several blocks."""
-        turn = self.generation % COMMON_EVERY == COMMON_EVERY - 1
+        turn = self._turns or self.generation % COMMON_EVERY == COMMON_EVERY - 1
         left = len(self.common) > 0 and not self.settled[:, -1].all()
         return left and (turn or not self.blocks)
+
+    @property
+    def _turns(self) -> bool:
+        """Whether this is the first generation that the coarse objective does not guide."""
+        return self.stage.coarse is not None and self.generation == self.stage.coarse_generations
 
     @property
     def ended(self) -> bool:
@@ -99,16 +106,19 @@ class BlockSearches:
 
     def _compared(self) -> NDArray[np.bool_]:
         """Which blocks this generation compares, (block,): all where what is common or the objective changes."""
-        turned = self.stage.coarse is not None and self.generation == self.stage.coarse_generations
-        everything = self.together or turned
+        everything = self.together or self._turns
         return np.asarray(~self.settled[:, :-1].all(0) | everything, dtype=np.bool_)
 
     def ask(self) -> dict[str, Tensor]:
         """Return the incumbents and the next candidates, the last dimension (restart, candidate), the latter fastest."""
-        asked = np.repeat(self.best[:, None], self.stage.population + 1, axis=1)
-        for restart, parts in enumerate(self.parts):
-            for part in self._active(restart, parts):
-                part.asked = part.optimiser.ask()
+        active = [self._active(restart, parts) for restart, parts in enumerate(self.parts)]
+        count = 0
+        for part in chain.from_iterable(active):
+            part.asked = part.optimiser.ask()
+            count = max(count, len(part.asked))
+        asked = np.repeat(self.best[:, None], count + 1, axis=1)
+        for restart, parts in enumerate(active):
+            for part in parts:
                 asked[restart, 1:, part.places] = part.asked.T
         return with_free(self.packing, self.before, asked)
 
@@ -120,7 +130,7 @@ class BlockSearches:
         active = [self._active(restart, parts) for restart, parts in enumerate(self.parts)]
         for restart, parts in enumerate(active):
             for part in parts:
-                own = known[restart, 1:]
+                own = known[restart, 1 : 1 + len(part.asked)]
                 self._keep_best(restart, part, own)
                 self._settle(restart, part, own)
                 part.optimiser.tell(part.asked, own[:, part.whose].sum(1))
@@ -133,10 +143,12 @@ class BlockSearches:
         return with_free(self.packing, self.before, self.best[:, None])
 
     def losses_of(self, found: Tensor) -> Array:
-        """Return what `tell` takes from the losses of neurons, (neuron, lane)."""
+        """Return what `tell` takes from the losses of neurons, (neuron, lane); nan of candidates that there are none of."""
         counted = torch.where(self.chosen[:, None], found, torch.zeros_like(found))
         losses = by_block(counted, self.packing, self.packing.blocks)[:, :-1].numpy().astype(float)
-        return losses.reshape(len(self.best), -1, losses.shape[1])
+        losses = losses.reshape(len(self.best), -1, losses.shape[1])
+        none = max(0, self.stage.population + 1 - losses.shape[1])
+        return np.pad(losses, ((0, 0), (0, none), (0, 0)), constant_values=np.nan)
 
     def _active(self, restart: int, parts: list[Part]) -> list[Part]:
         """The searches that take this generation."""
@@ -164,10 +176,14 @@ class BlockSearches:
     def _begin(self, restart: int) -> list[Part]:
         """Return new searches of a restart, one for each block and one for what is common, if anything is."""
         everything = {**self.blocks, None: self.common} if len(self.common) else self.blocks
-        return [
-            Part(block, places, optimiser_of(self.best[restart, places], self.stage, self.rngs[restart]), np.zeros(0))
-            for block, places in everything.items()
-        ]  # fmt: skip
+        most = self.stage.population
+        few = replace(self.stage, population=min(self.stage.common or most, most))
+        begun = []
+        for block, places in everything.items():
+            stage = few if block is None else self.stage
+            search = optimiser_of(self.best[restart, places], stage, self.rngs[restart])
+            begun.append(Part(block, places, search, np.zeros(0)))
+        return begun
 
     def _cross(self) -> None:
         """Put the best of every block together in place of the worst incumbent, if they come from several."""

@@ -64,6 +64,7 @@ BURSTS_COARSE, BURSTS_COARSE_S = 0.4, 4.0  # of the generations, and what they s
 BURSTS_SEEN, BURSTS_AFTER = 96.0, 0.04  # seconds, and the seconds after a spike of them
 BURSTS_COST = 0.12  # of a second of which the time after spikes counts, in units of one that counts as a whole
 BURSTS_MORE = 32.0  # seconds that the first steps after it see
+BURSTS_COMMON = 12  # candidates for what acts on several populations, which cost as much as five times as many for the last one
 BURSTS_SETTLED = 2.0  # nats between candidates: gradients do the rest
 MOST_SEARCHED = 3e8  # neuron-steps: some minutes
 FEWEST_GENERATIONS = 5
@@ -199,6 +200,7 @@ def _burst_search(
             settled=BURSTS_SETTLED,
             coarse=coarse,
             coarse_generations=int(BURSTS_COARSE * generations),
+            common=BURSTS_COMMON,
             name="search",
         ),
     )

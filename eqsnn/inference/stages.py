@@ -137,7 +137,9 @@ class GradientFree:
     weights multiply, is then found along with what it trades against; a few dozen numbers can be searched like this.
     settled: nats of a forced objective: the search of a neuron has ended once half of its candidates are no further from the
     best of them than this, and the time is left to the others. 0: none ends before the last generation. coarse: a cheaper
-    objective, which guides so many first generations (coarse_generations), in which candidates are far apart.
+    objective, which guides so many first generations (coarse_generations), in which candidates are far apart. common:
+    candidates of a generation that searches what acts on several populations, for which all of them are computed, up to
+    `population`; 0: as many as of the others.
     """
 
     optimiser: str = "cmaes"
@@ -150,6 +152,7 @@ class GradientFree:
     settled: float = 0.0
     coarse: Forced | None = None
     coarse_generations: int = 0
+    common: int = 0
     name: str = "gradient-free"
 
     @property

@@ -258,3 +258,56 @@ def test_what_a_coarse_objective_found_is_worth_what_the_other_says(settled):
     assert best[:8].max() < -0.5
     assert 0.0 <= best[8:].max() < 0.01
     assert (np.diff(best[8:]) <= 0).all()
+
+
+def two_blocks(stage: GradientFree, told: list[np.ndarray] | None = None) -> BlockSearches:
+    """Searches of two blocks of one coordinate each, which have a third in common."""
+    owners = torch.tensor([0, 1, -1])
+    places = {"own": torch.arange(2), "both": torch.arange(1)}
+    packing = Packing(("own", "both"), {"own": (2,), "both": (1,)}, places, owners, torch.arange(2))
+    start = {n: torch.zeros(len(v), 1, dtype=torch.float64) for n, v in places.items()}
+    progress = Progress(start, adam_init(start), np.arange(1), start, start)
+    if told:
+        progress.told, progress.iteration = np.stack(told), len(told)
+    return BlockSearches(progress, stage, 0, packing, torch.ones(2).bool())
+
+
+def worth(asked: dict[str, torch.Tensor]) -> torch.Tensor:
+    """The loss of both blocks, least where their own is 0.3 and 0.6 and what they have in common -0.4."""
+    return (asked["own"] - torch.tensor([[0.3], [0.6]])) ** 2 + (asked["both"] + 0.4) ** 2
+
+
+@needs_cma
+def test_what_is_common_has_candidates_of_its_own_number():
+    stage = GradientFree("cmaes", Forced(), population=12, step=0.1, common=5)
+    searches, told = two_blocks(stage), []
+    for generation in range(80):
+        together = searches.together
+        assert together == (generation % 4 == 3)
+        asked = searches.ask()
+        varied = {n: np.ptp(v.numpy(), axis=-1) > 0 for n, v in asked.items()}
+        assert varied["both"].all() == together and varied["own"].all() != together
+        assert asked["own"].shape[-1] == (6 if together else 13)  # the incumbent is one of them
+        told.append(searches.losses_of(worth(asked)))
+        searches.tell(told[-1])
+    found = searches.found()
+    assert found["own"].flatten().tolist() == pytest.approx([0.3, 0.6], abs=0.01)
+    assert found["both"].item() == pytest.approx(-0.4, abs=0.01)
+    # a checkpoint holds what was told, from which a search goes on as if it had not been left
+    again = two_blocks(stage, told)
+    asked, wanted = again.ask(), searches.ask()
+    for name, value in wanted.items():
+        np.testing.assert_array_equal(asked[name], value)
+
+
+@needs_cma
+def test_what_is_common_is_searched_first_where_another_objective_takes_over():
+    stage = GradientFree(
+        "cmaes", Forced(), population=12, step=0.1, common=5, coarse=Forced(), coarse_generations=6
+    )
+    searches, turns = two_blocks(stage), []
+    for generation in range(12):
+        if searches.together:
+            turns.append(generation)
+        searches.tell(searches.losses_of(worth(searches.ask())))
+    assert turns == [3, 6, 7, 11]
