@@ -17,7 +17,7 @@ from eqsnn.inference.data import Data
 from eqsnn.inference.lanes import Values
 from eqsnn.inference.objectives import FreeObjective
 from eqsnn.inference.problem import Problem
-from eqsnn.inference.scoring import Packing, Z, by_block, centred
+from eqsnn.inference.scoring import Packing, Scores, Z, by_block, centred
 from eqsnn.inference.stages import Free, Rates
 
 FALSE_ALARMS = 0.05  # share of fits in which chance alone would make any rate seem wrong
@@ -79,14 +79,16 @@ class Matching:
     """Steps that bring rates to those observed, each block along its own coordinates, what is common to several held.
 
     Only blocks whose rates are wrong at `z` move. Among all changes of a block's parameters that change its rate by as
-    much, a step takes the one that the likelihood at `z` minds least.
+    much, a step takes the one that the likelihood at `z` minds least. scores: of the problem at `z`, if they are known.
     """
 
-    def __init__(self, problem: Problem, objective: RatesObjective, z: Z, width: float) -> None:
+    def __init__(
+        self, problem: Problem, objective: RatesObjective, z: Z, width: float, scores: Scores | None = None
+    ) -> None:  # fmt: skip
         self.objective, self.width = objective, width
         self.values, self.packing = problem.values, (packing := problem.packing)
         self.wrong = objective.wrong(objective.differences(self.values(z), width))
-        scores = problem.scores(z)
+        scores = problem.scores(z) if scores is None else scores
         self.curvature = curvature_of(scores, packing)
         counts = by_block(problem.objective.spikes(), packing, packing.blocks)[:, :-1]
         depends = centred(scores.by_window) @ centred(counts.T).T  # (restart, coordinate, block)

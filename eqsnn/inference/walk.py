@@ -364,7 +364,10 @@ class Walk:
             z = progress.before
             likelihood = self.objective(stage.likelihood, "training", z)
             problem = Problem.at_level(self.unknowns, likelihood, width, z)  # type: ignore[arg-type]
-            self.matching = Matching(problem, objective, z, width)
+            climbed, scores = self.climbed, None
+            if climbed is not None and climbed.problem.objective is likelihood:
+                scores = climbed.scores_at(z)
+            self.matching = Matching(problem, objective, z, width, scores)
         return self.matching
 
     def descend(

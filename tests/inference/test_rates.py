@@ -11,7 +11,7 @@ import torch
 import eqsnn
 from eqsnn.inference import walk
 from eqsnn.inference.data import prepare
-from eqsnn.inference.problem import problem_of
+from eqsnn.inference.problem import Problem, problem_of
 from eqsnn.inference.rates import Matching, RatesObjective
 from eqsnn.inference.settings import Status
 
@@ -153,6 +153,23 @@ def test_a_fit_that_runs_out_of_time_on_all_data_still_matches_rates_and_goes_on
     late[0] = 9e5
     hopeless = eqsnn.fit(eqsnn.loads(OWN), target, **options, max_time=1e5)
     assert len(hopeless.stages) == 1
+
+
+def test_scores_are_not_computed_again_where_steps_before_have_ended(monkeypatch):
+    computed, scores = [], Problem.scores
+
+    def counted(self, z, *rest, **options):
+        computed.append(torch.cat([v.flatten() for v in z.values()]).tolist())
+        return scores(self, z, *rest, **options)
+
+    monkeypatch.setattr(Problem, "scores", counted)
+    wrong = TRUTH | {"v_rest": TRUTH["v_rest"] - np.array([4.0, 0.0, -4.0])}
+    stage = replace(GRID, iterations=1)
+    options = {"starts": 1, "stages": (stage, eqsnn.Rates(stage)), "uncertainty": False}
+    found = eqsnn.fit(eqsnn.loads(OWN), recorded(OWN, TRUTH, 60.0), start=wrong, **options)
+    assert found.stages[1].first > found.stages[1].last  # it took steps, which need scores
+    assert len(computed) > 1
+    assert all(z not in computed[:k] for k, z in enumerate(computed))
 
 
 def test_a_step_that_would_not_end_in_time_is_not_begun_but_one_is_always_taken(tmp_path, late):
