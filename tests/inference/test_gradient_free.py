@@ -303,11 +303,14 @@ def test_what_is_common_has_candidates_of_its_own_number():
 @needs_cma
 def test_what_is_common_is_searched_first_where_another_objective_takes_over():
     stage = GradientFree(
-        "cmaes", Forced(), population=12, step=0.1, common=5, coarse=Forced(), coarse_generations=6
-    )
+        "cmaes", Forced(), population=12, step=0.1, common=5, coarse=Forced(), coarse_generations=6, settled=0.01
+    )  # fmt: skip
     searches, turns = two_blocks(stage), []
     for generation in range(12):
         if searches.together:
             turns.append(generation)
-        searches.tell(searches.losses_of(worth(searches.ask())))
+        # as long as the coarse objective guides, what is common makes no difference to the block that has settled
+        little = torch.tensor([[1e-4 if searches.is_coarse else 1.0], [1e6]])
+        searches.tell(searches.losses_of(little * worth(searches.ask())))
+    assert searches.settled[0].tolist() == [True, False, False]
     assert turns == [3, 6, 7, 11]
