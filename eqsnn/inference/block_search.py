@@ -43,8 +43,8 @@ class BlockSearches:
 
     Each restart has an incumbent, the best of every block so far, which is simulated anew in every generation, because
     its loss changes with what is common to several blocks. What is common needs all blocks simulated, those whose
-    searches have ended, too, and has so few candidates that this costs little. Every CROSSED_EVERY generations the incumbent of the worst
-    restart becomes the best of every block of all; its searches go on where they are. Losses that `tell` takes are
+    searches have ended, too, and may have fewer candidates for that. Every CROSSED_EVERY generations the incumbent of the
+    worst restart becomes the best of every block of all; its searches go on where they are. Losses that `tell` takes are
     (restart, candidate, block), the incumbent first. settled: bool (restart, block + 1), whose searches have ended; that of
     what is common, the last, once it makes no difference to blocks that have settled, by the stage's own objective.
     chosen: the neurons whose losses count, bool (neuron,); a block without anything free is not searched.
@@ -170,9 +170,8 @@ class BlockSearches:
         done = self.settled[restart]
         if part.block is not None:
             done[part.block] = _spread(losses[:, part.block]) < self.stage.settled
-        elif (
-            done[:-1].any() and not self.is_coarse
-        ):  # on little data candidates for it are soon alike
+        elif done[:-1].any() and not self.is_coarse:
+            # on little data candidates for it are soon alike
             done[-1] = _spread(losses[:, done[:-1]].sum(1)) < self.stage.settled
 
     def _begin(self, restart: int) -> list[Part]:
