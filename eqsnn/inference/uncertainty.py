@@ -123,7 +123,7 @@ def laplace(problem: Problem, z: Mapping[str, Tensor], share: float = 1.0) -> La
             moved.square().clamp(max=1.0)
         )
         how = "with how far the maximum moves when the width doubles"
-    step = covariance @ scores.gradient[0]
+    step = share * (covariance @ scores.gradient[0])  # the scores are those of all data
     off = float((step.abs() / torch.diagonal(covariance).clamp(min=1e-300).sqrt()).max())
     if off > FAR:
         covariance = covariance + torch.diag(step.square().clamp(max=1.0))
