@@ -125,7 +125,7 @@ def laplace(problem: Problem, z: Mapping[str, Tensor], share: float = 1.0) -> La
         how = "with how far the maximum moves when the width doubles"
     step = share * (covariance @ scores.gradient[0])  # the scores are those of all data
     off = float((step.abs() / torch.diagonal(covariance).clamp(min=1e-300).sqrt()).max())
-    if off > FAR:
+    if problem.exact and off > FAR:  # a sandwich has it in how far the maximum moves
         covariance = covariance + torch.diag(step.square().clamp(max=1.0))
     return Laplace(covariance, bent, off, "likelihood" if problem.exact else "sandwich", how)
 
