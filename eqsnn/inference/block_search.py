@@ -111,6 +111,8 @@ class BlockSearches:
 
     def ask(self) -> dict[str, Tensor]:
         """Return the incumbents and the next candidates, the last dimension (restart, candidate), the latter fastest."""
+        if self._turns:
+            self._begin_common()
         active = [self._active(restart, parts) for restart, parts in enumerate(self.parts)]
         count = 0
         for part in chain.from_iterable(active):
@@ -177,14 +179,29 @@ class BlockSearches:
     def _begin(self, restart: int) -> list[Part]:
         """Return new searches of a restart, one for each block and one for what is common, if anything is."""
         everything = {**self.blocks, None: self.common} if len(self.common) else self.blocks
-        most = self.stage.population
-        few = replace(self.stage, population=min(self.stage.common or most, most))
-        begun = []
-        for block, places in everything.items():
-            stage = few if block is None else self.stage
-            search = optimiser_of(self.best[restart, places], stage, self.rngs[restart])
-            begun.append(Part(block, places, search, np.zeros(0)))
-        return begun
+        return [
+            Part(block, places, self._search(restart, block, places), np.zeros(0))
+            for block, places in everything.items()
+        ]
+
+    def _search(self, restart: int, block: int | None, places: NDArray[np.int64]) -> Optimiser:
+        """Return a new search over some places from a restart's incumbent."""
+        stage = self.stage
+        if block is None:
+            stage = replace(
+                stage, population=min(stage.common or stage.population, stage.population)
+            )
+        return optimiser_of(self.best[restart, places], stage, self.rngs[restart])
+
+    def _begin_common(self) -> None:
+        """Begin the searches of what is common to several blocks anew.
+
+        They are narrow where little data ended them, which may be several standard errors from where much data end.
+        """
+        for restart, parts in enumerate(self.parts):
+            for part in parts:
+                if part.block is None:
+                    part.optimiser = self._search(restart, None, part.places)
 
     def _cross(self) -> None:
         """Put the best of every block together in place of the worst incumbent, if they come from several."""

@@ -310,7 +310,26 @@ def test_what_is_common_is_searched_first_where_another_objective_takes_over():
         if searches.together:
             turns.append(generation)
         # as long as the coarse objective guides, what is common makes no difference to the block that has settled
-        little = torch.tensor([[1e-4 if searches.is_coarse else 1.0], [1e6]])
+        little = torch.tensor([[1e-4 if searches.is_coarse else 1e3], [1e6]])
         searches.tell(searches.losses_of(little * worth(searches.ask())))
     assert searches.settled[0].tolist() == [True, False, False]
     assert turns == [3, 6, 7, 11]
+
+
+@needs_cma
+def test_what_is_common_is_searched_as_widely_as_at_first_where_another_objective_takes_over():
+    stage = GradientFree(
+        "cmaes", Forced(), population=12, step=0.1, coarse=Forced(), coarse_generations=60
+    )
+    searches, told, spreads = two_blocks(stage), [], {}
+    for generation in range(62):
+        asked = searches.ask()
+        if searches.together:
+            spreads[generation] = asked["both"].std().item()
+        told.append(searches.losses_of(worth(asked)))
+        searches.tell(told[-1])
+    assert spreads[59] < 0.3 * spreads[3]
+    assert spreads[60] == pytest.approx(spreads[3], rel=0.6)
+    # around the best so far, and again the same after a checkpoint
+    assert searches.found()["both"].item() == pytest.approx(-0.4, abs=0.02)
+    np.testing.assert_array_equal(two_blocks(stage, told).ask()["own"], searches.ask()["own"])
