@@ -77,6 +77,11 @@ class Machinery:
         return (*self.grids, *self.filters)
 
     @property
+    def has_cliffs(self) -> bool:
+        """Whether the likelihood is that of regenerative neurons, a step where it is open whether a burst goes on."""
+        return any(grid.kernel.hidden.regenerative for grid in self.grids)
+
+    @property
     def feeds(self) -> tuple[str, ...]:
         """What the densities need of the known part."""
         return tuple(dict.fromkeys(feed for each in self.densities for feed in _kernel(each).feeds))

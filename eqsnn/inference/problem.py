@@ -25,6 +25,7 @@ from eqsnn.inference.scoring import (
     by_block,
     prior_slopes,
     scores_of,
+    without_outliers,
 )
 from eqsnn.inference.stages import Forced, GradientFree, Rates, Stage
 from eqsnn.inference.unknowns import Unknowns
@@ -123,8 +124,13 @@ class Problem:
     def scores(self, z: Mapping[str, Tensor], needed: Tensor | None = None) -> Scores:
         """Return log-likelihoods and window scores of every point, (point, ...).
 
-        needed: bool (neuron,), whose they have to be. Those of others may be 0, which saves what they cost.
+        needed: bool (neuron,), whose they have to be. Those of others may be 0, which saves what they cost. Outliers of
+        regenerative neurons, whose likelihood has cliffs, are cut (`without_outliers`).
         """
+        found = self._raw_scores(z, needed)
+        return without_outliers(found, self.packing) if self.objective.kernel.has_cliffs else found
+
+    def _raw_scores(self, z: Mapping[str, Tensor], needed: Tensor | None = None) -> Scores:
 
         def parts(
             lanes: Mapping[str, Tensor], perturbed: Mapping[str, Tensor], points: int
@@ -157,7 +163,9 @@ class Problem:
         points = next(iter(z.values())).shape[-1]
         size = max(1, MOST_LANES // self.windows)
         parts = [
-            self.scores({n: v[..., first : first + size] for n, v in z.items()}).by_window.sum(2)
+            self._raw_scores({n: v[..., first : first + size] for n, v in z.items()}).by_window.sum(
+                2
+            )
             for first in range(0, points, size)
         ]
         return torch.cat(parts)

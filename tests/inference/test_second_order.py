@@ -20,7 +20,7 @@ from eqsnn.inference.curvature import (
     unflatten,
 )
 from eqsnn.inference.problem import problem_of
-from eqsnn.inference.scoring import Packing, Scores
+from eqsnn.inference.scoring import CUT, OUTLYING, Packing, Scores, without_outliers
 from eqsnn.inference.second_order import OVERHEAD, Ascent
 
 NETWORK = """
@@ -426,3 +426,47 @@ def test_scores_stay_those_of_where_it_stands_when_one_neuron_moves_alone(on_gri
     expected = problem.scores(ascent.z)
     torch.testing.assert_close(ascent.here.gradient, expected.gradient)
     torch.testing.assert_close(ascent.here.shared, expected.shared)
+
+
+def heavy_scores(jump: float, windows: int = 200) -> tuple[Scores, Packing]:
+    """Scores of two blocks of two coordinates each and a common one; in window 7 the first block's jump."""
+    packing = packing_of([0, 0, 1, 1, -1])
+    drawn = torch.randn(
+        1, 6, windows, generator=torch.Generator().manual_seed(1), dtype=torch.float64
+    )
+    drawn[:, 4:] *= 50.0  # of what is common, in another unit
+    drawn[:, (0, 1, 4), 7] = jump * torch.tensor([1.0, -2.0, 150.0], dtype=torch.float64)
+    by_window = torch.cat([drawn[:, :4], drawn[:, 4:].sum(1, keepdim=True)], 1)
+    shared = drawn[:, 4:, None]
+    zero = torch.zeros(1, 5, dtype=torch.float64)
+    return Scores(torch.zeros(1, 3), by_window, shared, zero, zero), packing
+
+
+def test_scores_without_outliers_stay_as_they_are():
+    scores, packing = heavy_scores(1.0)
+    kept = without_outliers(scores, packing)
+    for before, after in zip(scores, kept, strict=True):
+        torch.testing.assert_close(after, before)
+
+
+@pytest.mark.parametrize("jump", [20.0, 1e6, float("inf")])
+def test_a_window_on_a_cliff_counts_no_more_than_an_unusual_one_and_keeps_its_direction(jump):
+    scores, packing = heavy_scores(jump)
+    kept = without_outliers(scores, packing)
+    others = torch.arange(200) != 7
+    torch.testing.assert_close(kept.by_window[..., others], scores.by_window[..., others])
+    # the second block's part of what is common has nothing to do with it
+    torch.testing.assert_close(kept.shared[:, 1], scores.shared[:, 1])
+    torch.testing.assert_close(kept.by_window[:, 2:4], scores.by_window[:, 2:4])
+    torch.testing.assert_close(kept.by_window[:, 4], kept.shared.sum(1)[:, 0])
+    own = torch.cat([kept.by_window[0, :2, 7], kept.shared[0, 0, :, 7]])
+    assert (own / torch.tensor([1.0, 1.0, 50.0])).abs().max() < 1.3 * CUT < OUTLYING
+    if jump < 1e7:
+        assert own.tolist() == pytest.approx(
+            (own[0] * torch.tensor([1.0, -2.0, 150.0])).tolist(), rel=0.4
+        )
+
+
+def test_few_windows_do_not_say_what_is_an_outlier():
+    scores, packing = heavy_scores(1e6, windows=12)
+    assert without_outliers(scores, packing) is scores
