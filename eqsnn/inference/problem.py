@@ -127,10 +127,11 @@ class Problem:
         needed: bool (neuron,), whose they have to be. Those of others may be 0, which saves what they cost. Outliers of
         regenerative neurons, whose likelihood has cliffs, are cut (`without_outliers`).
         """
-        found = self._raw_scores(z, needed)
+        found = self.raw_scores(z, needed)
         return without_outliers(found, self.packing) if self.objective.kernel.has_cliffs else found
 
-    def _raw_scores(self, z: Mapping[str, Tensor], needed: Tensor | None = None) -> Scores:
+    def raw_scores(self, z: Mapping[str, Tensor], needed: Tensor | None = None) -> Scores:
+        """Return the scores with all outliers, whose sum over windows is the slope of the log-likelihood; as `scores`."""
 
         def parts(
             lanes: Mapping[str, Tensor], perturbed: Mapping[str, Tensor], points: int
@@ -163,7 +164,7 @@ class Problem:
         points = next(iter(z.values())).shape[-1]
         size = max(1, MOST_LANES // self.windows)
         parts = [
-            self._raw_scores({n: v[..., first : first + size] for n, v in z.items()}).by_window.sum(
+            self.raw_scores({n: v[..., first : first + size] for n, v in z.items()}).by_window.sum(
                 2
             )
             for first in range(0, points, size)

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -470,3 +471,22 @@ def test_a_window_on_a_cliff_counts_no_more_than_an_unusual_one_and_keeps_its_di
 def test_few_windows_do_not_say_what_is_an_outlier():
     scores, packing = heavy_scores(1e6, windows=12)
     assert without_outliers(scores, packing) is scores
+
+
+def test_scores_of_bursting_neurons_have_no_outliers():
+    text = Path("models/sleep_izhikevich.eqs").read_text(encoding="utf-8")
+    network = "network:\n    dt = 1*ms\n    rem : sleep_izhikevich[1] with s = 0\n"
+    model = eqsnn.loads(text[: text.index("synapse linear")] + network)
+    bursting = {"rem.a": 0.12, "rem.b": 0.245, "rem.c": -42.0, "rem.d": 1.3, "rem.tau_g": 1.0}
+    recording = eqsnn.simulate(model, 40.0, parameters=bursting, seed=0)
+    parameters = model.parameters()
+    moved = recording.parameters | {"rem.c": np.array([-42.3])}
+    best = {n: v * parameters[n].unit.scale for n, v in moved.items()}
+    stage = eqsnn.Forced(widths=(0.001,), density="grid", window=1.0, warm_up=1.0, bins=64)
+    problem = problem_of(model.definition, parameters, recording, stage, best)
+    z = problem.at(best)
+    raw, kept = problem.raw_scores(z), problem.scores(z)
+    for before, after in zip(without_outliers(raw, problem.packing), kept, strict=True):
+        torch.testing.assert_close(after, before)
+    c = list(problem.packing.names).index("rem.c")
+    assert kept.by_window[0, c].std() < 0.1 * raw.by_window[0, c].std()
