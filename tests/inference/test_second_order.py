@@ -480,7 +480,7 @@ def test_scores_of_bursting_neurons_have_no_outliers():
     bursting = {"rem.a": 0.12, "rem.b": 0.245, "rem.c": -42.0, "rem.d": 1.3, "rem.tau_g": 1.0}
     recording = eqsnn.simulate(model, 40.0, parameters=bursting, seed=0)
     parameters = model.parameters()
-    moved = recording.parameters | {"rem.c": np.array([-42.3])}
+    moved = dict(recording.parameters) | {"rem.c": np.array([-42.3])}
     best = {n: v * parameters[n].unit.scale for n, v in moved.items()}
     stage = eqsnn.Forced(widths=(0.001,), density="grid", window=1.0, warm_up=1.0, bins=64)
     problem = problem_of(model.definition, parameters, recording, stage, best)
