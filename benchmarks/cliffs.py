@@ -16,10 +16,10 @@ import eqsnn
 from eqsnn.inference.curvature import curvature_of
 from eqsnn.inference.problem import Problem, problem_of
 from eqsnn.inference.scoring import (
-    NORMAL_MEDIAN,
     Packing,
     Scores,
     Z,
+    distances,
     information,
     without_outliers,
 )
@@ -34,10 +34,7 @@ NAMED = "rem.tau_g"
 
 def furthest(scores: Scores, packing: Packing) -> float:
     """Return the largest distance from the median of REM's scores, in robust standard deviations."""
-    found = scores.of_group(REM, packing.own_of_groups[REM])[0]
-    away = (found - found.median(1, keepdim=True).values).abs()
-    usual = torch.where(away > 0, away, torch.nan).nanmedian(1, keepdim=True).values / NORMAL_MEDIAN
-    return float((away / usual).nan_to_num(0.0).max())
+    return float(distances(scores.of_group(REM, packing.own_of_groups[REM])).max())
 
 
 def gain(problem: Problem, z: Z, scores: Scores, before: float) -> float:

@@ -111,7 +111,7 @@ class BlockSearches:
 
     def ask(self) -> dict[str, Tensor]:
         """Return the incumbents and the next candidates, the last dimension (restart, candidate), the latter fastest."""
-        if self._turns:
+        if self._turns and len(self.common):
             self._begin_common()
         active = [self._active(restart, parts) for restart, parts in enumerate(self.parts)]
         count = 0
@@ -179,29 +179,23 @@ class BlockSearches:
     def _begin(self, restart: int) -> list[Part]:
         """Return new searches of a restart, one for each block and one for what is common, if anything is."""
         everything = {**self.blocks, None: self.common} if len(self.common) else self.blocks
-        return [
-            Part(block, places, self._search(restart, block, places), np.zeros(0))
-            for block, places in everything.items()
-        ]
+        return [self._part(restart, block, places) for block, places in everything.items()]
 
-    def _search(self, restart: int, block: int | None, places: NDArray[np.int64]) -> Optimiser:
+    def _part(self, restart: int, block: int | None, places: NDArray[np.int64]) -> Part:
         """Return a new search over some places from a restart's incumbent."""
         stage = self.stage
-        if block is None:
-            stage = replace(
-                stage, population=min(stage.common or stage.population, stage.population)
-            )
-        return optimiser_of(self.best[restart, places], stage, self.rngs[restart])
+        if block is None and stage.common:
+            stage = replace(stage, population=min(stage.common, stage.population))
+        search = optimiser_of(self.best[restart, places], stage, self.rngs[restart])
+        return Part(block, places, search, np.zeros(0))
 
     def _begin_common(self) -> None:
-        """Begin the searches of what is common to several blocks anew.
+        """Begin the searches of what is common to several blocks anew, the last part of each restart.
 
         They are narrow where little data ended them, which may be several standard errors from where much data end.
         """
         for restart, parts in enumerate(self.parts):
-            for part in parts:
-                if part.block is None:
-                    part.optimiser = self._search(restart, None, part.places)
+            parts[-1] = self._part(restart, None, self.common)
 
     def _cross(self) -> None:
         """Put the best of every block together in place of the worst incumbent, if they come from several."""

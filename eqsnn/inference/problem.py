@@ -163,13 +163,11 @@ class Problem:
         """Return the gradient of the log-likelihood, without the prior, at every point: (point, coordinate)."""
         points = next(iter(z.values())).shape[-1]
         size = max(1, MOST_LANES // self.windows)
-        parts = [
-            self.raw_scores({n: v[..., first : first + size] for n, v in z.items()}).by_window.sum(
-                2
-            )
+        some = [
+            {n: v[..., first : first + size] for n, v in z.items()}
             for first in range(0, points, size)
         ]
-        return torch.cat(parts)
+        return torch.cat([self.raw_scores(part).by_window.sum(2) for part in some])
 
     def likelihood(self, z: Mapping[str, Tensor]) -> Tensor:
         """Return the log-likelihood of every block, (point, block + 1), the last 0."""

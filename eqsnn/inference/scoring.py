@@ -20,7 +20,7 @@ Z = Mapping[str, Tensor]
 MOST_GROUPS, MOST_WITH_PATHS = 64, 256
 # robust standard deviations of a window's scores: beyond the first they are cut to the second
 OUTLYING, CUT = 12.0, 6.0
-NORMAL_MEDIAN = 0.6745  # of the size of a normal variable, in standard deviations
+QUARTILE = 0.6744897501960817  # of a normal distribution: the median size of its draws, in standard deviations
 FEWEST_WINDOWS = 20  # that tell what is outlying
 
 
@@ -288,24 +288,30 @@ def without_outliers(scores: Scores, packing: Packing) -> Scores:
     """Return scores of which none of a group's windows lies far outside of the others', its direction kept.
 
     A likelihood with cliffs (whether a burst goes on) has windows that stand on one: their slope is a thousand times that of the
-    others, holds over a thousandth of a standard error, and would be most of the gradient and of its outer product. Windows are
-    measured by their distance from the median, in the median distance of those that have any (Hampel et al., Robust
-    Statistics, 1986, 2.3: a bounded influence). Too few windows stay as they are.
+    others, holds over a thousandth of a standard error, and would be most of the gradient and of its outer product. A window
+    further out than OUTLYING (`distances`) is cut to CUT (Hampel et al., Robust Statistics, 1986, 2.3: a bounded influence). Too
+    few windows stay as they are.
     """
     if scores.by_window.shape[2] < FEWEST_WINDOWS:
         return scores
     by_window, shared = scores.by_window.clone(), scores.shared.clone()
     for group, own in enumerate(packing.own_of_groups):
         found = torch.nan_to_num(scores.of_group(group, own))
-        middle = found.median(2, keepdim=True).values
-        away = found - middle
-        size = torch.where(away != 0, away.abs(), torch.nan)
-        usual = size.nanmedian(2, keepdim=True).values / NORMAL_MEDIAN
-        far = torch.nan_to_num(size / usual).amax(1, keepdim=True)
-        cut = middle + away * torch.where(far > OUTLYING, CUT / far, 1.0)
+        middle, far = found.median(2, keepdim=True).values, distances(found)[:, None]
+        cut = middle + (found - middle) * torch.where(far > OUTLYING, CUT / far, 1.0)
         by_window[:, own], shared[:, group] = cut[:, : len(own)], cut[:, len(own) :]
     by_window[:, packing.common_places] = shared.sum(1)
     return scores._replace(by_window=by_window, shared=shared)
+
+
+def distances(scores: Tensor) -> Tensor:
+    """Return how far each window of a group lies from the median, (restart, window); scores: as `Scores.of_group`.
+
+    By the coordinate that says most, in robust standard deviations: of those windows that are not at the median.
+    """
+    away = (scores - scores.median(2, keepdim=True).values).abs()
+    usual = torch.where(away > 0, away, torch.nan).nanmedian(2, keepdim=True).values / QUARTILE
+    return torch.nan_to_num(away / usual).amax(1)
 
 
 def centred(scores: Tensor) -> Tensor:

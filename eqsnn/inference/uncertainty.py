@@ -11,11 +11,10 @@ from torch import Tensor
 from eqsnn.inference.maximise import maximise
 from eqsnn.inference.open_directions import Direction, open_directions
 from eqsnn.inference.problem import Problem
-from eqsnn.inference.scoring import Packing, information
+from eqsnn.inference.scoring import QUARTILE, Packing, information
 from eqsnn.inference.stages import Forced
 
 NINETY = 1.6448536269514722  # standard deviations in half of a 90 % interval
-QUARTILE = 0.6744897501960817  # of a normal distribution: the median size of its draws, in standard deviations
 STEP = 1.0  # of finite differences of the gradient, in conditional standard deviations
 ROUNDS = 3  # until steps and the standard deviations that come out agree
 SETTLED = 1.5  # ratio of the two
